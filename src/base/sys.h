@@ -1,0 +1,88 @@
+/* The seam to the outside: clock, randomness, sockets, readiness and disk. One real implementation (dm_sys_real) and one
+ * simulated under a seed with faults (dm_sys_sim), in which several simulated processes can share one network and one
+ * disk, and time moves only when nobody is ready.
+ *
+ * Every call returns >= 0 on success and -errno on failure, as the kernel would. Nothing here blocks except
+ * disk calls (cold code) and poll_wait. Threads: the real one may be used from any thread; a simulation from one. */
+#ifndef DM_BASE_SYS_H
+#define DM_BASE_SYS_H
+
+#include "base/err.h"
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* An IPv4, IPv6 or Unix socket address. */
+struct dm_addr {
+    struct sockaddr_storage ss;
+    socklen_t len;
+};
+
+enum dm_ready { DM_READY_IN = 1, DM_READY_OUT = 2, DM_READY_HUP = 4, DM_READY_ERR = 8 };
+
+/* One readiness event: the 64-bit tag given at poll_add and the DM_READY_ bits. */
+struct dm_ready_event {
+    uint64_t tag;
+    unsigned ready;
+};
+
+struct dm_sys;
+
+struct dm_sys_ops {
+    /* Clock. mono never goes back; wall is Unix time. Nanoseconds. */
+    uint64_t (*mono_ns)(struct dm_sys *sys);
+    uint64_t (*wall_ns)(struct dm_sys *sys);
+    void (*random)(struct dm_sys *sys, void *ret, size_t len);
+
+    /* Stream sockets, always non-blocking and close-on-exec. */
+    int (*listen)(struct dm_sys *sys, const struct dm_addr *addr, int backlog, bool reuse_port);
+    int (*accept)(struct dm_sys *sys, int fd, struct dm_addr *ret_peer);
+    int (*connect)(struct dm_sys *sys, const struct dm_addr *addr); /* the new fd; -errno; ready for OUT when done */
+    int (*connect_error)(struct dm_sys *sys, int fd);              /* 0 or -errno of a finished connect (SO_ERROR) */
+    ssize_t (*recv)(struct dm_sys *sys, int fd, void *ret, size_t len);
+    ssize_t (*send)(struct dm_sys *sys, int fd, const void *ptr, size_t len);
+    ssize_t (*sendv)(struct dm_sys *sys, int fd, const struct iovec *iov, int n);
+    int (*shutdown_write)(struct dm_sys *sys, int fd);
+    int (*local_addr)(struct dm_sys *sys, int fd, struct dm_addr *ret);
+    int (*close)(struct dm_sys *sys, int fd);
+
+    /* Edge-triggered readiness. */
+    int (*poll_new)(struct dm_sys *sys);
+    int (*poll_add)(struct dm_sys *sys, int poll_fd, int fd, uint64_t tag);
+    int (*poll_del)(struct dm_sys *sys, int poll_fd, int fd);
+    int (*poll_wait)(struct dm_sys *sys, int poll_fd, struct dm_ready_event *ret, int max, int timeout_ms);
+
+    /* Disk. Paths are NUL-terminated. flags and mode as open(2). */
+    int (*open)(struct dm_sys *sys, const char *path, int flags, unsigned mode);
+    ssize_t (*read)(struct dm_sys *sys, int fd, void *ret, size_t len);
+    ssize_t (*write)(struct dm_sys *sys, int fd, const void *ptr, size_t len);
+    int (*fsync)(struct dm_sys *sys, int fd);
+    int (*rename)(struct dm_sys *sys, const char *from, const char *to);
+    int (*unlink)(struct dm_sys *sys, const char *path);
+    int (*mkdir)(struct dm_sys *sys, const char *path, unsigned mode);
+    /* Calls visit for each name in the directory but "." and ".."; a non-zero return stops and is returned. */
+    int (*list)(struct dm_sys *sys, const char *path, int (*visit)(void *arg, const char *name), void *arg);
+};
+
+struct dm_sys {
+    const struct dm_sys_ops *ops;
+};
+
+/* The kernel. Static storage, stateless. */
+struct dm_sys *dm_sys_real(void);
+
+/* Helpers on the seam. */
+
+/* The whole file into ret (heap, at most max_bytes). */
+struct dm_buf;
+DM_MUST_USE int dm_sys_read_file(struct dm_sys *sys, const char *path, size_t max_bytes, struct dm_buf *ret, struct dm_err *err);
+/* Write to a temporary name beside it, fsync when is_durable, rename: readers see the old or the new file, never a part. */
+DM_MUST_USE int dm_sys_write_file(struct dm_sys *sys, const char *path, struct dm_str bytes, unsigned mode, bool is_durable,
+                                  struct dm_err *err);
+/* Numeric "127.0.0.1:80", "[::1]:80", "unix:/path". DM_EINVAL otherwise; err may be NULL. */
+DM_MUST_USE int dm_addr_parse(struct dm_str text, struct dm_addr *ret, struct dm_err *err);
+/* Text form, NUL-terminated, in ret of at least DM_ADDR_TEXT_MAX bytes; returns the length. */
+#define DM_ADDR_TEXT_MAX 128
+size_t dm_addr_format(const struct dm_addr *addr, bool with_port, char *ret);
+uint16_t dm_addr_port(const struct dm_addr *addr);
+
+#endif
