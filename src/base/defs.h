@@ -24,6 +24,7 @@
 #define DM_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Use dm_str and dm_buf; they know their bounds. A third-party header that names these is included before ours. */
+#undef alloca
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol sscanf alloca gets
 
 #endif
