@@ -1,0 +1,42 @@
+/* A message on its way out, for either direction. What frames it (Content-Length, Transfer-Encoding, Connection) is
+ * written by the connection from `framing`; `fields` must not hold those. */
+#ifndef DM_HTTP_MESSAGE_H
+#define DM_HTTP_MESSAGE_H
+
+#include "http/head.h"
+
+struct dm_http_message {
+    unsigned status;               /* responses */
+    struct dm_str method, target;  /* requests */
+    struct dm_str fields;          /* whole lines, each ended by CR LF; Host among them in requests */
+    enum dm_http_framing framing;  /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
+    uint64_t content_length;       /* with LENGTH */
+    struct dm_str connection;      /* "" or options to name in Connection besides close/keep-alive ("Upgrade") */
+    bool is_closing;               /* say and do Connection: close after this message */
+    bool is_expecting;             /* requests: the body follows only after 100 (Expect is in fields) */
+};
+
+/* Why a connection or a message ended before its time. Stable names for logs through dm_http_abort_name(). */
+enum dm_http_abort {
+    DM_HTTP_ABORT_PEER_CLOSED = 1, /* end of stream inside a message */
+    DM_HTTP_ABORT_PEER_RESET,      /* the socket failed */
+    DM_HTTP_ABORT_IDLE,            /* nothing moved for idle_timeout_ms while we waited for the peer */
+    DM_HTTP_ABORT_HEAD_TIMEOUT,    /* the head was not complete in time */
+    DM_HTTP_ABORT_BODY_RATE,       /* the body came or left slower than body_rate_bytes */
+    DM_HTTP_ABORT_CONNECT_FAILED,
+    DM_HTTP_ABORT_CONNECT_TIMEOUT,
+    DM_HTTP_ABORT_RESPONSE_TIMEOUT, /* no response head in time */
+    DM_HTTP_ABORT_FAULT,           /* malformed; the fault says how */
+    DM_HTTP_ABORT_TOO_LARGE,
+    DM_HTTP_ABORT_SHUTDOWN,        /* this side is closing */
+};
+const char *dm_http_abort_name(enum dm_http_abort why);
+
+/* The codec's fault as an abort reads: set with DM_HTTP_ABORT_FAULT, otherwise 0. */
+struct dm_http_end {
+    enum dm_http_abort why;
+    int fault; /* enum dm_http_fault, positive */
+    int error; /* negative errno of the socket, when there is one */
+};
+
+#endif

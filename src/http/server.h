@@ -1,0 +1,95 @@
+/* The server side of HTTP/1.1: connections that read requests and write responses over io/stream, with keep-alive,
+ * pipelining (one request at a time is given out; the next waits unread), 100-continue, back-pressure and time limits.
+ *
+ * The owner gives a handler; the connection calls it. Everything passed in a callback is borrowed for the call. The
+ * order for one request is
+ *
+ *     on_request  on_body*  on_request_end          (reading)
+ *     respond     write*    end                     (writing, by the owner, from any callback, at any time after on_request)
+ *     on_done                                        (both sides are through; the connection goes on or closes itself)
+ *
+ * on_abort may come at any point after on_request instead of on_done, and is the last callback for that request.
+ * Inside on_done and on_abort the owner forgets the request; the connection is the server's and frees itself.
+ *
+ * Threads: all of one server on one loop. Memory: an idle connection owns no buffer. */
+#ifndef DM_HTTP_SERVER_H
+#define DM_HTTP_SERVER_H
+
+#include "http/message.h"
+#include "io/loop.h"
+#include "base/sys.h"
+
+struct dm_http_server;
+struct dm_http_conn; /* one client connection */
+
+struct dm_http_server_settings {
+    struct dm_http_limits limits;
+    uint64_t body_bytes_max;       /* 0 = no limit: on_request decides with dm_http_conn_limit_body */
+    uint32_t head_timeout_ms;      /* from the first byte of a head to its end */
+    uint32_t idle_timeout_ms;      /* between requests */
+    uint32_t body_timeout_ms;      /* without a byte of body arriving (while reading is on) or leaving */
+    uint32_t body_rate_bytes;      /* per second on average after the first 10 s; 0 = off */
+    size_t write_cap_bytes;        /* unsent response bytes kept before write stops taking */
+    size_t connections_max;
+};
+extern const struct dm_http_server_settings dm_http_server_defaults;
+
+struct dm_http_handler {
+    /* A whole, valid head. `head` and what it points at are gone after the call. The owner remembers the request with
+     * dm_http_conn_set_user(). */
+    void (*on_request)(void *arg, struct dm_http_conn *conn, const struct dm_http_head *head);
+    /* Body bytes, framing removed. Returns how many were taken; fewer than len pauses reading until
+     * dm_http_conn_resume(), which presents the rest again. */
+    size_t (*on_body)(void *user, struct dm_http_conn *conn, const char *ptr, size_t len);
+    /* The request is complete. trailers (may be NULL) holds fields only. */
+    void (*on_request_end)(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers);
+    /* After a write that was not taken whole: there is room again. */
+    void (*on_writable)(void *user, struct dm_http_conn *conn);
+    void (*on_done)(void *user, struct dm_http_conn *conn);
+    void (*on_abort)(void *user, struct dm_http_conn *conn, struct dm_http_end end);
+    /* A request that is no request. Returns fields and body of the answer (status is the fault's) in ret, borrowed until
+     * the next callback; the connection sends it and closes. NULL: an empty answer. */
+    void (*on_fault)(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
+                     struct dm_str *ret_body);
+};
+
+/* The handler and arg are borrowed and outlive the server. */
+struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,
+                                          const struct dm_http_handler *handler, void *arg);
+/* Closes what is left at once. */
+void dm_http_server_free(struct dm_http_server *server);
+/* Takes over an accepted descriptor. */
+void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer);
+/* Idle connections close now, the others after the request in hand, which is answered with Connection: close. */
+void dm_http_server_drain(struct dm_http_server *server);
+size_t dm_http_server_connections(const struct dm_http_server *server);
+
+void dm_http_conn_set_user(struct dm_http_conn *conn, void *user);
+void *dm_http_conn_user(const struct dm_http_conn *conn);
+const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn);
+struct dm_loop *dm_http_conn_loop(const struct dm_http_conn *conn);
+
+/* A 1xx response other than 101 (103, or 100 to let the client send what it announced with Expect). */
+void dm_http_conn_inform(struct dm_http_conn *conn, unsigned status, struct dm_str fields);
+/* The response head. With HEAD, 204 and 304 the body is left out whatever is written. */
+void dm_http_conn_respond(struct dm_http_conn *conn, const struct dm_http_message *message);
+/* Body bytes; returns how many were taken (all, or on_writable comes). Nothing is borrowed after the call. */
+size_t dm_http_conn_write(struct dm_http_conn *conn, const char *ptr, size_t len);
+/* The response is complete; trailer lines (CR LF ended) go out when it is chunked. */
+void dm_http_conn_end(struct dm_http_conn *conn, struct dm_str trailers);
+/* Head, whole body and end at once, with Content-Length. The body must fit write_cap_bytes. */
+void dm_http_conn_reply(struct dm_http_conn *conn, struct dm_http_message *message, struct dm_str body);
+/* The response can't be completed: the connection is cut, so that the client sees it. on_abort follows at once. */
+void dm_http_conn_abort(struct dm_http_conn *conn);
+/* Presents body bytes again that on_body did not take. */
+void dm_http_conn_resume(struct dm_http_conn *conn);
+/* The rest of the request's body is not wanted: a small rest is read and dropped, with a large one the connection closes
+ * after the response. */
+void dm_http_conn_ignore_body(struct dm_http_conn *conn);
+/* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. */
+void dm_http_conn_limit_body(struct dm_http_conn *conn, uint64_t max_bytes);
+/* Bytes of this request and response on the wire so far. */
+uint64_t dm_http_conn_bytes_in(const struct dm_http_conn *conn);
+uint64_t dm_http_conn_bytes_out(const struct dm_http_conn *conn);
+
+#endif
