@@ -11,9 +11,14 @@
 
 #include "base/str.h"
 
+#if DM_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 struct dm_chunk;
 
-/* Free chunks of one size. keep_max bounds how many are kept; more are given back to the system. */
+/* Free chunks of one size (head of the chunk included). keep_max bounds how many are kept; more are given back to the
+ * system. An allocation that does not fit a chunk is taken from the system and given back at reset. */
 struct dm_chunk_pool {
     struct dm_chunk *free;
     size_t chunk_bytes;
@@ -28,7 +33,7 @@ struct dm_arena {
     struct dm_chunk_pool *pool; /* NULL: chunks come from the system (cold code) */
     struct dm_chunk *chunks;
     char *at, *end;
-    size_t used_bytes, budget_bytes;
+    size_t used_bytes, budget_bytes; /* used_bytes <= budget_bytes */
 };
 
 /* budget_bytes counts what is handed out, rounded to alignment. The memory of `arena` is the caller's. */
@@ -41,7 +46,27 @@ void dm_arena_reset(struct dm_arena *arena);
 void *dm_arena_alloc_slow(struct dm_arena *arena, size_t size);
 
 /* 16-byte aligned, uninitialised; NULL when the budget is exhausted. */
-void *dm_arena_alloc(struct dm_arena *arena, size_t size) DM_MUST_USE;
+DM_MUST_USE static inline void *dm_arena_alloc(struct dm_arena *arena, size_t size)
+{
+#ifndef DM_DEBUG_ALLOC
+    /* at and end are multiples of 16, so what fits unrounded fits rounded; size 0 wraps and takes the slow path. */
+    if (DM_LIKELY(size - 1 < (size_t)(arena->end - arena->at))) {
+        size_t rounded = (size + 15) & ~(size_t)15;
+        void *ptr = arena->at;
+
+        if (DM_LIKELY(rounded <= arena->budget_bytes - arena->used_bytes)) {
+            arena->at += rounded;
+            arena->used_bytes += rounded;
+#if DM_ASAN
+            __asan_unpoison_memory_region(ptr, size);
+#endif
+            return ptr;
+        }
+    }
+#endif
+    return dm_arena_alloc_slow(arena, size);
+}
+
 void *dm_arena_calloc(struct dm_arena *arena, size_t size) DM_MUST_USE;
 /* Copies s; ret->ptr is NUL-terminated behind ret->len. DM_EBUDGET when the budget is exhausted. */
 DM_MUST_USE int dm_arena_str(struct dm_arena *arena, struct dm_str s, struct dm_str *ret);

@@ -20,6 +20,18 @@
 #define DM_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define DM_MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* 1 when built with AddressSanitizer. */
+#if defined(__SANITIZE_ADDRESS__)
+#define DM_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define DM_ASAN 1
+#endif
+#endif
+#ifndef DM_ASAN
+#define DM_ASAN 0
+#endif
+
 /* The object that holds `member` at `ptr`. */
 #define DM_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -10,6 +10,7 @@
 struct dm_jsonw {
     struct dm_buf *buf;
     uint64_t has_items; /* a bit per level: a comma is due */
+    uint64_t is_object; /* a bit per level */
     unsigned depth;
     bool after_name;
 };
@@ -26,7 +27,7 @@ void dm_jsonw_cstr(struct dm_jsonw *w, const char *value);
 void dm_jsonw_printf(struct dm_jsonw *w, const char *fmt, ...) DM_PRINTF(2, 3); /* a string, at most 1 KiB */
 void dm_jsonw_u64(struct dm_jsonw *w, uint64_t value);
 void dm_jsonw_i64(struct dm_jsonw *w, int64_t value);
-void dm_jsonw_real(struct dm_jsonw *w, double value);
+void dm_jsonw_real(struct dm_jsonw *w, double value); /* shortest text that reads back the same; null if not finite */
 void dm_jsonw_bool(struct dm_jsonw *w, bool value);
 void dm_jsonw_null(struct dm_jsonw *w);
 /* `json` is written as it is: it must be one valid JSON value. */

@@ -14,7 +14,7 @@ void dm_free(void *ptr);
 /* NUL-terminated heap copy. */
 char *dm_strdup(struct dm_str s) __attribute__((malloc, returns_nonnull));
 
-/* Calls of the allocator since start, by this program's own code. */
+/* Allocations (new and grown; not frees) since start, by this program's own code. */
 uint64_t dm_mem_calls(void);
 
 /* For DM_CLEANUP(dm_freep): frees what the variable points at. */

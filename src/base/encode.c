@@ -1,0 +1,61 @@
+/* Text forms of bytes, by libsodium, whose time does not depend on the bytes (they are often keys). */
+#include <sodium.h>
+
+#include "base/encode.h"
+
+#include <errno.h>
+
+void dm_hex(const void *ptr, size_t len, char *ret)
+{
+    sodium_bin2hex(ret, 2 * len + 1, ptr, len);
+}
+
+int dm_unhex(struct dm_str hex, uint8_t *ret, size_t len)
+{
+    size_t n;
+
+    if (hex.len != 2 * len)
+        return DM_EINVAL;
+    if (len > 0 && (sodium_hex2bin(ret, len, hex.ptr, hex.len, NULL, &n, NULL) != 0 || n != len))
+        return DM_EINVAL;
+    return 0;
+}
+
+static size_t to_text(struct dm_str bytes, int variant, char *ret)
+{
+    sodium_bin2base64(ret, sodium_base64_encoded_len(bytes.len, variant), (const unsigned char *)bytes.ptr, bytes.len,
+                      variant);
+    return strlen(ret);
+}
+
+size_t dm_base64(struct dm_str bytes, char *ret)
+{
+    return to_text(bytes, sodium_base64_VARIANT_ORIGINAL, ret);
+}
+
+size_t dm_base64url(struct dm_str bytes, char *ret)
+{
+    return to_text(bytes, sodium_base64_VARIANT_URLSAFE_NO_PADDING, ret);
+}
+
+static ssize_t to_bytes(struct dm_str text, int variant, uint8_t *ret, size_t cap)
+{
+    size_t n = 0;
+
+    if (text.len == 0)
+        return 0;
+    errno = 0;
+    if (sodium_base642bin(ret, cap, text.ptr, text.len, NULL, &n, NULL, variant) != 0)
+        return errno == ERANGE ? DM_EBUDGET : DM_EINVAL;
+    return (ssize_t)n;
+}
+
+ssize_t dm_unbase64(struct dm_str text, uint8_t *ret, size_t cap)
+{
+    return to_bytes(text, sodium_base64_VARIANT_ORIGINAL, ret, cap);
+}
+
+ssize_t dm_unbase64url(struct dm_str text, uint8_t *ret, size_t cap)
+{
+    return to_bytes(text, sodium_base64_VARIANT_URLSAFE_NO_PADDING, ret, cap);
+}

@@ -1,0 +1,134 @@
+/* Comparing, cutting and reading of borrowed byte strings. */
+#include "base/str.h"
+
+#include "base/err.h"
+#include "base/utf8_int.h"
+
+#define DISTANCE_MAX_BYTES 64
+
+static unsigned char to_lower(char c)
+{
+    unsigned char u = (unsigned char)c;
+
+    return (unsigned)(u - 'A') < 26 ? u | 0x20 : u;
+}
+
+bool dm_str_ieq(struct dm_str a, struct dm_str b)
+{
+    size_t i;
+
+    if (a.len != b.len)
+        return false;
+    for (i = 0; i < a.len; i++)
+        if (to_lower(a.ptr[i]) != to_lower(b.ptr[i]))
+            return false;
+    return true;
+}
+
+int dm_str_cmp(struct dm_str a, struct dm_str b)
+{
+    size_t common = DM_MIN(a.len, b.len);
+    int order = common > 0 ? memcmp(a.ptr, b.ptr, common) : 0;
+
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+size_t dm_str_find(struct dm_str s, char c)
+{
+    const char *at = s.len > 0 ? memchr(s.ptr, c, s.len) : NULL;
+
+    return at ? (size_t)(at - s.ptr) : s.len;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct dm_str dm_str_trim(struct dm_str s)
+{
+    while (s.len > 0 && is_blank(s.ptr[0]))
+        s = dm_str_skip(s, 1);
+    while (s.len > 0 && is_blank(s.ptr[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+bool dm_str_cut(struct dm_str *rest, char sep, struct dm_str *ret_piece)
+{
+    size_t at;
+
+    if (!rest->ptr)
+        return false;
+    at = dm_str_find(*rest, sep);
+    *ret_piece = dm_str_n(rest->ptr, at);
+    *rest = at < rest->len ? dm_str_skip(*rest, at + 1) : DM_STR_NULL;
+    return true;
+}
+
+int dm_str_to_u64(struct dm_str s, uint64_t *ret)
+{
+    uint64_t value = 0;
+    size_t i;
+
+    if (s.len == 0)
+        return DM_EINVAL;
+    for (i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned)(unsigned char)s.ptr[i] - '0';
+
+        if (digit > 9 || value > UINT64_MAX / 10 || value * 10 > UINT64_MAX - digit)
+            return DM_EINVAL;
+        value = value * 10 + digit;
+    }
+    *ret = value;
+    return 0;
+}
+
+/* Wagner and Fischer 1974, one row at a time: row[j] is the distance of a[0..i] and b[0..j]. */
+size_t dm_str_distance(struct dm_str a, struct dm_str b)
+{
+    size_t row[DISTANCE_MAX_BYTES + 1];
+    size_t i, j;
+
+    if (a.len > DISTANCE_MAX_BYTES || b.len > DISTANCE_MAX_BYTES)
+        return SIZE_MAX;
+    for (j = 0; j <= b.len; j++)
+        row[j] = j;
+    for (i = 0; i < a.len; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i + 1;
+        for (j = 0; j < b.len; j++) {
+            size_t replaced = diagonal + (a.ptr[i] != b.ptr[j]);
+
+            diagonal = row[j + 1];
+            row[j + 1] = DM_MIN(replaced, DM_MIN(row[j], diagonal) + 1);
+        }
+    }
+    return row[b.len];
+}
+
+static bool next_8_are_ascii(const unsigned char *p)
+{
+    uint64_t word;
+
+    memcpy(&word, p, sizeof(word));
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
+bool dm_str_is_utf8(struct dm_str s)
+{
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    size_t i = 0, len;
+
+    while (i < s.len) {
+        if (s.len - i >= 8 && next_8_are_ascii(p + i)) {
+            i += 8;
+            continue;
+        }
+        if ((len = dm_utf8_len(p + i, s.len - i)) == 0)
+            return false;
+        i += len;
+    }
+    return true;
+}
