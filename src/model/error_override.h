@@ -1,0 +1,21 @@
+/* How a version words an answer that the gateway makes itself, by reason. */
+#ifndef DM_MODEL_ERROR_OVERRIDE_H
+#define DM_MODEL_ERROR_OVERRIDE_H
+
+#include "base/str.h"
+
+struct dm_schema;
+
+struct dm_error_override {
+    struct dm_str reason; /* the member's name; a reason that may be worded (dm_reason_info.is_worded) */
+    int64_t status;       /* 0 = the reason's own */
+    struct dm_str content_type;
+    struct dm_str body; /* with has_body; "" is an empty body */
+    bool has_body;      /* false = problem details as always */
+};
+
+#define DM_ERROR_BODY_MAX 16384
+
+extern const struct dm_schema dm_schema_error_override;
+
+#endif

@@ -1,0 +1,89 @@
+/* Policies: the steps of a version's chain, as one struct with a tag. Each type has its file policy_<type>.c. */
+#ifndef DM_MODEL_POLICY_H
+#define DM_MODEL_POLICY_H
+
+#include "base/str.h"
+
+struct dm_schema;
+
+enum dm_policy_type { DM_POLICY_API_KEY, DM_POLICY_HEADERS, DM_POLICY_IP_CHECK, DM_POLICY_CORS };
+extern const char *const dm_policy_type_names[];
+
+/* Places of a credential; asked in this order, the first that carries one counts. */
+enum dm_key_place { DM_KEY_IN_HEADER = 1, DM_KEY_IN_QUERY = 2, DM_KEY_IN_BASIC = 4 };
+
+struct dm_policy_api_key {
+    unsigned in; /* bits of enum dm_key_place */
+    struct dm_str query;
+    struct dm_str header;
+    bool forward; /* the backend sees the key */
+};
+
+enum dm_header_op_kind {
+    DM_HEADER_SET,    /* one field with this value, whatever was there */
+    DM_HEADER_ADD,    /* another field with this value, only if there is one already */
+    DM_HEADER_PUSH,   /* another field with this value */
+    DM_HEADER_DELETE, /* none */
+};
+extern const char *const dm_header_op_names[];
+
+struct dm_header_op {
+    int op; /* enum dm_header_op_kind */
+    struct dm_str name;
+    struct dm_str value; /* "" with DELETE */
+};
+
+struct dm_policy_headers {
+    struct dm_header_op *request;
+    size_t n_request;
+    struct dm_header_op *response;
+    size_t n_response;
+};
+
+enum dm_ip_mode { DM_IP_ALLOW, DM_IP_DENY };
+extern const char *const dm_ip_mode_names[];
+
+struct dm_policy_ip_check {
+    int mode;                 /* enum dm_ip_mode: only these, or all but these */
+    struct dm_str *addresses; /* for dm_cidr_parse */
+    size_t n_addresses;
+};
+
+struct dm_policy_cors {
+    struct dm_str *allow_origins; /* "*" alone, or origins */
+    size_t n_allow_origins;
+    struct dm_str *allow_methods; /* none = what the preflight asks for */
+    size_t n_allow_methods;
+    struct dm_str *allow_headers; /* none = what the preflight asks for */
+    size_t n_allow_headers;
+    struct dm_str *expose_headers;
+    size_t n_expose_headers;
+    bool allow_credentials;
+    int64_t max_age_s; /* -1 = not sent */
+};
+
+struct dm_policy {
+    int type; /* enum dm_policy_type */
+    union {
+        struct dm_policy_api_key api_key;
+        struct dm_policy_headers headers;
+        struct dm_policy_ip_check ip_check;
+        struct dm_policy_cors cors;
+    };
+};
+
+#define DM_POLICIES_MAX 64
+#define DM_HEADER_OPS_MAX 64
+#define DM_IP_ADDRESSES_MAX 1024
+#define DM_CORS_LIST_MAX 64
+
+extern const struct dm_schema dm_schema_policy; /* the union */
+extern const struct dm_schema dm_schema_header_op;
+
+/* Decides who calls; a version has exactly one such policy. */
+static inline bool dm_policy_is_authentication(int type)
+{
+    return type == DM_POLICY_API_KEY;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* A tenant: one development team. Owned by the master. */
+#ifndef DM_MODEL_TENANT_H
+#define DM_MODEL_TENANT_H
+
+#include "base/str.h"
+
+struct dm_schema;
+
+enum dm_state { DM_STATE_ACTIVE, DM_STATE_SUSPENDED };
+extern const char *const dm_state_names[];
+
+/* Hard caps per gateway worker group; 0 = the platform's default. */
+struct dm_caps {
+    int64_t connections; /* client connections */
+    int64_t exchanges;   /* in flight */
+    int64_t buffered_bytes;
+    int64_t upstream_connections;
+};
+
+struct dm_tenant {
+    int64_t id; /* read-only, never reused */
+    struct dm_str name;
+    struct dm_str description;
+    int state; /* enum dm_state */
+    int64_t weight;
+    struct dm_caps caps;
+    struct dm_str compat_date; /* "" = the date of creation */
+    struct dm_str created_at;  /* read-only */
+};
+
+#define DM_WEIGHT_DEFAULT 100
+
+extern const struct dm_schema dm_schema_caps;
+extern const struct dm_schema dm_schema_tenant;
+
+#endif
