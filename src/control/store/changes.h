@@ -1,0 +1,35 @@
+/* Change records: append-only, chained by hash. What goes into a hash is audit's business. */
+#ifndef DM_CONTROL_STORE_CHANGES_H
+#define DM_CONTROL_STORE_CHANGES_H
+
+#include "base/crypto.h"
+
+#include "control/store/tenants.h"
+
+struct dm_change_row {
+    int64_t number; /* from 1 without gaps, in the order of commits */
+    int64_t at_ms;
+    struct dm_str actor;
+    int64_t tenant_number; /* 0 = the platform's */
+    struct dm_str tenant;
+    struct dm_str action, kind, name;
+    struct dm_str request_id;
+    struct dm_str details; /* JSON array */
+    uint8_t previous[DM_DIGEST_BYTES], hash[DM_DIGEST_BYTES];
+};
+
+/* The number of the next record and the hash of the last (zeros before the first). */
+DM_MUST_USE int dm_changes_next(struct dm_txn *txn, int64_t *ret_number, uint8_t ret_previous[DM_DIGEST_BYTES],
+                                struct dm_err *err);
+DM_MUST_USE int dm_changes_append(struct dm_txn *txn, const struct dm_change_row *row, struct dm_err *err);
+
+typedef int (*dm_changes_visit)(void *arg, const struct dm_change_row *row, struct dm_err *err);
+/* Newest first, below number `before` (0 = from the newest), at most limit. Of the tenant; with handle NULL all, for
+ * the master only. */
+DM_MUST_USE int dm_changes_each(struct dm_txn *txn, const struct dm_caller *caller, struct dm_tenant_handle *handle,
+                                int64_t before, size_t limit, dm_changes_visit visit, void *arg, struct dm_err *err);
+/* All, oldest first, for the master only. */
+DM_MUST_USE int dm_changes_walk(struct dm_txn *txn, const struct dm_caller *caller, dm_changes_visit visit, void *arg,
+                                struct dm_err *err);
+
+#endif

@@ -1,0 +1,28 @@
+/* Usage counted by gateways, rolled up by minute. */
+#ifndef DM_CONTROL_STORE_USAGE_H
+#define DM_CONTROL_STORE_USAGE_H
+
+#include "control/store/tenants.h"
+
+struct dm_usage_row {
+    struct dm_str product, application, metric;
+    int64_t minute; /* Unix time / 60 */
+    int64_t count;
+};
+
+/* Adds to what is there. */
+DM_MUST_USE int dm_usage_add(struct dm_tenant_handle *handle, const struct dm_usage_row *row, struct dm_err *err);
+
+struct dm_usage_query {
+    int64_t from_minute, to_minute;             /* half-open */
+    int64_t step_minutes;                       /* sums over steps; 0 = one sum over all */
+    struct dm_str product, application, metric; /* DM_STR_NULL = any */
+};
+
+typedef int (*dm_usage_visit)(void *arg, const struct dm_usage_row *row, struct dm_err *err);
+/* One row for each product, application, metric and step, ordered by them; at most limit. row->minute is the step's
+ * first. */
+DM_MUST_USE int dm_usage_each(struct dm_tenant_handle *handle, const struct dm_usage_query *query, size_t limit,
+                              dm_usage_visit visit, void *arg, struct dm_err *err);
+
+#endif
