@@ -1,0 +1,53 @@
+// Lanes: ways to build the tree, each in build/LANE, made by tools/build.
+'use strict';
+const path = require('path');
+const { execFileSync } = require('child_process');
+const { ROOT, run, tail, sanitizerPrefix } = require('./process.js');
+
+const built = new Map(); // "lane targets" -> promise of an error text, '' when built
+
+// What the sanitizers of a lane read. Reports of any process go to `logPath` when it is given, else to stderr.
+function sanitizerEnv(lane, logPath) {
+  const to = logPath ? `:log_path=${logPath}` : '';
+  if (lane === 'asan')
+    return {
+      ASAN_OPTIONS: `detect_stack_use_after_return=1:strict_string_checks=1${to}`,
+      UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1${to}`,
+    };
+  if (lane === 'tsan') return { TSAN_OPTIONS: `second_deadlock_stack=1:halt_on_error=1${to}` };
+  return {};
+}
+
+function prefix(lane) {
+  return lane === 'release' ? [] : sanitizerPrefix();
+}
+
+function dir(lane) {
+  return path.join(ROOT, 'build', lane);
+}
+
+async function runBuild(lane, args) {
+  const result = await run(`build-${lane}`, ['tools/build', lane, ...args], { limitS: 900 });
+  return result.isOk ? '' : `build/${lane}: ${result.why}\n${tail(result.output, 60)}`;
+}
+
+// Builds once per lane and choice. The release lane gets the tests in place. `pick(lane)` names the ninja targets,
+// after the lane is configured; without it everything is built. Resolves to an error text, '' when built.
+function build(lane, pick) {
+  const key = `${lane} ${pick ? pick.name : ''}`;
+  if (!built.has(key)) built.set(key, buildNow(lane, pick));
+  return built.get(key);
+}
+
+async function buildNow(lane, pick) {
+  const args = lane === 'release' ? ['--with', 'tests'] : [];
+  if (!pick) return runBuild(lane, args);
+  return (await runBuild(lane, [...args, 'build.ninja'])) || runBuild(lane, [...args, ...pick(lane)]);
+}
+
+// `meson introspect --WHAT` of a configured lane.
+function introspect(lane, what) {
+  return JSON.parse(execFileSync('meson', ['introspect', `--${what}`, dir(lane)], { maxBuffer: 1 << 28 }));
+}
+
+module.exports = { build, dir, introspect, prefix, sanitizerEnv };
