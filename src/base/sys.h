@@ -1,4 +1,4 @@
-/* The seam to the outside: clock, randomness, sockets, readiness and disk. One real implementation (dm_sys_real) and one
+/* The seam to the outside: clock, randomness, sockets, readiness, disk. One real implementation (dm_sys_real) and one
  * simulated under a seed with faults (base/sim.h), in which several simulated processes can share one network and one
  * disk, and time moves only when nobody is ready.
  *
@@ -42,8 +42,8 @@ struct dm_sys_ops {
     uint64_t (*wall_ns)(struct dm_sys *sys);
     void (*random)(struct dm_sys *sys, void *ret, size_t len);
 
-    /* Stream sockets, always non-blocking and close-on-exec; TCP without Nagle's delay. A Unix socket file left behind by
-     * a dead listener is replaced by listen, one that is listened on is -EADDRINUSE. An IPv6 address takes no IPv4. */
+    /* Stream sockets, always non-blocking and close-on-exec; TCP without Nagle's delay. A Unix socket file left behind
+     * by a dead listener is replaced by listen, a live one is -EADDRINUSE. An IPv6 address takes no IPv4. */
     int (*listen)(struct dm_sys *sys, const struct dm_addr *addr, int backlog, bool reuse_port);
     int (*accept)(struct dm_sys *sys, int fd, struct dm_addr *ret_peer); /* ret_peer may be NULL */
     /* The new fd, ready for OUT when done; or -errno: a refusal shows here or, later, as ERR and in connect_error. */
@@ -58,9 +58,9 @@ struct dm_sys_ops {
     /* Any descriptor made through the seam; never asked again, whatever it returns. */
     int (*close)(struct dm_sys *sys, int fd);
 
-    /* Edge-triggered readiness, for IN and OUT alike: what is ready at poll_add is reported once; after that each arrival
-     * and each return of room is. close ends the registration. poll_wait returns the number of events, 0 after
-     * timeout_ms (-1: none) or early when a signal came. */
+    /* Edge-triggered readiness, for IN and OUT alike: what is ready at poll_add is reported once; after that each
+     * arrival and each return of room is. An event holds all bits that are true by then. close ends the registration.
+     * poll_wait returns the number of events, 0 after timeout_ms (-1: never) or early when a signal came. */
     int (*poll_new)(struct dm_sys *sys);
     int (*poll_add)(struct dm_sys *sys, int poll_fd, int fd, uint64_t tag);
     int (*poll_del)(struct dm_sys *sys, int poll_fd, int fd);
@@ -98,6 +98,9 @@ DM_MUST_USE int dm_sys_read_file(struct dm_sys *sys, const char *path, size_t ma
  * (dm_sys_is_temp_name). */
 DM_MUST_USE int dm_sys_write_file(struct dm_sys *sys, const char *path, struct dm_str bytes, unsigned mode,
                                   bool is_durable, struct dm_err *err);
+/* The directory with all missing parents, each synced into its parent. 0 also when it is there already. */
+DM_MUST_USE int dm_sys_make_dirs(struct dm_sys *sys, const char *path, unsigned mode, struct dm_err *err);
+
 /* Was this name made by dm_sys_write_file and left behind? For whoever lists or cleans a directory. */
 bool dm_sys_is_temp_name(const char *name);
 

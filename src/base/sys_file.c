@@ -124,3 +124,42 @@ int dm_sys_write_file(struct dm_sys *sys, const char *path, struct dm_str bytes,
         return fail_file(err, "sync the directory of", path, rc);
     return 0;
 }
+
+static int make_dir(struct dm_sys *sys, const char *path, unsigned mode, struct dm_err *err)
+{
+    int fd, rc;
+
+    if ((fd = sys->ops->open(sys, path, O_RDONLY | O_DIRECTORY, 0)) >= 0) {
+        sys->ops->close(sys, fd);
+        return 0;
+    }
+    if ((rc = sys->ops->mkdir(sys, path, mode)) < 0 && rc != -EEXIST)
+        return fail_file(err, "make the directory", path, rc);
+    /* Somebody else's directory is as good as ours; anything else of that name is not. */
+    if (rc == -EEXIST && (fd = sys->ops->open(sys, path, O_RDONLY | O_DIRECTORY, 0)) < 0)
+        return fail_file(err, "open the directory", path, fd);
+    if (rc == -EEXIST)
+        sys->ops->close(sys, fd);
+    if ((rc = sync_parent(sys, path)) < 0)
+        return fail_file(err, "sync the directory of", path, rc);
+    return 0;
+}
+
+int dm_sys_make_dirs(struct dm_sys *sys, const char *path, unsigned mode, struct dm_err *err)
+{
+    char *part DM_CLEANUP(dm_freep) = dm_strdup(dm_str_of(path));
+    size_t len = strlen(part);
+    int rc;
+
+    while (len > 1 && part[len - 1] == '/')
+        part[--len] = '\0';
+    for (size_t i = 1; i < len; i++) {
+        if (part[i] != '/' || part[i - 1] == '/')
+            continue;
+        part[i] = '\0';
+        if ((rc = make_dir(sys, part, mode, err)) < 0)
+            return rc;
+        part[i] = '/';
+    }
+    return make_dir(sys, part, mode, err);
+}
