@@ -8,10 +8,10 @@ const built = new Map(); // "lane targets" -> promise of an error text, '' when 
 
 // What the sanitizers of a lane read. Reports of any process go to `logPath` when it is given, else to stderr.
 function sanitizerEnv(lane, logPath) {
-  const to = logPath ? `:log_path=${logPath}` : '';
+  const to = ':allow_addr2line=1' + (logPath ? `:log_path=${logPath}` : '');
   if (lane === 'asan')
     return {
-      ASAN_OPTIONS: `detect_stack_use_after_return=1:strict_string_checks=1${to}`,
+      ASAN_OPTIONS: `detect_stack_use_after_return=1:strict_string_checks=1:print_legend=0${to}`,
       UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1${to}`,
     };
   if (lane === 'tsan') return { TSAN_OPTIONS: `second_deadlock_stack=1:halt_on_error=1${to}` };
@@ -35,8 +35,9 @@ async function runBuild(lane, args) {
 // after the lane is configured; without it everything is built. Resolves to an error text, '' when built.
 function build(lane, pick) {
   const key = `${lane} ${pick ? pick.name : ''}`;
-  if (!built.has(key)) built.set(key, buildNow(lane, pick));
-  return built.get(key);
+  const isAgain = built.has(key);
+  if (!isAgain) built.set(key, buildNow(lane, pick));
+  return built.get(key).then((error) => (error && isAgain ? `build/${lane} did not build, see above` : error));
 }
 
 async function buildNow(lane, pick) {

@@ -29,8 +29,8 @@ function select(suites, patterns) {
 
 function say(suite, result, seconds) {
   const word = result.failed ? 'FAILED' : 'ok';
-  const counts = [`${result.passed} tests`];
-  if (result.failed) counts.push(`${result.failed} NOT`);
+  const counts = [`${result.passed} passed`];
+  if (result.failed) counts.push(`${result.failed} failed`);
   if (result.skipped) counts.push(`${result.skipped} skipped`);
   console.log(`${word.padEnd(7)} ${suite.name.padEnd(14)} ${seconds.toFixed(1).padStart(6)} s   ${counts.join(', ')}`);
   if (result.text) console.log(result.text.replace(/^/gm, '        ').trimEnd());
