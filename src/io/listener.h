@@ -7,7 +7,7 @@
 
 struct dm_listener {
     struct dm_loop *loop;
-    /* fd is the callee's from here on; peer is borrowed. May close the listener. */
+    /* fd is the callee's from here on; peer is borrowed. May close the listener, not free it. */
     void (*on_accept)(struct dm_listener *listener, int fd, const struct dm_addr *peer);
     struct dm_addr addr; /* where it listens, with the real port */
     struct dm_watch watch;

@@ -1,0 +1,289 @@
+/* The writing side of a stream: gather, send, queue.
+ *
+ * W1. At most one stream has output in the shared scratch buffer, and then it has no chunks: order is scratch or chunks, never
+ *     both.
+ * W2. A failed write drops all output and is told by the stream's task, after what the peer sent before. */
+#include <errno.h>
+
+#include "io/stream_int.h"
+
+enum { IOV_CHUNKS = 16 };
+
+static bool can_write(const struct dm_stream *stream)
+{
+    return !stream->is_closing && !stream->is_failed && !stream->is_lingering && !stream->wants_shutdown &&
+           stream->error == 0;
+}
+
+static size_t gathered(const struct dm_stream *stream)
+{
+    const struct dm_stream_shared *shared = stream->loop->streams;
+
+    return shared->writer == stream ? shared->out_len : 0;
+}
+
+size_t dm_stream_unsent(const struct dm_stream *stream)
+{
+    return stream->is_closing ? 0 : stream->queued_bytes + gathered(stream);
+}
+
+size_t dm_stream_room(const struct dm_stream *stream)
+{
+    size_t unsent = dm_stream_unsent(stream), max = dm_stream_write_max(stream);
+
+    return can_write(stream) && unsent < max ? max - unsent : 0;
+}
+
+static void drop_chunk(struct dm_stream *stream)
+{
+    struct dm_stream_chunk *chunk = stream->head;
+
+    if (!(stream->head = chunk->next))
+        stream->tail = NULL;
+    dm_freelist_give(&stream->loop->streams->chunks, chunk);
+}
+
+void dm_stream_drop_output(struct dm_stream *stream)
+{
+    struct dm_stream_shared *shared = stream->loop->streams;
+
+    if (shared->writer == stream) {
+        shared->writer = NULL;
+        shared->out_len = 0;
+    }
+    while (stream->head)
+        drop_chunk(stream);
+    stream->queued_bytes = 0;
+}
+
+/* Reading once more finds what the peer said before it failed. */
+static void fail_write(struct dm_stream *stream, int code)
+{
+    dm_stream_drop_output(stream);
+    stream->error = code;
+    stream->is_readable = true;
+    dm_task_post(stream->loop, &stream->task);
+}
+
+static struct dm_stream_chunk *add_chunk(struct dm_stream *stream)
+{
+    struct dm_stream_chunk *chunk = dm_freelist_take(&stream->loop->streams->chunks);
+
+    chunk->next = NULL;
+    chunk->start = chunk->end = 0;
+    if (stream->tail)
+        stream->tail->next = chunk;
+    else
+        stream->head = chunk;
+    return stream->tail = chunk;
+}
+
+static void enqueue(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    stream->queued_bytes += (uint32_t)len;
+    while (len > 0) {
+        struct dm_stream_chunk *chunk = stream->tail;
+        if (!chunk || chunk->end == sizeof(chunk->data))
+            chunk = add_chunk(stream);
+        size_t n = DM_MIN(len, sizeof(chunk->data) - chunk->end);
+        memcpy(chunk->data + chunk->end, ptr, n);
+        chunk->end += (uint32_t)n;
+        ptr += n;
+        len -= n;
+    }
+}
+
+/* Forgets the first n queued bytes. */
+static void dequeue(struct dm_stream *stream, size_t n)
+{
+    stream->queued_bytes -= (uint32_t)n;
+    while (n > 0) {
+        struct dm_stream_chunk *chunk = stream->head;
+        size_t part = DM_MIN(n, chunk->end - chunk->start);
+        chunk->start += (uint32_t)part;
+        n -= part;
+        if (chunk->start == chunk->end)
+            drop_chunk(stream);
+    }
+}
+
+void dm_stream_finish_output(struct dm_stream *stream)
+{
+    if (!stream->wants_shutdown || stream->has_shutdown || stream->is_connecting || stream->is_closing ||
+        dm_stream_unsent(stream) > 0)
+        return;
+    stream->has_shutdown = true;
+    /* A peer that is gone already is found by reading. */
+    (void)stream->transport->shutdown_write(stream);
+    if (stream->is_lingering && stream->has_eof)
+        dm_stream_close(stream);
+}
+
+static void after_sent(struct dm_stream *stream)
+{
+    if (dm_stream_is_due_writable(stream))
+        dm_task_post(stream->loop, &stream->task);
+    dm_stream_finish_output(stream);
+}
+
+static int queue_iov(const struct dm_stream *stream, struct iovec *iov)
+{
+    int n = 0;
+
+    for (struct dm_stream_chunk *chunk = stream->head; chunk && n < IOV_CHUNKS; chunk = chunk->next)
+        iov[n++] = (struct iovec){chunk->data + chunk->start, chunk->end - chunk->start};
+    return n;
+}
+
+void dm_stream_drain(struct dm_stream *stream)
+{
+    struct iovec iov[IOV_CHUNKS];
+
+    while (stream->head) {
+        ssize_t n = stream->transport->sendv(stream, iov, queue_iov(stream, iov));
+        if (n == -EAGAIN)
+            break;
+        if (n < 0) {
+            fail_write(stream, (int)n);
+            return;
+        }
+        stream->bytes_out += (uint64_t)n;
+        dequeue(stream, (size_t)n);
+    }
+    after_sent(stream);
+}
+
+void dm_stream_flush_shared(struct dm_stream_shared *shared)
+{
+    struct dm_stream *stream = shared->writer;
+    size_t len = shared->out_len;
+    ssize_t n;
+
+    if (!stream)
+        return;
+    shared->writer = NULL;
+    shared->out_len = 0;
+    n = stream->transport->send(stream, shared->out, len);
+    if (n < 0 && n != -EAGAIN) {
+        fail_write(stream, (int)n);
+        return;
+    }
+    n = DM_MAX(n, 0);
+    stream->bytes_out += (uint64_t)n;
+    if (DM_LIKELY((size_t)n == len)) {
+        after_sent(stream);
+        return;
+    }
+    enqueue(stream, shared->out + n, len - (size_t)n);
+    dm_stream_drain(stream);
+}
+
+void dm_stream_flush(struct dm_stream *stream)
+{
+    struct dm_stream_shared *shared = stream->loop->streams;
+
+    if (shared->writer == stream)
+        dm_stream_flush_shared(shared);
+}
+
+/* Copies into the scratch buffer, or behind what waits. */
+static void gather(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct dm_stream_shared *shared = stream->loop->streams;
+
+    if (shared->writer != stream || shared->out_len + len > sizeof(shared->out))
+        dm_stream_flush_shared(shared);
+    if (stream->head) {
+        enqueue(stream, ptr, len);
+        return;
+    }
+    if (stream->error)
+        return;
+    shared->writer = stream;
+    memcpy(shared->out + shared->out_len, ptr, len);
+    shared->out_len += len;
+}
+
+/* Sends what has gathered and the slice behind it; returns how much of the slice was sent, 0 also after a failure. */
+static size_t send_direct(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct dm_stream_shared *shared = stream->loop->streams;
+    size_t before = gathered(stream);
+    struct iovec iov[2] = {{shared->out, before}, {(char *)ptr, len}};
+    ssize_t n = before > 0 ? stream->transport->sendv(stream, iov, 2) : stream->transport->send(stream, ptr, len);
+    size_t sent = (size_t)DM_MAX(n, 0);
+
+    if (n < 0 && n != -EAGAIN) {
+        fail_write(stream, (int)n);
+        return 0;
+    }
+    stream->bytes_out += sent;
+    if (before > 0) {
+        shared->writer = NULL;
+        shared->out_len = 0;
+    }
+    if (sent >= before)
+        return sent - before;
+    enqueue(stream, shared->out + sent, before - sent);
+    return 0;
+}
+
+/* Accepts everything up to may_queue bytes more than the system takes now; returns how much. */
+static size_t accept_bytes(struct dm_stream *stream, const char *ptr, size_t len, size_t may_queue)
+{
+    size_t sent = 0, n;
+
+    if (stream->head || stream->is_connecting) {
+        n = DM_MIN(len, may_queue);
+        enqueue(stream, ptr, n);
+        return n;
+    }
+    if (len <= DM_STREAM_DIRECT_BYTES) {
+        n = DM_MIN(len, may_queue);
+        gather(stream, ptr, n);
+        return n;
+    }
+    sent = send_direct(stream, ptr, len);
+    if (stream->error)
+        return 0;
+    n = DM_MIN(len - sent, may_queue);
+    enqueue(stream, ptr + sent, n);
+    return sent + n;
+}
+
+ssize_t dm_stream_write(struct dm_stream *stream, const void *ptr, size_t len)
+{
+    size_t n;
+
+    if (!can_write(stream))
+        return DM_ECLOSED;
+    n = len > 0 ? accept_bytes(stream, ptr, len, dm_stream_room(stream)) : 0;
+    if (stream->error)
+        return DM_ECLOSED;
+    if (n < len)
+        stream->wants_writable = true;
+    return n > 0 || len == 0 ? (ssize_t)n : DM_EAGAIN;
+}
+
+int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len)
+{
+    if (!can_write(stream))
+        return DM_ECLOSED;
+    if (len == 0)
+        return 0;
+    if (dm_stream_room(stream) == 0) {
+        stream->wants_writable = true;
+        return DM_EAGAIN;
+    }
+    accept_bytes(stream, ptr, len, len);
+    return stream->error ? DM_ECLOSED : 0;
+}
+
+void dm_stream_shutdown(struct dm_stream *stream)
+{
+    if (!can_write(stream))
+        return;
+    stream->wants_shutdown = true;
+    stream->wants_writable = false;
+    dm_stream_finish_output(stream);
+}
