@@ -11,6 +11,10 @@
  * on_abort may come at any point after on_request instead of on_done, and is the last callback for that request.
  * Inside on_done and on_abort the owner forgets the request; the connection is the server's and frees itself.
  *
+ * S1. on_done may come from inside dm_http_conn_end() and dm_http_conn_reply(); no other callback comes from inside a call.
+ * S2. A response that is through before its request: a rest of the request up to 64 KiB is read and dropped, with a larger
+ *     one the connection closes.
+ *
  * Threads: all of one server on one loop. Memory: an idle connection owns no buffer. */
 #ifndef DM_HTTP_SERVER_H
 #define DM_HTTP_SERVER_H
@@ -77,14 +81,14 @@ void dm_http_conn_respond(struct dm_http_conn *conn, const struct dm_http_messag
 size_t dm_http_conn_write(struct dm_http_conn *conn, const char *ptr, size_t len);
 /* The response is complete; trailer lines (CR LF ended) go out when it is chunked. */
 void dm_http_conn_end(struct dm_http_conn *conn, struct dm_str trailers);
-/* Head, whole body and end at once, with Content-Length. The body must fit write_cap_bytes. */
+/* Head, whole body and end at once, with Content-Length; what is left of the request is dropped. For bodies made in memory:
+ * they are queued whole, above write_cap_bytes too. */
 void dm_http_conn_reply(struct dm_http_conn *conn, struct dm_http_message *message, struct dm_str body);
-/* The response can't be completed: the connection is cut, so that the client sees it. on_abort follows at once. */
+/* The response can't be completed: the connection is cut, so that the client sees it. No callback follows. */
 void dm_http_conn_abort(struct dm_http_conn *conn);
 /* Presents body bytes again that on_body did not take. */
 void dm_http_conn_resume(struct dm_http_conn *conn);
-/* The rest of the request's body is not wanted: a small rest is read and dropped, with a large one the connection closes
- * after the response. */
+/* The rest of the request's body is not wanted (S2): on_body and on_request_end come no more. Before respond. */
 void dm_http_conn_ignore_body(struct dm_http_conn *conn);
 /* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. */
 void dm_http_conn_limit_body(struct dm_http_conn *conn, uint64_t max_bytes);
