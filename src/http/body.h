@@ -2,9 +2,9 @@
  *
  * B1. A slice is body; nothing of the framing ever comes out.
  * B2. Bytes behind the message are never consumed.
- * B3. Chunk sizes are 1 to 16 hexadecimal digits that fit 63 bits. Lines end with CR LF. Extensions that follow the grammar
- *     (section 7.1.1, quoted strings with it) are dropped up to limits.extension_bytes in sum; others are refused, as is
- *     white space that no extension follows.
+ * B3. Chunk sizes are 1 to 16 hexadecimal digits that fit 63 bits. Lines end with CR LF. Extensions that follow the
+ *     grammar (section 7.1.1, quoted strings with it) are dropped up to limits.extension_bytes in sum; others are
+ *     refused, as is white space that no extension follows.
  *
  * States of a chunked body:
  *   SIZE --digit--> DIGITS --CR--> SIZE_LF --LF, size > 0--> DATA --all--> DATA_CR --CR--> DATA_LF --LF--> SIZE
@@ -33,10 +33,11 @@ struct dm_http_body {
 DM_MUST_USE int dm_http_body_init(struct dm_http_body *body, const struct dm_http_head *head,
                                   const struct dm_http_limits *limits, uint64_t max_bytes);
 
-/* Consumes a prefix of `in` and yields at most one slice of it (empty if none). Returns 1 when the body is complete, 0 when
- * not, or a negative enum dm_http_fault. Call again with what was not consumed; 0 with an empty slice means that more input
- * is needed. A trailer section is consumed only as a whole (at most limits.trailer_bytes), so what was not consumed must be
- * kept and presented again with what follows. Which fault is found does not depend on how the bytes were cut. */
+/* Consumes a prefix of `in` and yields at most one slice of it (empty if none). Returns 1 when the body is complete,
+ * 0 when not, or a negative enum dm_http_fault. Call again with what was not consumed; 0 with an empty slice means
+ * that more input is needed. A trailer section is consumed only as a whole (at most limits.trailer_bytes), so what
+ * was not consumed must be kept and presented again with what follows. Which fault is found does not depend on how
+ * the bytes were cut. */
 DM_MUST_USE int dm_http_body_feed(struct dm_http_body *body, struct dm_str in, size_t *ret_consumed,
                                   struct dm_str *ret_data);
 

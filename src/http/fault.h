@@ -1,5 +1,6 @@
-/* Why a message, body, target or host was refused. Parsers return the negative of a fault; the name is a stable code for
- * logs and answers, the status is what a server answers with (a gateway answers 502 when the fault is the backend's). */
+/* Why a message, body, target or host was refused. Parsers return the negative of a fault; the name is a stable code
+ * for logs and answers, the status is what a server answers with (a gateway answers 502 when the fault is the
+ * backend's). */
 #ifndef DM_HTTP_FAULT_H
 #define DM_HTTP_FAULT_H
 

@@ -118,13 +118,13 @@ static inline bool dm_http_field_is_hop(const struct dm_http_field *field)
     return (field->flags & DM_HTTP_FIELD_HOP) != 0;
 }
 
-/* May this stand as a field name / as a field value? What is written from configuration is checked with these: a name is
- * a token, a value holds visible ASCII with spaces and tabs inside, not around it. */
+/* May this stand as a field name / as a field value? What is written from configuration is checked with these: a
+ * name is a token, a value holds visible ASCII with spaces and tabs inside, not around it. */
 bool dm_http_field_name_is_valid(struct dm_str name);
 bool dm_http_field_value_is_valid(struct dm_str value);
 
-/* Walks a comma-separated list (RFC 9110 section 5.6.1): trimmed, non-empty elements; commas in quoted strings do not cut.
- * *rest starts as the value; false at the end. */
+/* Walks a comma-separated list (RFC 9110 section 5.6.1): trimmed, non-empty elements; commas in quoted strings do
+ * not cut. *rest starts as the value; false at the end. */
 bool dm_http_list_next(struct dm_str *rest, struct dm_str *ret_element);
 /* Is the token among the elements of the list, in any case? */
 bool dm_http_list_has(struct dm_str list, struct dm_str token);

@@ -6,16 +6,16 @@
  * H3. In fields there are no controls but HTAB, no line folding, no bytes above 0x7E unless limits.allows_obs_text.
  *
  * What the parser decides where the RFCs leave a choice:
- * - One empty line before a request line is skipped (RFC 9112 section 2.2), a second one is refused; none before a status
- *   line. A status line without the space before an empty reason is accepted.
+ * - One empty line before a request line is skipped (RFC 9112 section 2.2), a second one is refused; none before a
+ *   status line. A status line without the space before an empty reason is accepted.
  * - A method is a token of any case; one longer than 32 bytes is 501. CONNECT is refused.
- * - A target has no byte outside 0x21-0x7E, no '#', '"', '<', '>', and no '\' in its path. Absolute form is http or https,
- *   without userinfo; its authority counts and Host must only be valid. Asterisk form is for OPTIONS alone.
+ * - A target has no byte outside 0x21-0x7E, no '#', '"', '<', '>', and no '\' in its path. Absolute form is http or
+ *   https, without userinfo; its authority counts and Host must only be valid. Asterisk form is for OPTIONS alone.
  * - HTTP/1.0 requests need no Host. Transfer-Encoding in HTTP/1.0, and any value other than "chunked", are refused.
  * - A repeated Content-Length is refused also when it says the same.
  * - Content-Length other than 0, or Transfer-Encoding, in a 1xx or 204 response is refused.
- * - Connection may not name a field of enum dm_http_field_id that is end-to-end (Host, Content-Length, Authorization,
- *   Forwarded, …); any other name it holds makes that field hop-by-hop.
+ * - Connection may not name a field of enum dm_http_field_id that is end-to-end (Host, Content-Length,
+ *   Authorization, Forwarded, …); any other name it holds makes that field hop-by-hop.
  * - Expect is "100-continue" or refused with 417, and means nothing in HTTP/1.0. */
 #ifndef DM_HTTP_HEAD_H
 #define DM_HTTP_HEAD_H
@@ -77,22 +77,23 @@ struct dm_http_head {
     char host_buf[DM_HOST_MAX];
 };
 
-/* Parses a request head at ptr. Returns the bytes of the head (> 0), 0 when more bytes are needed, or a negative enum
- * dm_http_fault as soon as it is certain. *scan is 0 for a new message and remembers how far the bytes were looked at, so
- * that bytes coming one by one cost linear time; it is 0 again after a result other than 0. ptr may differ from call to
- * call as long as the bytes are the same. Which fault is found does not depend on how the bytes were cut.
- * *ret is complete after > 0. After a fault method_name, target and version_minor hold what was read before it (or are
- * empty), the rest is undefined. */
+/* Parses a request head at ptr. Returns the bytes of the head (> 0), 0 when more bytes are needed, or a negative
+ * enum dm_http_fault as soon as it is certain. *scan is 0 for a new message and remembers how far the bytes were
+ * looked at, so that bytes coming one by one cost linear time; it is 0 again after a result other than 0. ptr may
+ * differ from call to call as long as the bytes are the same. Which fault is found does not depend on how the bytes
+ * were cut. *ret is complete after > 0. After a fault method_name, target and version_minor hold what was read
+ * before it (or are empty), the rest is undefined. */
 DM_MUST_USE int dm_http_parse_request(const char *ptr, size_t len, size_t *scan, const struct dm_http_limits *limits,
                                       struct dm_http_head *ret);
 
-/* The same for a response to a request with the given method (RFC 9112 section 6.3). With a status of 1xx other than 101
- * another head follows. */
+/* The same for a response to a request with the given method (RFC 9112 section 6.3). With a status of 1xx other than
+ * 101 another head follows. */
 DM_MUST_USE int dm_http_parse_response(const char *ptr, size_t len, size_t *scan, const struct dm_http_limits *limits,
                                        enum dm_http_method request_method, struct dm_http_head *ret);
 
-/* Parses a trailer section (field lines and the empty line; RFC 9112 section 7.1.2) that is there as a whole. Fields that
- * must not come in trailers are DM_HTTP_BAD_TRAILER. Only the fields of *ret are set. Returns its bytes or a fault. */
+/* Parses a trailer section (field lines and the empty line; RFC 9112 section 7.1.2) that is there as a whole. Fields
+ * that must not come in trailers are DM_HTTP_BAD_TRAILER. Only the fields of *ret are set. Returns its bytes or a
+ * fault. */
 DM_MUST_USE int dm_http_parse_trailers(const char *ptr, size_t len, const struct dm_http_limits *limits,
                                        struct dm_http_head *ret);
 
@@ -109,8 +110,8 @@ struct dm_http_field *dm_http_head_add(struct dm_http_head *head, struct dm_str 
 /* Drops every field of this name; returns how many. */
 unsigned dm_http_head_drop(struct dm_http_head *head, struct dm_str name);
 
-/* *ret becomes `head` with every slice that points into the len bytes at `from` pointing to the same place in `to`. ret may
- * be head itself. */
+/* *ret becomes `head` with every slice that points into the len bytes at `from` pointing to the same place in `to`.
+ * ret may be head itself. */
 void dm_http_head_move(const struct dm_http_head *head, const char *from, size_t len, const char *to,
                        struct dm_http_head *ret);
 

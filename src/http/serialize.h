@@ -1,5 +1,5 @@
-/* Writes heads. What comes in is valid (parsed here, or checked with dm_http_field_*_is_valid()); nothing is escaped. The
- * buffer's `failed` says whether all fitted. */
+/* Writes heads. What comes in is valid (parsed here, or checked with dm_http_field_*_is_valid()); nothing is
+ * escaped. The buffer's `failed` says whether all fitted. */
 #ifndef DM_HTTP_SERIALIZE_H
 #define DM_HTTP_SERIALIZE_H
 
@@ -15,8 +15,8 @@ void dm_http_write_status_line(struct dm_buf *buf, unsigned status, struct dm_st
 /* "name: value CR LF". */
 void dm_http_write_field(struct dm_buf *buf, struct dm_str name, struct dm_str value);
 void dm_http_write_field_u64(struct dm_buf *buf, struct dm_str name, uint64_t value);
-/* Every field that has none of the flags in skip_flags and is not dropped, in order. Usual: DM_HTTP_FIELD_HOP. Neighbours that stand
- * in the received bytes as they are written go over in one copy. */
+/* Every field that has none of the flags in skip_flags and is not dropped, in order. Usual: DM_HTTP_FIELD_HOP.
+ * Neighbours that stand in the received bytes as they are written go over in one copy. */
 void dm_http_write_fields(struct dm_buf *buf, const struct dm_http_head *head, unsigned skip_flags);
 /* The empty line that ends a head or trailer section. */
 void dm_http_write_end(struct dm_buf *buf);
@@ -24,8 +24,8 @@ void dm_http_write_end(struct dm_buf *buf);
 /* RFC 9110 section 15, with 103, 428, 429, 431, 451, 511; "" for others. Static storage. */
 struct dm_str dm_http_status_reason(unsigned status);
 
-/* IMF-fixdate (RFC 9110 section 5.6.7) of seconds since 1970, years up to 9999. DM_HTTP_DATE_LEN bytes, not NUL-terminated.
- * The caller keeps the text for the second. */
+/* IMF-fixdate (RFC 9110 section 5.6.7) of seconds since 1970, years up to 9999. DM_HTTP_DATE_LEN bytes, not
+ * NUL-terminated. The caller keeps the text for the second. */
 void dm_http_date_write(int64_t unix_s, char ret[DM_HTTP_DATE_LEN]);
 
 #endif

@@ -1,0 +1,141 @@
+#include "http/chars_int.h"
+#include "http/field.h"
+
+struct known {
+    struct dm_str name;
+    uint8_t flags;
+};
+
+static const struct known known[DM_HTTP_FIELD_ID_COUNT] = {[DM_HTTP_FIELD_ID_OTHER] = {{"", 0}, 0},
+#define KNOWN_ROW(id, name, flags) [DM_HTTP_FIELD_ID_##id] = {{name, sizeof(name) - 1}, flags},
+                                                           DM_HTTP_FIELDS(KNOWN_ROW)
+#undef KNOWN_ROW
+};
+
+/* First and last id whose name has this length. */
+static const struct {
+    uint8_t first, last;
+} by_length[] = {
+    [2] = {DM_HTTP_FIELD_ID_TE, DM_HTTP_FIELD_ID_TE},
+    [3] = {DM_HTTP_FIELD_ID_AGE, DM_HTTP_FIELD_ID_VIA},
+    [4] = {DM_HTTP_FIELD_ID_DATE, DM_HTTP_FIELD_ID_VARY},
+    [5] = {DM_HTTP_FIELD_ID_ALLOW, DM_HTTP_FIELD_ID_RANGE},
+    [6] = {DM_HTTP_FIELD_ID_ACCEPT, DM_HTTP_FIELD_ID_SERVER},
+    [7] = {DM_HTTP_FIELD_ID_ALT_SVC, DM_HTTP_FIELD_ID_UPGRADE},
+    [8] = {DM_HTTP_FIELD_ID_IF_MATCH, DM_HTTP_FIELD_ID_LOCATION},
+    [9] = {DM_HTTP_FIELD_ID_FORWARDED, DM_HTTP_FIELD_ID_X_REAL_IP},
+    [10] = {DM_HTTP_FIELD_ID_CONNECTION, DM_HTTP_FIELD_ID_USER_AGENT},
+    [11] = {DM_HTTP_FIELD_ID_RETRY_AFTER, DM_HTTP_FIELD_ID_TRACEPARENT},
+    [12] = {DM_HTTP_FIELD_ID_CONTENT_TYPE, DM_HTTP_FIELD_ID_X_REQUEST_ID},
+    [13] = {DM_HTTP_FIELD_ID_ACCEPT_RANGES, DM_HTTP_FIELD_ID_LAST_MODIFIED},
+    [14] = {DM_HTTP_FIELD_ID_CONTENT_LENGTH, DM_HTTP_FIELD_ID_HTTP2_SETTINGS},
+    [15] = {DM_HTTP_FIELD_ID_ACCEPT_ENCODING, DM_HTTP_FIELD_ID_X_FORWARDED_FOR},
+    [16] = {DM_HTTP_FIELD_ID_CONTENT_ENCODING, DM_HTTP_FIELD_ID_X_FORWARDED_PORT},
+    [17] = {DM_HTTP_FIELD_ID_IF_MODIFIED_SINCE, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO},
+    [18] = {DM_HTTP_FIELD_ID_PROXY_AUTHENTICATE, DM_HTTP_FIELD_ID_X_FORWARDED_PREFIX},
+    [19] = {DM_HTTP_FIELD_ID_CONTENT_DISPOSITION, DM_HTTP_FIELD_ID_PROXY_AUTHORIZATION},
+    [20] = {DM_HTTP_FIELD_ID_SEC_WEBSOCKET_ACCEPT, DM_HTTP_FIELD_ID_SEC_WEBSOCKET_ACCEPT},
+    [21] = {DM_HTTP_FIELD_ID_SEC_WEBSOCKET_VERSION, DM_HTTP_FIELD_ID_SEC_WEBSOCKET_VERSION},
+    [22] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_MAX_AGE, DM_HTTP_FIELD_ID_SEC_WEBSOCKET_PROTOCOL},
+    [24] = {DM_HTTP_FIELD_ID_SEC_WEBSOCKET_EXTENSIONS, DM_HTTP_FIELD_ID_SEC_WEBSOCKET_EXTENSIONS},
+    [25] = {DM_HTTP_FIELD_ID_PROXY_AUTHENTICATION_INFO, DM_HTTP_FIELD_ID_STRICT_TRANSPORT_SECURITY},
+    [27] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_ORIGIN, DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_ORIGIN},
+    [28] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_HEADERS, DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_METHODS},
+    [29] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_EXPOSE_HEADERS, DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_METHOD},
+    [30] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_HEADERS, DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_HEADERS},
+    [32] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_CREDENTIALS, DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_CREDENTIALS},
+};
+
+enum dm_http_field_id dm_http_field_id_of(struct dm_str name)
+{
+    char head, tail;
+
+    if (name.len >= DM_COUNT(by_length) || by_length[name.len].first == 0)
+        return DM_HTTP_FIELD_ID_OTHER;
+    head = dm_http_lower(name.ptr[0]);
+    tail = dm_http_lower(name.ptr[name.len - 1]);
+    for (unsigned id = by_length[name.len].first; id <= by_length[name.len].last; id++) {
+        const char *want = known[id].name.ptr;
+
+        if (want[0] == head && want[name.len - 1] == tail && dm_http_lower_eq(name.ptr, want, name.len))
+            return (enum dm_http_field_id)id;
+    }
+    return DM_HTTP_FIELD_ID_OTHER;
+}
+
+struct dm_str dm_http_field_name(enum dm_http_field_id id)
+{
+    return (unsigned)id < DM_HTTP_FIELD_ID_COUNT ? known[id].name : known[0].name;
+}
+
+uint8_t dm_http_field_flags_of(enum dm_http_field_id id)
+{
+    return (unsigned)id < DM_HTTP_FIELD_ID_COUNT ? known[id].flags : 0;
+}
+
+bool dm_http_field_name_is_valid(struct dm_str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (!(dm_http_char(name.ptr[i]) & DM_CHAR_TOKEN))
+            return false;
+    return name.len > 0;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+bool dm_http_field_value_is_valid(struct dm_str value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (!(dm_http_char(value.ptr[i]) & DM_CHAR_VALUE))
+            return false;
+    return value.len == 0 || (!is_blank(value.ptr[0]) && !is_blank(value.ptr[value.len - 1]));
+}
+
+/* Length of the element that s starts with: up to a comma outside quoted strings. */
+static size_t element_length(struct dm_str s)
+{
+    bool is_quoted = false;
+    size_t i;
+
+    for (i = 0; i < s.len; i++) {
+        if (s.ptr[i] == '"')
+            is_quoted = !is_quoted;
+        else if (is_quoted && s.ptr[i] == '\\')
+            i++;
+        else if (!is_quoted && s.ptr[i] == ',')
+            break;
+    }
+    return DM_MIN(i, s.len);
+}
+
+bool dm_http_list_next(struct dm_str *rest, struct dm_str *ret_element)
+{
+    while (rest->len > 0) {
+        size_t len = element_length(*rest);
+        struct dm_str element = {rest->ptr, len};
+
+        *rest = dm_str_skip(*rest, len + 1);
+        while (element.len > 0 && is_blank(element.ptr[element.len - 1]))
+            element.len--;
+        while (element.len > 0 && is_blank(element.ptr[0]))
+            element = dm_str_skip(element, 1);
+        if (element.len > 0) {
+            *ret_element = element;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool dm_http_list_has(struct dm_str list, struct dm_str token)
+{
+    struct dm_str element;
+
+    while (dm_http_list_next(&list, &element))
+        if (dm_str_ieq(element, token))
+            return true;
+    return false;
+}

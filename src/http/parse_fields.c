@@ -1,0 +1,136 @@
+/* Field lines: field-name ":" OWS field-value OWS CR LF (RFC 9112 section 5). */
+#include "http/chars_int.h"
+#include "http/parse_int.h"
+
+#define ONES 0x0101010101010101u
+#define HIGH 0x8080808080808080u
+
+/* The high bit of the lowest byte of x that is not 0x20-0x7E is set; bits above it may be. */
+static inline uint64_t special_bytes(uint64_t x)
+{
+    uint64_t low = (x - 0x20 * ONES) & ~x;
+    uint64_t del = x ^ 0x7F * ONES;
+
+    return (low | x | ((del - ONES) & ~del)) & HIGH;
+}
+
+/* The first byte from p on that is not 0x20-0x7E or HTAB. */
+static inline const char *skip_visible(const char *p, const char *end)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    while (end - p >= 8) {
+        uint64_t x, special;
+
+        memcpy(&x, p, 8);
+        special = special_bytes(x);
+        if (special == 0) {
+            p += 8;
+            continue;
+        }
+        p += __builtin_ctzll(special) >> 3;
+        if (*p != '\t')
+            return p;
+        p++;
+    }
+#endif
+    while (p < end && (dm_http_char(*p) & DM_CHAR_VALUE))
+        p++;
+    return p;
+}
+
+static inline bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static int read_name(struct dm_http_cursor *cursor, struct dm_http_field *field)
+{
+    const char *p = cursor->p, *end = cursor->end;
+    uint8_t class, seen = 0;
+
+    for (; p < end && ((class = dm_http_char(*p)) & DM_CHAR_TOKEN); p++)
+        seen |= class;
+    if (p == end)
+        return 0;
+    if (*p != ':')
+        return is_blank(*p) ? -DM_HTTP_SPACE_BEFORE_COLON : dm_http_unexpected(p, end, DM_HTTP_BAD_FIELD_NAME);
+    field->name = dm_str_n(cursor->p, (size_t)(p - cursor->p));
+    if (field->name.len == 0)
+        return -DM_HTTP_EMPTY_FIELD_NAME;
+    field->flags = seen & DM_CHAR_UNDERSCORE ? DM_HTTP_FIELD_UNDERSCORE : 0;
+    cursor->p = p + 1;
+    return 1;
+}
+
+/* The value and the end of its line. */
+static int read_value(struct dm_http_cursor *cursor, struct dm_http_field *field)
+{
+    const char *p = cursor->p, *end = cursor->end, *value, *stop;
+
+    while (p < end && is_blank(*p))
+        p++;
+    value = p;
+    while ((p = skip_visible(p, end)) < end && (*p & 0x80) && cursor->limits->allows_obs_text) {
+        field->flags |= DM_HTTP_FIELD_OBS_TEXT;
+        p++;
+    }
+    if (end - p < 2 || p[0] != '\r' || p[1] != '\n')
+        return p == end ? 0 : dm_http_unexpected(p, end, DM_HTTP_BAD_FIELD_VALUE);
+    for (stop = p; stop > value && is_blank(stop[-1]);)
+        stop--;
+    if (value - cursor->p == 1 && value[-1] == ' ' && stop == p)
+        field->flags |= DM_HTTP_FIELD_WIRE;
+    field->value = dm_str_n(value, (size_t)(stop - value));
+    cursor->p = p + 2;
+    return 1;
+}
+
+static int read_field(struct dm_http_cursor *cursor)
+{
+    struct dm_http_head *head = cursor->head;
+    struct dm_http_field *field = &head->fields[head->field_count];
+    int rc;
+
+    if (is_blank(*cursor->p))
+        return -DM_HTTP_OBS_FOLD;
+    if (head->field_count >= DM_MIN(cursor->limits->fields, DM_HTTP_FIELDS_MAX))
+        return -DM_HTTP_TOO_MANY_FIELDS;
+    if ((rc = read_name(cursor, field)) <= 0 || (rc = read_value(cursor, field)) <= 0)
+        return rc;
+    field->id = (uint8_t)dm_http_field_id_of(field->name);
+    field->flags |= dm_http_field_flags_of(field->id);
+    head->field_count++;
+    if (field->id != DM_HTTP_FIELD_ID_OTHER && head->first[field->id] == 0)
+        head->first[field->id] = (uint8_t)head->field_count;
+    return (rc = dm_http_take_field(cursor, field)) < 0 ? rc : 1;
+}
+
+int dm_http_read_fields(struct dm_http_cursor *cursor)
+{
+    int rc;
+
+    while (cursor->p < cursor->end) {
+        if (*cursor->p == '\r')
+            return dm_http_read_crlf(cursor, DM_HTTP_BAD_FIELD_NAME);
+        if ((rc = read_field(cursor)) <= 0)
+            return rc;
+    }
+    return 0;
+}
+
+int dm_http_read_trailers(struct dm_http_cursor *cursor)
+{
+    cursor->head->field_count = 0;
+    memset(cursor->head->first, 0, sizeof(cursor->head->first));
+    return dm_http_read_fields(cursor);
+}
+
+int dm_http_parse_trailers(const char *ptr, size_t len, const struct dm_http_limits *limits, struct dm_http_head *ret)
+{
+    struct dm_http_cursor cursor = {.p = ptr, .end = ptr + len, .limits = limits, .head = ret, .is_trailer = true};
+    size_t scan = 0;
+    int rc =
+        dm_http_parse_section(&cursor, limits->trailer_bytes, DM_HTTP_TRAILER_TOO_LARGE, &scan, dm_http_read_trailers);
+
+    return rc == 0 ? -DM_HTTP_BAD_TRAILER : rc;
+}
