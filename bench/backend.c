@@ -1,0 +1,143 @@
+/* The bare backend: answers every request with the same 200 and keeps the connection alive.
+ *
+ *   dm_bench_backend BODY_BYTES        listens on a free port of 127.0.0.1 and prints "port N"
+ *
+ * One thread, level-triggered epoll. Pipelined requests are answered in one send of up to ANSWERS_PER_SEND answers.
+ * A request head must fit BUFFER_SIZE; a body is skipped.
+ */
+#include "wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUFFER_SIZE 16384
+#define BODY_MAX 65536
+#define HEAD_MAX 256
+#define ANSWERS_PER_SEND 16
+#define EVENTS_PER_TURN 256
+
+struct conn {
+    int fd;
+    uint64_t skip; /* bytes of the current request's body still to come */
+    size_t have;
+    char buf[BUFFER_SIZE];
+};
+
+static char *answers; /* ANSWERS_PER_SEND copies of the answer, one after the other */
+static size_t answer_len;
+
+static int make_answers(size_t body_len)
+{
+    char head[HEAD_MAX];
+    int head_len = snprintf(head, sizeof(head),
+                            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n", body_len);
+
+    answer_len = (size_t)head_len + body_len;
+    answers = malloc(answer_len * ANSWERS_PER_SEND);
+    if (answers == NULL)
+        return -1;
+    memset(answers, 'x', answer_len * ANSWERS_PER_SEND);
+    for (size_t i = 0; i < ANSWERS_PER_SEND; i++)
+        memcpy(answers + i * answer_len, head, (size_t)head_len);
+    return 0;
+}
+
+static void close_conn(struct conn *conn)
+{
+    close(conn->fd);
+    free(conn);
+}
+
+static void on_listener(int poll_fd, int listen_fd)
+{
+    int fd;
+
+    while ((fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct conn *conn = malloc(sizeof(*conn));
+        struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = conn}};
+
+        if (conn == NULL)
+            exit(1);
+        conn->fd = fd;
+        conn->skip = 0;
+        conn->have = 0;
+        if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+            close_conn(conn);
+    }
+}
+
+/* Takes the requests whose heads are complete out of buf. Returns how many, or -1 for what is not a request. */
+static int take_requests(struct conn *conn)
+{
+    struct dm_wire_head head;
+    size_t at = 0;
+    int taken = 0;
+    int rc = 0;
+
+    for (;;) {
+        size_t skipped = conn->have - at;
+        if (skipped > conn->skip)
+            skipped = (size_t)conn->skip;
+        at += skipped;
+        conn->skip -= skipped;
+        if (at == conn->have || (rc = dm_wire_head(conn->buf + at, conn->have - at, &head)) != 1)
+            break;
+        at += head.head_len;
+        conn->skip = head.body_len;
+        taken++;
+    }
+    conn->have -= at;
+    if (conn->have > 0 && at > 0)
+        memmove(conn->buf, conn->buf + at, conn->have);
+    return rc < 0 || conn->have == BUFFER_SIZE ? -1 : taken;
+}
+
+static void on_readable(struct conn *conn)
+{
+    ssize_t got = recv(conn->fd, conn->buf + conn->have, BUFFER_SIZE - conn->have, 0);
+    int due = -1;
+
+    if (got > 0) {
+        conn->have += (size_t)got;
+        due = take_requests(conn);
+    }
+    while (due > 0) {
+        int now = due < ANSWERS_PER_SEND ? due : ANSWERS_PER_SEND;
+        due = dm_wire_send(conn->fd, answers, answer_len * (size_t)now) < 0 ? -1 : due - now;
+    }
+    if (due < 0)
+        close_conn(conn);
+}
+
+int main(int argc, char **argv)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    struct epoll_event listener = {.events = EPOLLIN};
+    int poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int listen_fd;
+    uint16_t port;
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s BODY_BYTES\n", argv[0]);
+        return 2;
+    }
+    dm_wire_start();
+    if (make_answers((size_t)dm_wire_number("BODY_BYTES", argv[1], BODY_MAX)) < 0 || poll_fd < 0 ||
+        (listen_fd = dm_wire_listen(0, &port)) < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, listen_fd, &listener) < 0)
+        return 1;
+    printf("port %u\n", (unsigned)port);
+    fflush(stdout);
+    for (;;) {
+        int count = epoll_wait(poll_fd, events, EVENTS_PER_TURN, -1);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.ptr == NULL)
+                on_listener(poll_fd, listen_fd);
+            else
+                on_readable(events[i].data.ptr);
+        }
+    }
+}

@@ -1,0 +1,495 @@
+/* The load generator: keep-alive HTTP/1.1 connections to one port of 127.0.0.1, one request outstanding on each.
+ *
+ *   dm_bench_load --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K] [--counters FILE]
+ *
+ * FILE holds request heads, one after the other; connection i sends the (i modulo count)-th, again and again.
+ *
+ * Closed loop (default): the next request leaves as soon as an answer is complete.
+ * --rate R: request i is due at start + i/R whatever the answers do. It leaves on the first free connection, and its
+ *     latency counts from when it was due, so a stall is charged to every request that it delayed (no coordinated
+ *     omission). After S seconds nothing more falls due, and DRAIN_NS are given to what is still out.
+ * --each K: every connection sends K requests (0: none) and stays open in silence until S seconds are over or SIGTERM.
+ *     At most OPENING_MAX connections are busy at a time; "ready" is printed when all are silent.
+ *
+ * Counts are kept in the counters file while running (struct counts, shared mapping) and printed as one JSON line at
+ * the end. An answer is a complete response of any status; failed is whatever else became of a request.
+ *
+ * State of a connection
+ *   closed --open_conn--> connecting --writable--> free --send--> waiting --whole response--> free
+ *   any --end of stream, error--> closed, opened again at once when it was in use, at the next tick when it was
+ *     refused, never in the hold mode
+ *
+ * L1. due >= sent >= answered + failed; in the rate mode the difference at the end is reported as unfinished.
+ * L2. A connection is in free_conns exactly when it is free and the mode is the rate mode.
+ */
+#include "histogram.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS UINT64_C(1000000000)
+#define DRAIN_NS (2 * NS)
+#define TICK_NS (10 * UINT64_C(1000000))
+#define CONNECTIONS_MAX 65536
+#define SECONDS_MAX 3600
+#define RATE_MAX 1000000
+#define OPENING_MAX 64
+#define REQUESTS_SIZE_MAX (1 << 22)
+#define REQUESTS_MAX 4096
+#define HEAD_SIZE 4096
+#define EVENTS_PER_TURN 256
+
+enum mode { MODE_CLOSED, MODE_RATE, MODE_HOLD };
+enum state { STATE_CLOSED, STATE_CONNECTING, STATE_FREE, STATE_WAITING };
+
+/* The layout of the counters file; the harness reads it by offset. */
+struct counts {
+    uint64_t answered;
+    uint64_t non_2xx; /* of those answered */
+    uint64_t failed;
+    uint64_t reconnects;  /* connections that the peer ended between two requests */
+    uint64_t unconnected; /* connections that were refused */
+    uint64_t open;        /* connections that are established now */
+};
+
+struct request {
+    const char *ptr;
+    size_t len;
+};
+
+struct conn {
+    int fd;
+    enum state state;
+    bool in_body;
+    bool is_closing; /* the peer said that it will close after this answer */
+    uint32_t index;
+    uint32_t left; /* requests still to send, in the hold mode */
+    uint64_t due_ns;
+    uint64_t body_left;
+    size_t have;
+    char buf[HEAD_SIZE];
+};
+
+static struct {
+    enum mode mode;
+    uint16_t port;
+    uint32_t connections;
+    uint64_t seconds;
+    uint64_t rate;
+    uint32_t each;
+    const char *requests_path;
+    const char *counters_path;
+} options = {.connections = 64, .seconds = 10};
+
+static struct counts *counts;
+static struct request requests[REQUESTS_MAX];
+static uint32_t request_count;
+static struct conn *conns;
+static uint32_t *free_conns;
+static uint32_t free_count;
+static uint32_t settled; /* in the hold mode: connections that fell silent, or never opened */
+static uint32_t opened;  /* in the hold mode: connections that were started */
+static uint32_t closed_count;
+static uint64_t reopen_ns; /* when those closed are tried again */
+static struct dm_histogram latencies;
+static uint64_t start_ns, end_ns;
+static uint64_t due, sent;
+static int poll_fd;
+static volatile sig_atomic_t is_stopped;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS + (uint64_t)now.tv_nsec;
+}
+
+static void open_conn(struct conn *conn)
+{
+    struct epoll_event event = {.events = EPOLLOUT, .data = {.ptr = conn}};
+
+    conn->have = 0;
+    conn->in_body = false;
+    conn->is_closing = false;
+    conn->state = STATE_CONNECTING;
+    conn->fd = dm_wire_connect(options.port);
+    if (conn->fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, conn->fd, &event) < 0) {
+        fprintf(stderr, "cannot open connection %u: %s\n", (unsigned)conn->index, strerror(errno));
+        exit(1);
+    }
+}
+
+static void forget_free(const struct conn *conn)
+{
+    for (uint32_t i = 0; i < free_count; i++) {
+        if (free_conns[i] == conn->index) {
+            free_conns[i] = free_conns[--free_count];
+            return;
+        }
+    }
+}
+
+/* A connection of the hold mode has nothing more to do; the next one may start. */
+static void settle(void)
+{
+    settled++;
+    if (opened < options.connections)
+        open_conn(&conns[opened++]);
+}
+
+/* The connection is gone, and with it a request when one was out and has_answer is false. */
+static void lose_conn(struct conn *conn, bool has_answer)
+{
+    enum state state = conn->state;
+
+    close(conn->fd);
+    conn->state = STATE_CLOSED;
+    if (state == STATE_CONNECTING)
+        counts->unconnected++;
+    else
+        counts->open--;
+    if (state == STATE_WAITING && !has_answer)
+        counts->failed++;
+    if (state == STATE_FREE || has_answer)
+        counts->reconnects++;
+    if (state == STATE_FREE && options.mode == MODE_RATE)
+        forget_free(conn);
+    if (options.mode != MODE_HOLD && state == STATE_CONNECTING)
+        closed_count++;
+    else if (options.mode != MODE_HOLD)
+        open_conn(conn);
+    else if (state != STATE_FREE)
+        settle();
+}
+
+static void send_request(struct conn *conn)
+{
+    const struct request *request = &requests[conn->index % request_count];
+
+    sent++;
+    conn->state = STATE_WAITING;
+    if (dm_wire_send(conn->fd, request->ptr, request->len) < 0)
+        lose_conn(conn, false);
+}
+
+/* Sends what is due on the free connections. */
+static void send_due(uint64_t now)
+{
+    uint64_t until = now < end_ns ? now : end_ns;
+
+    due = until < start_ns ? 0 : (uint64_t)((double)(until - start_ns) * (double)options.rate / 1e9) + 1;
+    while (sent < due && free_count > 0) {
+        struct conn *conn = &conns[free_conns[--free_count]];
+        conn->due_ns = start_ns + (uint64_t)((double)sent * 1e9 / (double)options.rate);
+        send_request(conn);
+    }
+}
+
+/* The connection can carry a request; what comes next depends on the mode. */
+static void on_free(struct conn *conn)
+{
+    conn->state = STATE_FREE;
+    if (options.mode == MODE_RATE) {
+        free_conns[free_count++] = conn->index;
+    } else if (options.mode == MODE_CLOSED) {
+        send_request(conn);
+    } else if (conn->left > 0) {
+        conn->left--;
+        send_request(conn);
+    } else {
+        settle();
+    }
+}
+
+static void on_answer(struct conn *conn)
+{
+    counts->answered++;
+    if (options.mode == MODE_RATE)
+        dm_histogram_add(&latencies, now_ns() - conn->due_ns);
+    if (conn->is_closing)
+        lose_conn(conn, true);
+    else
+        on_free(conn);
+}
+
+static void on_connected(struct conn *conn)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = conn}};
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0 ||
+        epoll_ctl(poll_fd, EPOLL_CTL_MOD, conn->fd, &event) < 0) {
+        lose_conn(conn, false);
+        return;
+    }
+    counts->open++;
+    on_free(conn);
+}
+
+/* Takes got new bytes of an answer. Returns 1 when it is complete, 0 when more must come, -1 for what is no answer. */
+static int take_bytes(struct conn *conn, size_t got)
+{
+    struct dm_wire_head head;
+    size_t body_have = got;
+
+    if (!conn->in_body) {
+        int rc;
+        conn->have += got;
+        if ((rc = dm_wire_head(conn->buf, conn->have, &head)) != 1)
+            return conn->have == HEAD_SIZE ? -1 : rc;
+        if (conn->have < 13 || memcmp(conn->buf, "HTTP/1.1 ", 9) != 0 || head.is_chunked || !head.has_length)
+            return -1;
+        if (conn->buf[9] != '2')
+            counts->non_2xx++;
+        conn->is_closing = head.is_close;
+        conn->body_left = head.body_len;
+        conn->in_body = true;
+        body_have = conn->have - head.head_len;
+        conn->have = 0;
+    }
+    if (body_have > conn->body_left)
+        return -1;
+    conn->body_left -= body_have;
+    if (conn->body_left > 0)
+        return 0;
+    conn->in_body = false;
+    return 1;
+}
+
+static void on_readable(struct conn *conn)
+{
+    ssize_t got = recv(conn->fd, conn->buf + conn->have, HEAD_SIZE - conn->have, 0);
+    int rc;
+
+    if (got < 0 && errno == EAGAIN)
+        return;
+    rc = got <= 0 || conn->state != STATE_WAITING ? -1 : take_bytes(conn, (size_t)got);
+    if (rc < 0)
+        lose_conn(conn, false);
+    else if (rc > 0)
+        on_answer(conn);
+}
+
+static void reopen_closed(uint64_t now)
+{
+    closed_count = 0;
+    reopen_ns = now + TICK_NS;
+    for (uint32_t i = 0; i < options.connections; i++) {
+        if (conns[i].state == STATE_CLOSED)
+            open_conn(&conns[i]);
+    }
+}
+
+static uint64_t wait_ns(uint64_t now)
+{
+    uint64_t until = options.mode == MODE_RATE ? end_ns + DRAIN_NS : end_ns;
+    uint64_t next_due;
+
+    if (closed_count > 0 && reopen_ns < until)
+        until = reopen_ns;
+    if (options.mode == MODE_RATE && free_count > 0 && now < end_ns) {
+        next_due = start_ns + (uint64_t)((double)sent * 1e9 / (double)options.rate);
+        if (next_due < until)
+            until = next_due;
+    }
+    return until > now ? until - now : 0;
+}
+
+static bool is_over(uint64_t now)
+{
+    if (is_stopped && now < end_ns)
+        end_ns = now;
+    if (now < end_ns || options.mode != MODE_RATE)
+        return now >= end_ns;
+    return now >= end_ns + DRAIN_NS || counts->answered + counts->failed >= due;
+}
+
+static void run(void)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    bool was_ready = false;
+    uint64_t now = start_ns;
+
+    while (!is_over(now)) {
+        uint64_t wait = wait_ns(now);
+        struct timespec timeout = {.tv_sec = (time_t)(wait / NS), .tv_nsec = (long)(wait % NS)};
+        int count = epoll_pwait2(poll_fd, events, EVENTS_PER_TURN, &timeout, NULL);
+
+        for (int i = 0; i < count; i++) {
+            struct conn *conn = events[i].data.ptr;
+            if (conn->state == STATE_CONNECTING)
+                on_connected(conn);
+            else if (conn->state != STATE_CLOSED)
+                on_readable(conn);
+        }
+        now = now_ns();
+        if (options.mode == MODE_RATE)
+            send_due(now);
+        if (closed_count > 0 && now >= reopen_ns)
+            reopen_closed(now);
+        if (options.mode == MODE_HOLD && !was_ready && settled == options.connections) {
+            was_ready = true;
+            printf("ready\n");
+            fflush(stdout);
+        }
+    }
+}
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    is_stopped = 1;
+}
+
+static int load_requests(void)
+{
+    static char text[REQUESTS_SIZE_MAX];
+    FILE *file = fopen(options.requests_path, "rb");
+    size_t len = file == NULL ? 0 : fread(text, 1, sizeof(text), file);
+    size_t at = 0;
+    struct dm_wire_head head;
+
+    if (file != NULL)
+        fclose(file);
+    while (at < len && request_count < REQUESTS_MAX && dm_wire_head(text + at, len - at, &head) == 1) {
+        requests[request_count++] = (struct request){.ptr = text + at, .len = head.head_len};
+        at += head.head_len;
+    }
+    if (request_count > 0 && at == len)
+        return 0;
+    fprintf(stderr, "%s: expected at most %d request heads of %d bytes in all, each with its empty line\n",
+            options.requests_path, REQUESTS_MAX, REQUESTS_SIZE_MAX);
+    return -1;
+}
+
+static int map_counts(void)
+{
+    int flags = options.counters_path == NULL ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
+    int fd = -1;
+
+    if (options.counters_path != NULL) {
+        fd = open(options.counters_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (fd < 0 || ftruncate(fd, sizeof(*counts)) < 0) {
+            fprintf(stderr, "%s: %s\n", options.counters_path, strerror(errno));
+            return -1;
+        }
+    }
+    counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, flags, fd, 0);
+    return counts == MAP_FAILED ? -1 : 0;
+}
+
+static void read_options(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"to", required_argument, NULL, 't'},       {"requests", required_argument, NULL, 'q'},
+        {"seconds", required_argument, NULL, 's'},  {"connections", required_argument, NULL, 'n'},
+        {"rate", required_argument, NULL, 'r'},     {"each", required_argument, NULL, 'e'},
+        {"counters", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
+    };
+    int name;
+
+    while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (name == 't') {
+            options.port = (uint16_t)dm_wire_number("--to", optarg, UINT16_MAX);
+        } else if (name == 'q') {
+            options.requests_path = optarg;
+        } else if (name == 's') {
+            options.seconds = dm_wire_number("--seconds", optarg, SECONDS_MAX);
+        } else if (name == 'n') {
+            options.connections = (uint32_t)dm_wire_number("--connections", optarg, CONNECTIONS_MAX);
+        } else if (name == 'r') {
+            options.mode = MODE_RATE;
+            options.rate = dm_wire_number("--rate", optarg, RATE_MAX);
+        } else if (name == 'e') {
+            options.mode = MODE_HOLD;
+            options.each = (uint32_t)dm_wire_number("--each", optarg, UINT32_MAX);
+        } else if (name == 'c') {
+            options.counters_path = optarg;
+        } else {
+            exit(2);
+        }
+    }
+    if (options.port == 0 || options.requests_path == NULL || options.connections == 0 ||
+        (options.mode == MODE_RATE && options.rate == 0)) {
+        fprintf(stderr,
+                "usage: %s --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K] "
+                "[--counters FILE]\n",
+                argv[0]);
+        exit(2);
+    }
+}
+
+static int start_conns(void)
+{
+    uint32_t now_many = options.connections;
+
+    conns = calloc(options.connections, sizeof(*conns));
+    free_conns = calloc(options.connections, sizeof(*free_conns));
+    if (conns == NULL || free_conns == NULL)
+        return -1;
+    if (options.mode == MODE_HOLD && now_many > OPENING_MAX)
+        now_many = OPENING_MAX;
+    for (uint32_t i = 0; i < options.connections; i++) {
+        conns[i].index = i;
+        conns[i].left = options.each;
+    }
+    opened = now_many;
+    for (uint32_t i = 0; i < now_many; i++)
+        open_conn(&conns[i]);
+    return 0;
+}
+
+static double latency_us(double share)
+{
+    return (double)dm_histogram_at(&latencies, share) / 1e3;
+}
+
+static void print_report(void)
+{
+    uint64_t finished = counts->answered + counts->failed;
+    uint64_t unfinished = options.mode == MODE_RATE && due > finished ? due - finished : 0;
+
+    printf("{\"answered\":%llu,\"non_2xx\":%llu,\"failed\":%llu,\"reconnects\":%llu,\"open\":%llu,\"unfinished\":%llu,"
+           "\"unconnected\":%llu,\"seconds\":%.3f",
+           (unsigned long long)counts->answered, (unsigned long long)counts->non_2xx,
+           (unsigned long long)counts->failed, (unsigned long long)counts->reconnects, (unsigned long long)counts->open,
+           (unsigned long long)unfinished, (unsigned long long)counts->unconnected,
+           (double)(now_ns() - start_ns) / 1e9);
+    if (options.mode == MODE_RATE)
+        printf(",\"latency_us\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}", latency_us(0.5),
+               latency_us(0.9), latency_us(0.99), latency_us(0.999), latency_us(1));
+    printf("}\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    dm_wire_start();
+    read_options(argc, argv);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poll_fd < 0 || load_requests() < 0 || map_counts() < 0)
+        return 1;
+    start_ns = now_ns();
+    end_ns = start_ns + options.seconds * NS;
+    if (start_conns() < 0)
+        return 1;
+    run();
+    print_report();
+    return 0;
+}
