@@ -3,8 +3,6 @@
 
 #include "base/encode.h"
 
-#include <errno.h>
-
 void dm_hex(const void *ptr, size_t len, char *ret)
 {
     sodium_bin2hex(ret, 2 * len + 1, ptr, len);
@@ -38,15 +36,24 @@ size_t dm_base64url(struct dm_str bytes, char *ret)
     return to_text(bytes, sodium_base64_VARIANT_URLSAFE_NO_PADDING, ret);
 }
 
+/* What text stands for when it is valid. */
+static size_t bytes_in(struct dm_str text)
+{
+    size_t n_pad = 0;
+
+    while (n_pad < 2 && n_pad < text.len && text.ptr[text.len - 1 - n_pad] == '=')
+        n_pad++;
+    return (text.len - n_pad) / 4 * 3 + (text.len - n_pad) % 4 * 3 / 4;
+}
+
 static ssize_t to_bytes(struct dm_str text, int variant, uint8_t *ret, size_t cap)
 {
     size_t n = 0;
 
-    if (text.len == 0)
-        return 0;
-    errno = 0;
-    if (sodium_base642bin(ret, cap, text.ptr, text.len, NULL, &n, NULL, variant) != 0)
-        return errno == ERANGE ? DM_EBUDGET : DM_EINVAL;
+    if (bytes_in(text) > cap)
+        return DM_EBUDGET;
+    if (text.len > 0 && sodium_base642bin(ret, cap, text.ptr, text.len, NULL, &n, NULL, variant) != 0)
+        return DM_EINVAL;
     return (ssize_t)n;
 }
 

@@ -73,44 +73,28 @@ int dm_err_prefix(struct dm_err *err, const char *fmt, ...)
 int dm_err_of_errno(int negative_errno)
 {
     switch (negative_errno) {
-    case -ENOENT:
-        return DM_ENOENT;
-    case -EAGAIN:
-        return DM_EAGAIN;
-    default:
-        return DM_EIO;
+    case -ENOENT: return DM_ENOENT;
+    case -EAGAIN: return DM_EAGAIN;
+    default: return DM_EIO;
     }
 }
 
 const char *dm_err_name(int code)
 {
     switch ((enum dm_error)code) {
-    case DM_OK:
-        return "ok";
-    case DM_EINVAL:
-        return "invalid";
-    case DM_ENOENT:
-        return "not found";
-    case DM_EEXIST:
-        return "already exists";
-    case DM_EBUDGET:
-        return "limit exceeded";
-    case DM_EAGAIN:
-        return "try again";
-    case DM_EIO:
-        return "system error";
-    case DM_EPERM:
-        return "not permitted";
-    case DM_ECONFLICT:
-        return "conflict";
-    case DM_ECORRUPT:
-        return "corrupt";
-    case DM_EVERSION:
-        return "other version";
-    case DM_ETIMEOUT:
-        return "timed out";
-    case DM_ECLOSED:
-        return "closed";
+    case DM_OK: return "ok";
+    case DM_EINVAL: return "invalid";
+    case DM_ENOENT: return "not found";
+    case DM_EEXIST: return "already exists";
+    case DM_EBUDGET: return "limit exceeded";
+    case DM_EAGAIN: return "try again";
+    case DM_EIO: return "system error";
+    case DM_EPERM: return "not permitted";
+    case DM_ECONFLICT: return "conflict";
+    case DM_ECORRUPT: return "corrupt";
+    case DM_EVERSION: return "other version";
+    case DM_ETIMEOUT: return "timed out";
+    case DM_ECLOSED: return "closed";
     }
     return "unknown error";
 }

@@ -10,18 +10,18 @@
 
 enum dm_error {
     DM_OK = 0,
-    DM_EINVAL = -1001,   /* malformed or out of range */
-    DM_ENOENT = -1002,   /* no such thing */
-    DM_EEXIST = -1003,   /* already there */
-    DM_EBUDGET = -1004,  /* a budget, cap or limit is exhausted */
-    DM_EAGAIN = -1005,   /* would block; try when ready */
-    DM_EIO = -1006,      /* the system failed; see the message */
-    DM_EPERM = -1007,    /* not allowed */
+    DM_EINVAL = -1001,    /* malformed or out of range */
+    DM_ENOENT = -1002,    /* no such thing */
+    DM_EEXIST = -1003,    /* already there */
+    DM_EBUDGET = -1004,   /* a budget, cap or limit is exhausted */
+    DM_EAGAIN = -1005,    /* would block; try when ready */
+    DM_EIO = -1006,       /* the system failed; see the message */
+    DM_EPERM = -1007,     /* not allowed */
     DM_ECONFLICT = -1008, /* changed by somebody else meanwhile */
-    DM_ECORRUPT = -1009, /* a file or message fails its checksum, header or signature */
-    DM_EVERSION = -1010, /* made by another version of the program */
+    DM_ECORRUPT = -1009,  /* a file or message fails its checksum, header or signature */
+    DM_EVERSION = -1010,  /* made by another version of the program */
     DM_ETIMEOUT = -1011,
-    DM_ECLOSED = -1012,  /* the peer closed */
+    DM_ECLOSED = -1012, /* the peer closed */
 };
 
 #define DM_ERR_POINTER_MAX 256

@@ -52,9 +52,9 @@ static void step(struct place *place, char c)
     }
 }
 
-/* Nesting is checked before jansson sees the text, because jansson recurses. Quotes are enough to tell brackets inside
- * strings from others: what is wrong in other ways is jansson's to refuse. */
-static int check_depth(struct dm_str text, unsigned max_depth, struct dm_err *err)
+/* Nesting is checked before jansson sees the text, because jansson recurses; so are NUL bytes, which it takes for the end.
+ * Quotes are enough to tell brackets inside strings from others: what is wrong in other ways is jansson's to refuse. */
+static int check_text(struct dm_str text, unsigned max_depth, struct dm_err *err)
 {
     struct place place = {1, 1};
     bool in_string = false;
@@ -63,6 +63,8 @@ static int check_depth(struct dm_str text, unsigned max_depth, struct dm_err *er
     for (i = 0; i < text.len; i++) {
         char c = text.ptr[i];
 
+        if (c == '\0')
+            return dm_fail(err, DM_EINVAL, "", "line %zu column %zu: a NUL byte", place.line, place.column);
         if (c == '"')
             in_string = !in_string;
         else if (in_string && c == '\\' && i + 1 < text.len)
@@ -81,7 +83,8 @@ static int check_size(struct dm_str text, size_t max_bytes, struct dm_err *err)
 {
     if (text.len <= max_bytes)
         return 0;
-    return dm_fail(err, DM_EBUDGET, "", "line 1 column 1: at most %zu bytes are allowed, found %zu", max_bytes, text.len);
+    return dm_fail(err, DM_EBUDGET, "", "line 1 column 1: at most %zu bytes are allowed, found %zu", max_bytes,
+                   text.len);
 }
 
 int dm_json_parse(struct dm_str text, const struct dm_json_limits *limits, struct dm_json **ret, struct dm_err *err)
@@ -90,7 +93,7 @@ int dm_json_parse(struct dm_str text, const struct dm_json_limits *limits, struc
     json_t *root;
     int rc;
 
-    if ((rc = check_size(text, limits->max_bytes, err)) < 0 || (rc = check_depth(text, limits->max_depth, err)) < 0)
+    if ((rc = check_size(text, limits->max_bytes, err)) < 0 || (rc = check_text(text, limits->max_depth, err)) < 0)
         return rc;
     set_up();
     root = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
@@ -113,21 +116,14 @@ void dm_json_freep(struct dm_json **root)
 enum dm_json_type dm_json_type(const struct dm_json *value)
 {
     switch (json_typeof(of(value))) {
-    case JSON_OBJECT:
-        return DM_JSON_OBJECT;
-    case JSON_ARRAY:
-        return DM_JSON_ARRAY;
-    case JSON_STRING:
-        return DM_JSON_STRING;
-    case JSON_INTEGER:
-        return DM_JSON_INT;
-    case JSON_REAL:
-        return DM_JSON_REAL;
+    case JSON_OBJECT: return DM_JSON_OBJECT;
+    case JSON_ARRAY: return DM_JSON_ARRAY;
+    case JSON_STRING: return DM_JSON_STRING;
+    case JSON_INTEGER: return DM_JSON_INT;
+    case JSON_REAL: return DM_JSON_REAL;
     case JSON_TRUE:
-    case JSON_FALSE:
-        return DM_JSON_BOOL;
-    case JSON_NULL:
-        break;
+    case JSON_FALSE: return DM_JSON_BOOL;
+    case JSON_NULL: break;
     }
     return DM_JSON_NULL;
 }
@@ -321,27 +317,13 @@ static void print_int(int64_t n, struct dm_buf *ret)
 static void print_value(const struct dm_json *value, int level, struct dm_buf *ret)
 {
     switch (dm_json_type(value)) {
-    case DM_JSON_NULL:
-        dm_buf_add_lit(ret, "null");
-        break;
-    case DM_JSON_BOOL:
-        dm_buf_add(ret, dm_json_bool(value) ? DM_STR("true") : DM_STR("false"));
-        break;
-    case DM_JSON_INT:
-        print_int(dm_json_int(value), ret);
-        break;
-    case DM_JSON_REAL:
-        dm_jsonw_number(ret, dm_json_real(value));
-        break;
-    case DM_JSON_STRING:
-        dm_jsonw_quote(ret, dm_json_string(value));
-        break;
-    case DM_JSON_ARRAY:
-        print_array(value, level, ret);
-        break;
-    case DM_JSON_OBJECT:
-        print_object(value, level, ret);
-        break;
+    case DM_JSON_NULL: dm_buf_add_lit(ret, "null"); break;
+    case DM_JSON_BOOL: dm_buf_add(ret, dm_json_bool(value) ? DM_STR("true") : DM_STR("false")); break;
+    case DM_JSON_INT: print_int(dm_json_int(value), ret); break;
+    case DM_JSON_REAL: dm_jsonw_number(ret, dm_json_real(value)); break;
+    case DM_JSON_STRING: dm_jsonw_quote(ret, dm_json_string(value)); break;
+    case DM_JSON_ARRAY: print_array(value, level, ret); break;
+    case DM_JSON_OBJECT: print_object(value, level, ret); break;
     }
 }
 

@@ -8,7 +8,15 @@
 
 struct dm_json; /* opaque; only ever by pointer */
 
-enum dm_json_type { DM_JSON_NULL, DM_JSON_BOOL, DM_JSON_INT, DM_JSON_REAL, DM_JSON_STRING, DM_JSON_ARRAY, DM_JSON_OBJECT };
+enum dm_json_type {
+    DM_JSON_NULL,
+    DM_JSON_BOOL,
+    DM_JSON_INT,
+    DM_JSON_REAL,
+    DM_JSON_STRING,
+    DM_JSON_ARRAY,
+    DM_JSON_OBJECT
+};
 
 struct dm_json_limits {
     size_t max_bytes;
@@ -27,9 +35,9 @@ enum dm_json_type dm_json_type(const struct dm_json *value);
 /* "object", "string", … with article-free names for messages. */
 const char *dm_json_type_name(const struct dm_json *value);
 
-bool dm_json_bool(const struct dm_json *value);   /* of a BOOL */
-int64_t dm_json_int(const struct dm_json *value); /* of an INT */
-double dm_json_real(const struct dm_json *value); /* of an INT or REAL */
+bool dm_json_bool(const struct dm_json *value);            /* of a BOOL */
+int64_t dm_json_int(const struct dm_json *value);          /* of an INT */
+double dm_json_real(const struct dm_json *value);          /* of an INT or REAL */
 struct dm_str dm_json_string(const struct dm_json *value); /* of a STRING; NUL-terminated behind its length */
 
 size_t dm_json_count(const struct dm_json *value); /* items of an ARRAY, members of an OBJECT */

@@ -27,7 +27,8 @@ static bool next_8_are_plain(const char *p)
     memcpy(&word, p, sizeof(word));
     quote = word ^ EACH_BYTE('"');
     backslash = word ^ EACH_BYTE('\\');
-    return ((word | (word - EACH_BYTE(0x20)) | (quote - EACH_BYTE(1)) | (backslash - EACH_BYTE(1))) & EACH_BYTE(0x80)) == 0;
+    return ((word | (word - EACH_BYTE(0x20)) | (quote - EACH_BYTE(1)) | (backslash - EACH_BYTE(1))) &
+            EACH_BYTE(0x80)) == 0;
 }
 
 static bool is_plain(unsigned char c)
