@@ -1,0 +1,308 @@
+#include "snapshot/compile_int.h"
+#include "snapshot/release.h"
+
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+
+/* --- backends ----------------------------------------------------------------------------------------------------- */
+
+/* A path of whole segments without the slash at its end: "/" becomes "". */
+static struct dm_ustr add_prefix(struct dm_builder *b, struct dm_str path)
+{
+    while (path.len > 0 && path.ptr[path.len - 1] == '/')
+        path.len--;
+    return dm_builder_str(b, path);
+}
+
+static void set_address(struct dm_uendpoint *e, struct dm_str host)
+{
+    char text[INET6_ADDRSTRLEN];
+
+    if (host.len >= sizeof(text))
+        return;
+    memcpy(text, host.ptr, host.len);
+    text[host.len] = '\0';
+    if (inet_pton(AF_INET, text, e->address) == 1)
+        e->address_bytes = 4;
+    else if (inet_pton(AF_INET6, text, e->address) == 1)
+        e->address_bytes = 16;
+}
+
+static struct dm_ustr add_authority(struct dm_builder *b, const struct dm_backend *backend, const struct dm_endpoint *endpoint)
+{
+    char text[512];
+    struct dm_buf buf;
+    bool is_v6 = dm_str_find(endpoint->host, ':') < endpoint->host.len;
+
+    if (backend->host_header.len > 0)
+        return dm_builder_str(b, backend->host_header);
+    dm_buf_init_fixed(&buf, text, sizeof(text));
+    dm_buf_printf(&buf, is_v6 ? "[%.*s]" : "%.*s", DM_STR_ARG(endpoint->host));
+    if (endpoint->port != 80)
+        dm_buf_printf(&buf, ":%lld", (long long)endpoint->port);
+    return dm_builder_str(b, dm_buf_str(&buf));
+}
+
+static dm_off add_endpoints(struct dm_builder *b, const struct dm_backend *backend, uint32_t *ret_weight_sum)
+{
+    struct dm_uendpoint *out DM_CLEANUP(dm_freep) = dm_calloc(backend->n_endpoints, sizeof(*out));
+
+    *ret_weight_sum = 0;
+    for (size_t i = 0; i < backend->n_endpoints; i++) {
+        const struct dm_endpoint *endpoint = &backend->endpoints[i];
+        out[i].host = dm_builder_str(b, endpoint->host);
+        out[i].port = (uint16_t)endpoint->port;
+        out[i].weight = (uint16_t)endpoint->weight;
+        out[i].authority = add_authority(b, backend, endpoint);
+        set_address(&out[i], endpoint->host);
+        *ret_weight_sum += out[i].weight;
+    }
+    return DM_BUILDER_ADD(b, out, backend->n_endpoints, struct dm_uendpoint);
+}
+
+static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *body)
+{
+    struct dm_ubackend *out DM_CLEANUP(dm_freep) = dm_calloc(body->n_backends, sizeof(*out));
+
+    for (size_t i = 0; i < body->n_backends; i++) {
+        const struct dm_backend *backend = &body->backends[i];
+        out[i].id = dm_unit_name_id(backend->name);
+        out[i].name = dm_builder_str(b, backend->name);
+        out[i].base_path = add_prefix(b, backend->base_path);
+        out[i].endpoints = add_endpoints(b, backend, &out[i].weight_sum);
+        out[i].n_endpoints = (uint32_t)backend->n_endpoints;
+        out[i].connect_timeout_ms = (uint32_t)backend->connect_timeout_ms;
+        out[i].response_timeout_ms = (uint32_t)backend->response_timeout_ms;
+        out[i].idle_timeout_ms = (uint32_t)backend->idle_timeout_ms;
+    }
+    return DM_BUILDER_ADD(b, out, body->n_backends, struct dm_ubackend);
+}
+
+/* --- metrics and plans -------------------------------------------------------------------------------------------- */
+
+/* `hits` first, then metrics without a parent, then the methods: a parent stands before its methods. */
+static size_t order_metrics(const struct dm_product *product, const struct dm_metric **ret)
+{
+    size_t n = 0;
+
+    ret[n++] = dm_product_metric(product, DM_METRIC_HITS);
+    for (int methods = 0; methods < 2; methods++)
+        for (size_t i = 0; i < product->n_metrics; i++)
+            if ((product->metrics[i].parent.len > 0) == (methods == 1) && !dm_str_eq(product->metrics[i].name, DM_METRIC_HITS))
+                ret[n++] = &product->metrics[i];
+    return n;
+}
+
+static dm_off add_metrics(struct dm_builder *b, const struct dm_metric *const *metrics, const struct dm_metric_names *names)
+{
+    struct dm_umetric *out DM_CLEANUP(dm_freep) = dm_calloc(names->count, sizeof(*out));
+
+    for (size_t i = 0; i < names->count; i++) {
+        out[i].id = dm_unit_name_id(metrics[i]->name);
+        out[i].name = dm_builder_str(b, metrics[i]->name);
+        out[i].parent = metrics[i]->parent.len > 0 ? (int32_t)dm_metric_index(names, metrics[i]->parent) : -1;
+    }
+    return DM_BUILDER_ADD(b, out, names->count, struct dm_umetric);
+}
+
+/* Of (kind of limit, product, metric, period): counters live on when plans or values change. */
+static uint64_t limit_id(char kind, struct dm_str product, struct dm_str metric, int period)
+{
+    char text[2 * DM_NAME_MAX + 16];
+    struct dm_buf buf;
+
+    dm_buf_init_fixed(&buf, text, sizeof(text));
+    dm_buf_printf(&buf, "%c%d/%.*s/%.*s", kind, period, DM_STR_ARG(product), DM_STR_ARG(metric));
+    return dm_unit_name_id(dm_buf_str(&buf));
+}
+
+static dm_off add_limits(struct dm_builder *b, struct dm_str product, const struct dm_plan *plan,
+                         const struct dm_metric_names *metrics)
+{
+    struct dm_ulimit *out DM_CLEANUP(dm_freep) = dm_calloc(plan->n_limits, sizeof(*out));
+
+    for (size_t i = 0; i < plan->n_limits; i++) {
+        const struct dm_limit *limit = &plan->limits[i];
+        out[i].id = limit_id('l', product, limit->metric, limit->period);
+        out[i].value = (uint64_t)limit->value;
+        out[i].metric = dm_metric_index(metrics, limit->metric);
+        out[i].period = (uint32_t)limit->period;
+    }
+    return DM_BUILDER_ADD(b, out, plan->n_limits, struct dm_ulimit);
+}
+
+static dm_off add_rate_limits(struct dm_builder *b, struct dm_str product, const struct dm_plan *plan,
+                              const struct dm_metric_names *metrics)
+{
+    struct dm_urate_limit *out DM_CLEANUP(dm_freep) = dm_calloc(plan->n_rate_limits, sizeof(*out));
+
+    for (size_t i = 0; i < plan->n_rate_limits; i++) {
+        const struct dm_rate_limit *limit = &plan->rate_limits[i];
+        out[i].id = limit_id('r', product, limit->metric, limit->per);
+        out[i].metric = dm_metric_index(metrics, limit->metric);
+        out[i].interval_ns = dm_rate_unit_ns(limit->per) / (uint64_t)limit->rate;
+        out[i].burst_ns = out[i].interval_ns * (uint64_t)dm_rate_limit_burst(limit);
+    }
+    return DM_BUILDER_ADD(b, out, plan->n_rate_limits, struct dm_urate_limit);
+}
+
+static dm_off add_plans(struct dm_builder *b, const struct dm_product *product, const struct dm_metric_names *metrics)
+{
+    struct dm_uplan *out DM_CLEANUP(dm_freep) = dm_calloc(product->n_plans, sizeof(*out));
+
+    for (size_t i = 0; i < product->n_plans; i++) {
+        const struct dm_plan *plan = &product->plans[i];
+        out[i].id = dm_plan_id(product->name, plan->name);
+        out[i].name = dm_builder_str(b, plan->name);
+        out[i].limits = add_limits(b, product->name, plan, metrics);
+        out[i].n_limits = (uint32_t)plan->n_limits;
+        out[i].rate_limits = add_rate_limits(b, product->name, plan, metrics);
+        out[i].n_rate_limits = (uint32_t)plan->n_rate_limits;
+    }
+    return DM_BUILDER_ADD(b, out, product->n_plans, struct dm_uplan);
+}
+
+/* --- versions ----------------------------------------------------------------------------------------------------- */
+
+static dm_off add_policies(struct dm_builder *b, const struct dm_version *version)
+{
+    struct dm_upolicy *out DM_CLEANUP(dm_freep) = dm_calloc(version->n_policies, sizeof(*out));
+
+    for (size_t i = 0; i < version->n_policies; i++)
+        out[i].config = dm_compile_policy(b, &version->policies[i], &out[i].type);
+    return DM_BUILDER_ADD(b, out, version->n_policies, struct dm_upolicy);
+}
+
+static int longest_path_first(const void *a, const void *b)
+{
+    const struct dm_ustr *x = a, *y = b; /* path is the first member of what is sorted */
+
+    return x->len == y->len ? 0 : x->len > y->len ? -1 : 1;
+}
+
+static uint32_t backend_index(const struct dm_release_body *body, struct dm_str name)
+{
+    for (size_t i = 0; i < body->n_backends; i++)
+        if (dm_str_eq(body->backends[i].name, name))
+            return (uint32_t)i;
+    abort(); /* the model resolved every reference */
+}
+
+static dm_off add_mounts(struct dm_builder *b, const struct dm_version *version, const struct dm_release_body *body)
+{
+    struct dm_umount *out DM_CLEANUP(dm_freep) = dm_calloc(version->n_backends, sizeof(*out));
+
+    for (size_t i = 0; i < version->n_backends; i++) {
+        out[i].path = add_prefix(b, version->backends[i].path);
+        out[i].backend = backend_index(body, version->backends[i].backend);
+    }
+    qsort(out, version->n_backends, sizeof(*out), longest_path_first);
+    return DM_BUILDER_ADD(b, out, version->n_backends, struct dm_umount);
+}
+
+static dm_off add_errors(struct dm_builder *b, const struct dm_version *version)
+{
+    struct dm_uerror *out DM_CLEANUP(dm_freep) = dm_calloc(version->n_errors, sizeof(*out));
+
+    for (size_t i = 0; i < version->n_errors; i++) {
+        const struct dm_error_override *e = &version->errors[i];
+        out[i].reason = dm_reason_of(e->reason);
+        out[i].status = (uint16_t)e->status;
+        out[i].has_body = e->has_body;
+        out[i].content_type = dm_builder_str(b, e->content_type);
+        out[i].body = dm_builder_str(b, e->body);
+    }
+    return DM_BUILDER_ADD(b, out, version->n_errors, struct dm_uerror);
+}
+
+static int add_version(struct dm_builder *b, const struct dm_version *version, const struct dm_release_body *body,
+                       const struct dm_metric_names *metrics, struct dm_uversion *ret, struct dm_err *err)
+{
+    ret->path = add_prefix(b, version->path);
+    ret->id = dm_unit_name_id(version->name);
+    ret->name = dm_builder_str(b, version->name);
+    ret->policies = add_policies(b, version);
+    ret->n_policies = (uint32_t)version->n_policies;
+    ret->mounts = add_mounts(b, version, body);
+    ret->n_mounts = (uint32_t)version->n_backends;
+    ret->errors = add_errors(b, version);
+    ret->n_errors = (uint32_t)version->n_errors;
+    return dm_compile_rules(b, version->mapping_rules, version->n_mapping_rules, metrics, &ret->rules, err);
+}
+
+static int add_versions(struct dm_builder *b, const struct dm_product *product, const struct dm_release_body *body,
+                        const struct dm_metric_names *metrics, dm_off *ret, struct dm_err *err)
+{
+    struct dm_uversion *out DM_CLEANUP(dm_freep) = dm_calloc(product->n_versions, sizeof(*out));
+    int rc;
+
+    for (size_t i = 0; i < product->n_versions; i++)
+        if ((rc = add_version(b, &product->versions[i], body, metrics, &out[i], err)) < 0)
+            return dm_err_prefix(err, "/versions/%zu", i);
+    qsort(out, product->n_versions, sizeof(*out), longest_path_first);
+    *ret = DM_BUILDER_ADD(b, out, product->n_versions, struct dm_uversion);
+    return 0;
+}
+
+/* --- products ----------------------------------------------------------------------------------------------------- */
+
+static dm_off add_strs(struct dm_builder *b, const struct dm_str *items, size_t n)
+{
+    struct dm_ustr *out DM_CLEANUP(dm_freep) = dm_calloc(n, sizeof(*out));
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = dm_builder_str(b, items[i]);
+    return DM_BUILDER_ADD(b, out, n, struct dm_ustr);
+}
+
+static int add_product(struct dm_builder *b, const struct dm_product *product, const struct dm_release_body *body,
+                       struct dm_uproduct *ret, struct dm_err *err)
+{
+    const struct dm_metric *metrics[DM_METRICS_MAX + 1];
+    struct dm_str names[DM_METRICS_MAX + 1];
+    struct dm_metric_names index = {names, order_metrics(product, metrics)};
+
+    if (index.count > DM_METRICS_MAX)
+        return dm_fail(err, DM_EINVAL, "/metrics", "must be at most %d with hits, are %zu", DM_METRICS_MAX, index.count);
+    for (size_t i = 0; i < index.count; i++)
+        names[i] = metrics[i]->name;
+    ret->id = dm_unit_name_id(product->name);
+    ret->name = dm_builder_str(b, product->name);
+    ret->domains = add_strs(b, product->domains, product->n_domains);
+    ret->n_domains = (uint32_t)product->n_domains;
+    ret->metrics = add_metrics(b, metrics, &index);
+    ret->n_metrics = (uint32_t)index.count;
+    ret->plans = add_plans(b, product, &index);
+    ret->n_plans = (uint32_t)product->n_plans;
+    ret->n_versions = (uint32_t)product->n_versions;
+    return add_versions(b, product, body, &index, &ret->versions, err);
+}
+
+/* Ids stand for names in other units and in counters, so one may not stand for two. */
+static int check_ids(const struct dm_uproduct *products, size_t n, const struct dm_release_body *body, struct dm_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = i + 1; k < n; k++)
+            if (products[i].id == products[k].id)
+                return dm_fail(err, DM_EINVAL, "/products", "'%.*s' and '%.*s' share an id: rename one",
+                               DM_STR_ARG(body->products[i].name), DM_STR_ARG(body->products[k].name));
+    return 0;
+}
+
+int dm_compile_release(struct dm_builder *b, const struct dm_release_body *body, dm_off *ret, struct dm_err *err)
+{
+    struct dm_uproduct *products DM_CLEANUP(dm_freep) = dm_calloc(body->n_products, sizeof(*products));
+    struct dm_urelease root = {.n_products = (uint32_t)body->n_products, .n_backends = (uint32_t)body->n_backends};
+    int rc;
+
+    for (size_t i = 0; i < body->n_products; i++)
+        if ((rc = add_product(b, &body->products[i], body, &products[i], err)) < 0)
+            return dm_err_prefix(err, "/products/%zu", i);
+    if ((rc = check_ids(products, body->n_products, body, err)) < 0)
+        return rc;
+    root.products = DM_BUILDER_ADD(b, products, body->n_products, struct dm_uproduct);
+    root.backends = add_backends(b, body);
+    *ret = DM_BUILDER_ADD(b, &root, 1, struct dm_urelease);
+    return 0;
+}

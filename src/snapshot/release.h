@@ -1,0 +1,146 @@
+/* Layout of the unit `release`: products, versions, mapping rules, policies, plans, backends. Read with dm_unit_at().
+ * Arrays are (offset, count); lists keep the order of the document. */
+#ifndef DM_SNAPSHOT_RELEASE_H
+#define DM_SNAPSHOT_RELEASE_H
+
+#include "model/reason.h"
+#include "snapshot/unit.h"
+
+struct dm_urelease {
+    dm_off products, backends;
+    uint32_t n_products, n_backends;
+};
+
+struct dm_uendpoint {
+    struct dm_ustr host; /* name or numeric address, no brackets */
+    uint16_t port;
+    uint16_t weight;
+    uint8_t address_bytes; /* 4 or 16: `address` is numeric; 0: host is to be resolved */
+    uint8_t unused[3];
+    uint8_t address[16];
+    struct dm_ustr authority; /* what the Host field says: the backend's host_header, or host[:port] */
+};
+
+struct dm_ubackend {
+    uint64_t id;
+    struct dm_ustr name;
+    struct dm_ustr base_path; /* without a trailing slash; "" for the root */
+    dm_off endpoints;
+    uint32_t n_endpoints;
+    uint32_t weight_sum;
+    uint32_t connect_timeout_ms, response_timeout_ms, idle_timeout_ms;
+    uint32_t unused;
+};
+
+struct dm_umetric {
+    uint64_t id;
+    struct dm_ustr name;
+    int32_t parent; /* index of the metric that a method also counts for, -1 = none */
+    uint32_t unused;
+};
+
+struct dm_ulimit {
+    uint64_t id;     /* of (product, metric, period): usage outlives a change of plan or of the limit's value */
+    uint64_t value;
+    uint32_t metric; /* index in the product's metrics */
+    uint32_t period; /* enum dm_period */
+};
+
+struct dm_urate_limit {
+    uint64_t id;
+    uint32_t metric;
+    uint32_t unused;
+    uint64_t interval_ns; /* between two hits at the sustained rate */
+    uint64_t burst_ns;    /* how far ahead of the clock the bucket may run: burst * interval_ns */
+};
+
+struct dm_uplan {
+    uint64_t id;
+    struct dm_ustr name;
+    dm_off limits, rate_limits;
+    uint32_t n_limits, n_rate_limits;
+};
+
+struct dm_umount {
+    struct dm_ustr path; /* longest first; without a trailing slash; "" for the root */
+    uint32_t backend;    /* index */
+    uint32_t unused;
+};
+
+/* What replaces the gateway's own answer for one reason. */
+struct dm_uerror {
+    uint32_t reason; /* enum dm_reason */
+    uint16_t status; /* 0 = the reason's own */
+    uint8_t has_body; /* false: problem details as always */
+    uint8_t unused;
+    struct dm_ustr content_type;
+    struct dm_ustr body;
+};
+
+enum dm_upolicy_type { DM_UPOLICY_API_KEY = 1, DM_UPOLICY_HEADERS, DM_UPOLICY_IP_CHECK, DM_UPOLICY_CORS };
+
+struct dm_upolicy {
+    uint32_t type;
+    dm_off config; /* struct dm_uapi_key, dm_uheaders, dm_uip_check, dm_ucors */
+};
+
+struct dm_uapi_key {
+    struct dm_ustr header, query; /* names; "" = not looked for there */
+    uint8_t in_basic;             /* Basic: the user name is the key, the password is empty */
+    uint8_t is_forwarded;
+    uint8_t unused[2];
+    uint32_t unused2;
+};
+
+enum dm_uheader_op { DM_UHEADER_SET = 1, DM_UHEADER_ADD, DM_UHEADER_PUSH, DM_UHEADER_DELETE };
+
+struct dm_uheader {
+    uint32_t op;
+    uint32_t unused;
+    struct dm_ustr name, value;
+};
+
+struct dm_uheaders {
+    dm_off request, response;
+    uint32_t n_request, n_response;
+};
+
+struct dm_urange {
+    uint8_t first[16], last[16]; /* IPv4 as v4-mapped IPv6 */
+};
+
+struct dm_uip_check {
+    uint32_t is_allow_list;
+    uint32_t n_ranges;
+    dm_off ranges; /* sorted by first, not overlapping */
+    uint32_t unused;
+};
+
+struct dm_ucors {
+    dm_off origins; /* struct dm_ustr[]; n 0 with any_origin */
+    uint32_t n_origins;
+    uint8_t any_origin, allow_credentials, unused[2];
+    struct dm_ustr allow_methods, allow_headers, expose_headers; /* ready field values; "" = mirror the request / none */
+    int32_t max_age_s; /* -1 = not sent */
+    uint32_t unused2;
+};
+
+/* Its path is of whole segments; rules and mounts are relative to it. */
+struct dm_uversion {
+    struct dm_ustr path; /* without a trailing slash; "" for the root; longest first in the product's array */
+    struct dm_ustr name;
+    uint64_t id;
+    dm_off policies, rules, mounts, errors;
+    uint32_t n_policies, n_mounts, n_errors;
+    uint32_t unused;
+};
+
+struct dm_uproduct {
+    uint64_t id;
+    struct dm_ustr name;
+    dm_off domains; /* struct dm_ustr[] */
+    dm_off versions, metrics, plans;
+    uint32_t n_domains, n_versions, n_metrics, n_plans;
+};
+
+#endif
