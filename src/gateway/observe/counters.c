@@ -1,0 +1,15 @@
+#include "gateway/observe/counters.h"
+
+const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1] = {
+    100,   200,    400,    800,    1600,   2500,    5000,    10000,   20000,   40000,
+    80000, 160000, 320000, 640000, 1000000, 2500000, 5000000, 10000000, 30000000,
+};
+
+unsigned dm_latency_bucket(uint64_t us)
+{
+    unsigned i = 0;
+
+    while (i < DM_LATENCY_BUCKETS - 1 && us > dm_latency_bounds_us[i])
+        i++;
+    return i;
+}

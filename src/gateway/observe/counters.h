@@ -1,0 +1,52 @@
+/* Counters that workers keep and the keeper sums: shared pages, one file per worker slot, which outlive both.
+ *
+ * Each number has one writer, its worker, and is read at any time; a reader may see numbers of one request half counted.
+ * A worker that takes over a slot counts on from where the former one stopped, so that sums never go back. */
+#ifndef DM_GATEWAY_OBSERVE_COUNTERS_H
+#define DM_GATEWAY_OBSERVE_COUNTERS_H
+
+#include "base/err.h"
+#include "model/reason.h"
+
+#define DM_COUNTERS_VERSION 1
+#define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
+#define DM_LATENCY_BUCKETS 20
+
+/* Upper bounds in microseconds of the latency histogram; the last bucket has none. */
+extern const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1];
+
+struct dm_tenant_counters {
+    uint64_t requests;
+    uint64_t status[6];                 /* by hundreds; [0] = ended without an answer */
+    uint64_t reasons[DM_REASON_COUNT];  /* answers that the gateway made itself */
+    uint64_t bytes_in, bytes_out;       /* with clients, on the wire */
+    uint64_t upstream_bytes_in, upstream_bytes_out;
+    uint64_t upstream_connects, upstream_reuses, upstream_failures, upstream_retries;
+    uint64_t exchanges_begun, exchanges_ended; /* in flight = the difference */
+    uint64_t latency_us_sum;
+    uint64_t latency[DM_LATENCY_BUCKETS];
+    uint64_t upstream_latency_us_sum;
+    uint64_t upstream_latency[DM_LATENCY_BUCKETS];
+};
+
+struct dm_worker_counters {
+    uint64_t connections_accepted, connections_open;
+    uint64_t faults;                    /* requests that were none */
+    uint64_t unknown_host;
+    uint64_t loop_turns, loop_busy_ns, loop_longest_turn_ns, loop_lag_ns;
+    uint64_t log_lines, log_dropped;
+    uint64_t memory_calls;              /* of the system allocator */
+    uint64_t started_at;                /* Unix seconds */
+    uint64_t units_applied, units_refused;
+    uint64_t limit_slots_used, limit_table_full;
+};
+
+struct dm_counters_page {
+    struct dm_worker_counters worker;
+    struct dm_tenant_counters tenants[DM_COUNTERS_TENANTS];
+};
+
+/* Bucket of a latency. */
+unsigned dm_latency_bucket(uint64_t us);
+
+#endif
