@@ -3,22 +3,24 @@
 #define DM_CONTROL_STORE_UNITS_H
 
 #include "control/store/tenants.h"
+#include "model/unit_kind.h"
 
 struct dm_unit_row {
     struct dm_str tenant;
-    struct dm_str kind; /* "release", "applications", "grants" */
-    uint32_t epoch;
-    uint64_t sequence;
-    struct dm_str document; /* signed; empty in lists without documents, and for a tenant that was removed */
+    enum dm_unit_kind kind;
+    struct dm_mark mark;
+    struct dm_str document; /* signed; empty in lists, and for a tenant that was removed */
     bool is_removed;        /* the tenant is gone: gateways drop the unit */
 };
 
-/* The number that the next document of this kind takes. */
-DM_MUST_USE int dm_units_next(struct dm_tenant_handle *handle, struct dm_str kind, uint32_t *ret_epoch,
-                              uint64_t *ret_sequence, struct dm_err *err);
-/* Replaces the document of row->kind; row->tenant is not read. DM_ECONFLICT when the number is not above the present. */
-DM_MUST_USE int dm_units_put(struct dm_tenant_handle *handle, const struct dm_unit_row *row, struct dm_err *err);
-DM_MUST_USE int dm_units_get(struct dm_tenant_handle *handle, struct dm_str kind, struct dm_unit_row *ret,
+/* The mark that the next document of this kind takes. */
+DM_MUST_USE int dm_units_next(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struct dm_mark *ret,
+                              struct dm_err *err);
+/* Replaces the document of this kind. DM_ECONFLICT when the mark is not above the present one. */
+DM_MUST_USE int dm_units_put(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struct dm_mark mark,
+                             struct dm_str document, struct dm_err *err);
+/* With its document. DM_ENOENT. */
+DM_MUST_USE int dm_units_get(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struct dm_unit_row *ret,
                              struct dm_err *err);
 
 typedef int (*dm_units_visit)(void *arg, const struct dm_unit_row *row, struct dm_err *err);

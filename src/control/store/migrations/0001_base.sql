@@ -119,9 +119,14 @@ CREATE INDEX reply_created ON reply (created_ms);
 CREATE TABLE usage_minute (
     tenant_id BIGINT NOT NULL REFERENCES tenant (tenant_id) ON DELETE CASCADE,
     product TEXT NOT NULL,
-    application TEXT NOT NULL,
+    application BIGINT NOT NULL,
     metric TEXT NOT NULL,
     minute BIGINT NOT NULL,
     count BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, minute, product, application, metric)
+);
+
+CREATE TABLE usage_batch (
+    gateway TEXT NOT NULL PRIMARY KEY,
+    batch BIGINT NOT NULL
 );

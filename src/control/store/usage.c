@@ -1,0 +1,58 @@
+#include "control/store/usage.h"
+#include "control/store/store_int.h"
+
+int dm_usage_batch(struct dm_txn *txn, struct dm_str gateway, uint64_t batch, struct dm_err *err)
+{
+    return dm_sql_run(txn->sql, err,
+                      "INSERT INTO usage_batch (gateway, batch) VALUES (?1, ?2) ON CONFLICT (gateway) "
+                      "DO UPDATE SET batch = ?2 WHERE usage_batch.batch < ?2",
+                      DM_SQL_T(gateway), DM_SQL_I(batch));
+}
+
+int dm_usage_add(struct dm_tenant_handle *handle, const struct dm_usage_row *row, struct dm_err *err)
+{
+    int rc = dm_sql_run(handle->txn->sql, err,
+                        "INSERT INTO usage_minute (tenant_id, product, application, metric, minute, count) "
+                        "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (tenant_id, minute, product, application, metric) "
+                        "DO UPDATE SET count = usage_minute.count + ?6",
+                        DM_SQL_I(handle->tenant_id), DM_SQL_T(row->product), DM_SQL_I(row->application),
+                        DM_SQL_T(row->metric), DM_SQL_I(row->minute), DM_SQL_I(row->count));
+
+    return rc < 0 ? rc : 0;
+}
+
+#define STEP "(?4 + (u.minute - ?4) / ?5 * ?5)"
+static const char *const query_text =
+    "SELECT u.product, u.application, COALESCE(r.name, ''), u.metric, " STEP ", SUM(u.count) "
+    "FROM usage_minute u LEFT JOIN resource r "
+    "ON r.tenant_id = u.tenant_id AND r.kind = 'application' AND r.number = u.application "
+    "WHERE u.tenant_id = ?1 AND u.minute >= ?4 AND u.minute < ?6 AND (?2 IS NULL OR u.product = ?2) "
+    "AND (?3 IS NULL OR u.metric = ?3) AND (?7 IS NULL OR r.name = ?7) "
+    "GROUP BY u.product, u.application, r.name, u.metric, " STEP " "
+    "ORDER BY u.product, u.application, u.metric, " STEP " LIMIT ?8";
+
+int dm_usage_each(struct dm_tenant_handle *handle, const struct dm_usage_query *query, size_t limit,
+                  dm_usage_visit visit, void *arg, struct dm_err *err)
+{
+    DM_CLEANUP(dm_sql_finishp) struct dm_sql_rows *rows = NULL;
+    int64_t step = query->step_minutes > 0 ? query->step_minutes
+                                           : DM_MAX((int64_t)1, query->to_minute - query->from_minute);
+    int rc = dm_sql_start(handle->txn->sql, &rows, err, query_text, DM_SQL_I(handle->tenant_id),
+                          DM_SQL_T_OR_N(query->product), DM_SQL_T_OR_N(query->metric), DM_SQL_I(query->from_minute),
+                          DM_SQL_I(step), DM_SQL_I(query->to_minute), DM_SQL_T_OR_N(query->application),
+                          DM_SQL_I(limit));
+
+    while (rc >= 0 && (rc = dm_sql_next(rows, err)) > 0) {
+        struct dm_usage_row row = {
+            .product = dm_sql_col_str(rows, 0),
+            .application = dm_sql_col_int(rows, 1),
+            .application_name = dm_sql_col_str(rows, 2),
+            .metric = dm_sql_col_str(rows, 3),
+            .minute = dm_sql_col_int(rows, 4),
+            .count = dm_sql_col_int(rows, 5),
+        };
+
+        rc = visit(arg, &row, err);
+    }
+    return rc;
+}
