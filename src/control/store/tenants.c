@@ -41,14 +41,16 @@ int dm_tenants_open(struct dm_txn *txn, const struct dm_caller *caller, struct d
     return rc < 0 ? rc : new_handle(txn, tenant_id, name, ret, err);
 }
 
+/* At least the time in seconds, so that a database that was made anew is ahead of what gateways hold from the old one. */
 static int take_epoch(struct dm_txn *txn, struct dm_str name, struct dm_err *err)
 {
     int64_t epoch;
 
     return dm_sql_int(txn->sql, &epoch, err,
-                      "INSERT INTO tenant_epoch (name, epoch) VALUES (?1, 1) "
-                      "ON CONFLICT (name) DO UPDATE SET epoch = tenant_epoch.epoch + 1 RETURNING epoch",
-                      DM_SQL_T(name));
+                      "INSERT INTO tenant_epoch (name, epoch) VALUES (?1, ?2) "
+                      "ON CONFLICT (name) DO UPDATE SET epoch = "
+                      "CASE WHEN tenant_epoch.epoch < ?2 THEN ?2 ELSE tenant_epoch.epoch + 1 END RETURNING epoch",
+                      DM_SQL_T(name), DM_SQL_I(txn->now_ms / 1000));
 }
 
 static int is_taken(struct dm_txn *txn, struct dm_str name, struct dm_err *err)

@@ -49,6 +49,14 @@ int dm_units_next(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struc
     return 0;
 }
 
+int dm_units_raise_epoch(struct dm_tenant_handle *handle, uint64_t epoch, struct dm_err *err)
+{
+    int rc = dm_sql_run(handle->txn->sql, err, "UPDATE tenant_epoch SET epoch = ?2 + 1 WHERE name = ?1 AND epoch <= ?2",
+                        DM_SQL_T(handle->name), DM_SQL_I(epoch));
+
+    return rc < 0 ? rc : 0;
+}
+
 int dm_units_put(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struct dm_mark mark, struct dm_str document,
                  struct dm_err *err)
 {

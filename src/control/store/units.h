@@ -16,6 +16,9 @@ struct dm_unit_row {
 /* The mark that the next document of this kind takes. */
 DM_MUST_USE int dm_units_next(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struct dm_mark *ret,
                               struct dm_err *err);
+/* The tenant's next marks are in an epoch above `epoch`: a gateway holds marks that this database never gave (it was
+ * restored from a backup). */
+DM_MUST_USE int dm_units_raise_epoch(struct dm_tenant_handle *handle, uint64_t epoch, struct dm_err *err);
 /* Replaces the document of this kind. DM_ECONFLICT when the mark is not above the present one. */
 DM_MUST_USE int dm_units_put(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struct dm_mark mark,
                              struct dm_str document, struct dm_err *err);
