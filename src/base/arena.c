@@ -1,8 +1,8 @@
 /* Arenas over chunks.
  *
  * A1. used_bytes is the sum of what was handed out, each rounded up to 16, and never passes budget_bytes.
- * A2. chunks is a list; its head is the chunk that at and end lie in, except that a chunk for one oversized allocation
- *     stands behind the head (or alone, with at == end).
+ * A2. at and end lie in one chunk of the list chunks, not always its head: an allocation that fits no chunk has one of its
+ *     own and leaves them where they are.
  * A3. Bytes between at and end are poisoned under AddressSanitizer, and so are the chunks in a pool.
  * A4. With DM_DEBUG_ALLOC each allocation is a chunk of its own: head, red zone, the bytes, red zone. A damaged red zone
  *     aborts at reset. */
@@ -183,10 +183,9 @@ static size_t next_chunk_bytes(const struct dm_arena *arena)
 static void *take_oversized(struct dm_arena *arena, size_t size, size_t rounded)
 {
     struct dm_chunk *chunk = chunk_from_system(arena->pool, sizeof(*chunk) + rounded);
-    struct dm_chunk **place = arena->chunks ? &arena->chunks->next : &arena->chunks;
 
-    chunk->next = *place;
-    *place = chunk;
+    chunk->next = arena->chunks;
+    arena->chunks = chunk;
     poison((char *)(chunk + 1) + size, rounded - size);
     return chunk + 1;
 }
@@ -222,12 +221,9 @@ static void *take(struct dm_arena *arena, size_t size, size_t rounded)
 
 void *dm_arena_alloc_slow(struct dm_arena *arena, size_t size)
 {
-    size_t left = arena->budget_bytes - arena->used_bytes;
-    size_t rounded;
+    size_t rounded = round_up(size > 0 ? size : 1);
 
-    if (size == 0)
-        size = 1;
-    if (size > left || (rounded = round_up(size)) > left || rounded < size)
+    if (size > SIZE_MAX / 2 || rounded > arena->budget_bytes - arena->used_bytes)
         return NULL;
     return take(arena, size, rounded);
 }

@@ -41,7 +41,7 @@ static size_t bytes_in(struct dm_str text)
 {
     size_t n_pad = 0;
 
-    while (n_pad < 2 && n_pad < text.len && text.ptr[text.len - 1 - n_pad] == '=')
+    while (n_pad < text.len && text.ptr[text.len - 1 - n_pad] == '=')
         n_pad++;
     return (text.len - n_pad) / 4 * 3 + (text.len - n_pad) % 4 * 3 / 4;
 }

@@ -59,7 +59,7 @@ static void refuses_what_passes_the_budget(void **state)
 
 static void refuses_absurd_sizes(void **state)
 {
-    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 15, SIZE_MAX - 16, SIZE_MAX / 2};
+    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 15, SIZE_MAX - 16, SIZE_MAX / 2 + 1};
     struct dm_arena arena;
     size_t i;
 
@@ -68,6 +68,10 @@ static void refuses_absurd_sizes(void **state)
         assert_null(dm_arena_alloc(&arena, sizes[i]));
         assert_non_null(dm_arena_alloc(&arena, 100));
     }
+    dm_arena_done(&arena);
+    dm_arena_init(&arena, NULL, SIZE_MAX);
+    for (i = 0; i < DM_COUNT(sizes); i++)
+        assert_null(dm_arena_alloc(&arena, sizes[i]));
     dm_arena_done(&arena);
 }
 
