@@ -7,11 +7,10 @@
 struct dm_schema;
 
 struct dm_error_override {
-    struct dm_str reason; /* the member's name; a reason that may be worded (dm_reason_info.is_worded) */
-    int64_t status;       /* 0 = the reason's own */
-    struct dm_str content_type;
-    struct dm_str body; /* with has_body; "" is an empty body */
-    bool has_body;      /* false = problem details as always */
+    struct dm_str reason;       /* the member's name; a reason that may be worded (dm_reason_info.is_worded) */
+    int64_t status;             /* 0 = the reason's own */
+    struct dm_str content_type; /* "" = text/plain; charset=utf-8 */
+    struct dm_str body;         /* "" = problem details as always */
 };
 
 #define DM_ERROR_BODY_MAX 16384

@@ -172,5 +172,6 @@ const char *dm_names_near(const char *const *names, struct dm_str name);
 /* For tables: DM_AT(struct dm_backend, base_path) */
 #define DM_AT(type, member) .offset = offsetof(type, member)
 #define DM_AT_ARRAY(type, member) .offset = offsetof(type, member), .count_offset = offsetof(type, n_##member)
+#define DM_FIELDS(table) .fields = (table), .n_fields = DM_COUNT(table)
 
 #endif

@@ -36,11 +36,12 @@ extern const struct dm_format dm_format_header_value;
 extern const struct dm_format dm_format_query_name;
 extern const struct dm_format dm_format_key; /* API key: visible ASCII */
 extern const struct dm_format dm_format_media_type;
-extern const struct dm_format dm_format_origin; /* scheme://host[:port], or "*" */
-extern const struct dm_format dm_format_date;   /* YYYY-MM-DD */
-extern const struct dm_format dm_format_time;   /* RFC 3339, UTC: 2026-11-01T12:00:00Z */
-extern const struct dm_format dm_format_digest; /* 64 hexadecimal digits, lower case */
-extern const struct dm_format dm_format_text;   /* no control bytes but newline and tab */
+extern const struct dm_format dm_format_origin;    /* scheme://host[:port], or "*" */
+extern const struct dm_format dm_format_date;      /* YYYY-MM-DD */
+extern const struct dm_format dm_format_time;      /* RFC 3339, UTC: 2026-11-01T12:00:00Z */
+extern const struct dm_format dm_format_digest;    /* 64 hexadecimal digits, lower case */
+extern const struct dm_format dm_format_text;      /* no control bytes but newline and tab */
+extern const struct dm_format dm_format_text_body; /* the same with carriage returns */
 
 /* Hop-by-hop (RFC 9110 7.6.1), framing, Host, or written by the gateway itself: no policy may set or delete it. */
 bool dm_header_is_reserved(struct dm_str name);

@@ -32,6 +32,8 @@ extern const struct dm_schema dm_schema_grants;
  * address, on the compiled form by the same rule.) */
 bool dm_endpoint_grant_allows(const struct dm_endpoint_grant *grant, const struct dm_cidr *address, uint16_t port);
 bool dm_grants_allow_endpoint(const struct dm_grants *grants, const struct dm_cidr *address, uint16_t port);
+/* Is there any endpoint with this port? What can be said of a name before it is resolved. */
+bool dm_grants_allow_port(const struct dm_grants *grants, uint16_t port);
 bool dm_grants_allow_domain(const struct dm_grants *grants, struct dm_str name);
 
 #endif

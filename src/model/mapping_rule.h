@@ -26,6 +26,7 @@ struct dm_mapping_rule {
 #define DM_PATTERN_MAX 1024      /* bytes */
 #define DM_PATTERN_PIECES_MAX 64 /* in all segments together */
 #define DM_PATTERN_QUERY_MAX 16
+#define DM_PATTERN_ARENA_BYTES 65536 /* enough of an arena for any pattern */
 
 extern const struct dm_schema dm_schema_mapping_rule;
 

@@ -1,0 +1,33 @@
+#include "model/domain.h"
+#include "model/field.h"
+#include "model/format.h"
+
+const char *const dm_environment_names[] = {"production", "staging", NULL};
+
+static const struct dm_field fields[] = {
+    {"name", DM_FIELD_STRING, DM_FIELD_REQUIRED | DM_FIELD_IDENTITY, DM_AT(struct dm_domain, name),
+     .max = DM_HOST_NAME_MAX, .format = &dm_format_domain,
+     .doc = "Host name; `*.example.com` stands for every name below example.com. An exact name wins over a wildcard, a "
+            "longer wildcard over a shorter."},
+    {"environment", DM_FIELD_ENUM, 0, DM_AT(struct dm_domain, environment), .names = dm_environment_names,
+     .doc = "Which environment answers on it."},
+};
+
+const struct dm_schema dm_schema_domain = {
+    .name = "Domain",
+    .doc = "A public host name that the master gave to the tenant.",
+    DM_FIELDS(fields),
+    .struct_bytes = sizeof(struct dm_domain),
+};
+
+bool dm_domain_holds(struct dm_str granted, struct dm_str name)
+{
+    struct dm_str tail;
+
+    if (!dm_domain_is_wildcard(granted))
+        return dm_str_eq(granted, name);
+    if (dm_domain_is_wildcard(name))
+        return dm_str_ends(name, dm_str_skip(granted, 1));
+    tail = dm_str_skip(granted, 1);
+    return name.len > tail.len && dm_str_ends(name, tail);
+}

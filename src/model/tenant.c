@@ -1,0 +1,52 @@
+#include "model/tenant.h"
+#include "model/field.h"
+#include "model/format.h"
+
+const char *const dm_state_names[] = {"active", "suspended", NULL};
+
+static const struct dm_field caps_fields[] = {
+    {"connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, connections), .max = 1000000,
+     .doc = "Client connections per gateway; 0 is the platform's default."},
+    {"exchanges", DM_FIELD_INT, 0, DM_AT(struct dm_caps, exchanges), .max = 1000000,
+     .doc = "Requests in flight per gateway; 0 is the platform's default."},
+    {"buffered_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, buffered_bytes), .max = INT64_C(1) << 40,
+     .doc = "Bytes held in buffers per gateway; 0 is the platform's default."},
+    {"upstream_connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, upstream_connections), .max = 1000000,
+     .doc = "Connections to backends per gateway; 0 is the platform's default."},
+};
+
+const struct dm_schema dm_schema_caps = {
+    .name = "Caps",
+    .doc = "How much of a gateway one tenant may hold at a time.",
+    DM_FIELDS(caps_fields),
+    .struct_bytes = sizeof(struct dm_caps),
+};
+
+static const struct dm_field fields[] = {
+    {"id", DM_FIELD_INT, DM_FIELD_READ_ONLY, DM_AT(struct dm_tenant, id), .max = INT64_MAX,
+     .doc = "Number of the tenant, never used again."},
+    {"name", DM_FIELD_STRING, DM_FIELD_REQUIRED | DM_FIELD_IDENTITY, DM_AT(struct dm_tenant, name), .max = 63,
+     .format = &dm_format_tenant, .doc = "Name of the team in paths, files and metrics; it never changes."},
+    {"description", DM_FIELD_STRING, 0, DM_AT(struct dm_tenant, description), .max = DM_TEXT_MAX,
+     .format = &dm_format_text, .doc = "What people should know about it."},
+    {"state", DM_FIELD_ENUM, 0, DM_AT(struct dm_tenant, state), .names = dm_state_names,
+     .doc = "A suspended tenant's domains are answered with `tenant_suspended`."},
+    {"weight", DM_FIELD_INT, 0, DM_AT(struct dm_tenant, weight), .min = 1, .max = 10000, .def_int = DM_WEIGHT_DEFAULT,
+     .doc = "Share of a busy gateway, in proportion to the weights of the other busy tenants."},
+    {"caps", DM_FIELD_EMBED, 0, DM_AT(struct dm_tenant, caps), .sub = &dm_schema_caps,
+     .doc = "How much of a gateway it may hold at a time."},
+    {"compat_date", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_tenant, compat_date), .max = 10,
+     .format = &dm_format_date,
+     .doc =
+         "Behaviour level: a newer platform changes nothing for the tenant until it moves this date. Left out, it is the "
+         "date of creation."},
+    {"created_at", DM_FIELD_STRING, DM_FIELD_READ_ONLY | DM_FIELD_UNSET, DM_AT(struct dm_tenant, created_at), .max = 20,
+     .format = &dm_format_time, .doc = "When it was made."},
+};
+
+const struct dm_schema dm_schema_tenant = {
+    .name = "Tenant",
+    .doc = "One development team. Owned by the master.",
+    DM_FIELDS(fields),
+    .struct_bytes = sizeof(struct dm_tenant),
+};

@@ -1,0 +1,5 @@
+#include "model/unit_kind.h"
+
+#include <stddef.h>
+
+const char *const dm_unit_kind_names[] = {"", "release", "applications", "grants", NULL};
