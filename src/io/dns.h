@@ -16,11 +16,10 @@ struct dm_dns_answer {
 };
 
 struct dm_dns;
-struct dm_dns_entry;
 
 /* All members may be 0 for the default. Strings are copied. */
 struct dm_dns_config {
-    const char *servers;      /* "10.0.0.2:53,10.0.0.3"; NULL: the system's */
+    const char *servers;      /* "10.0.0.2:53,10.0.0.3"; NULL: the system's. One that can't be read: lookups are DM_EIO */
     uint32_t ttl_min_ms;      /* 1000 */
     uint32_t ttl_max_ms;      /* 300000 */
     uint32_t negative_ttl_ms; /* 2000 */
@@ -36,11 +35,10 @@ struct dm_dns_query {
      * (servers failed), DM_EINVAL (not a name). */
     void (*on_done)(struct dm_dns_query *query, int code, const struct dm_dns_answer *answer);
     struct dm_dns_query *next, **link; /* link is NULL when not waiting */
-    struct dm_dns_entry *entry;
 };
 
 struct dm_dns *dm_dns_new(struct dm_loop *loop, const struct dm_dns_config *config);
-/* Queries that wait are dropped without a call. */
+/* Queries that wait are dropped without a call. Not from on_done. */
 void dm_dns_free(struct dm_dns *dns);
 
 /* name without a port, at most 253 characters, brackets of IPv6 allowed; copied. 1: *ret points at the answer, valid until the

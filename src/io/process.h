@@ -54,9 +54,10 @@ struct dm_process {
     unsigned n_starts, n_exits;
     uint32_t backoff_ms; /* the next wait */
     uint64_t started_ns;
+    uint64_t kill_ns;    /* stopping: when it is killed */
     bool is_adopted, is_restarting;
-    struct dm_watch watch; /* the pidfd */
-    struct dm_timer timer; /* back-off, kill, or looking whether an adopted one lives */
+    struct dm_watch watch;   /* the pidfd */
+    struct dm_timer timer;   /* back-off, kill, or looking whether an adopted one lives */
     struct dm_process *next; /* of those that SIGCHLD tells about */
 };
 
