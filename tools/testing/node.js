@@ -46,7 +46,8 @@ async function runSuite(name, lane, files) {
   const total = { ...countTap(fs.existsSync(tap) ? fs.readFileSync(tap, 'utf8') : ''), text: '' };
   if (!result.isOk) {
     total.failed = Math.max(total.failed, 1);
-    total.text = `${result.why}\n${tail(result.output, 150)}\n`;
+    const summary = result.output.split(/^.*failing tests:$/m)[1];
+    total.text = `${result.why}\n${tail(summary || result.output, 150)}\n`;
   }
   const found = reportsIn(reports);
   total.failed += found.length;
