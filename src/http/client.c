@@ -32,6 +32,7 @@ struct dm_http_peer {
     struct dm_task failure; /* a connect that failed at once is told from the loop */
     struct dm_http_body body;
     struct dm_http_peer_timeouts timeouts;
+    struct dm_addr addr;
     size_t scan;
     uint64_t exchange_in, exchange_out;
     uint64_t length_left; /* of a request with LENGTH */
@@ -137,7 +138,7 @@ static void response_complete(struct dm_http_peer *p, const struct dm_http_head 
 
 static void begin_response(struct dm_http_peer *p)
 {
-    const struct dm_http_head *head = &p->client->head;
+    struct dm_http_head *head = &p->client->head;
     int rc = dm_http_body_init(&p->body, head, &p->client->settings.limits, UINT64_MAX);
 
     p->scan = 0;
@@ -322,6 +323,7 @@ void dm_http_peer_send(struct dm_http_peer *p, const struct dm_http_message *m)
         return;
     dm_buf_reset(out);
     dm_http_write_request_line(out, m->method, m->target);
+    dm_http_write_field(out, DM_STR("Host"), m->host);
     dm_buf_add(out, m->fields);
     if (m->framing == DM_HTTP_FRAMING_LENGTH)
         dm_http_write_field_u64(out, DM_STR("Content-Length"), m->content_length);
@@ -449,6 +451,7 @@ struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const
     memset(p, 0, sizeof(*p));
     p->client = client;
     p->timeouts = *timeouts;
+    p->addr = *addr;
     p->timer.on_due = on_due;
     p->failure.run = on_failed_start;
     p->connect_error = dm_stream_connect(&p->stream, client->loop, &client->type, addr, timeouts->connect_ms);
@@ -530,6 +533,11 @@ void dm_http_peer_close(struct dm_http_peer *p)
     }
     if (p->reading != READ_CLOSED || !p->stream.is_closing)
         close_now(p);
+}
+
+const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *p)
+{
+    return &p->addr;
 }
 
 uint64_t dm_http_peer_bytes_in(const struct dm_http_peer *p)

@@ -33,7 +33,8 @@ struct dm_http_peer_timeouts {
 struct dm_http_peer_handler {
     /* An interim response (1xx other than 101). May be NULL. */
     void (*on_inform)(void *user, struct dm_http_peer *peer, const struct dm_http_head *head);
-    void (*on_response)(void *user, struct dm_http_peer *peer, const struct dm_http_head *head);
+    /* The owner may drop and add fields during the call. */
+    void (*on_response)(void *user, struct dm_http_peer *peer, struct dm_http_head *head);
     size_t (*on_body)(void *user, struct dm_http_peer *peer, const char *ptr, size_t len);
     void (*on_response_end)(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers);
     void (*on_writable)(void *user, struct dm_http_peer *peer);
@@ -75,6 +76,8 @@ void dm_http_peer_keep(struct dm_http_peer *peer, void *idle_user, uint32_t idle
 void dm_http_peer_take(struct dm_http_peer *peer, const struct dm_http_peer_timeouts *timeouts);
 /* Closes now; no callback follows. */
 void dm_http_peer_close(struct dm_http_peer *peer);
+/* Where it is connected to. */
+const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *peer);
 uint64_t dm_http_peer_bytes_in(const struct dm_http_peer *peer);
 uint64_t dm_http_peer_bytes_out(const struct dm_http_peer *peer);
 

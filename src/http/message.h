@@ -8,12 +8,11 @@
 struct dm_http_message {
     unsigned status;               /* responses */
     struct dm_str method, target;  /* requests */
-    struct dm_str fields;          /* whole lines, each ended by CR LF; Host among them in requests */
+    struct dm_str host;            /* requests: what the Host field says */
+    struct dm_str fields;          /* whole lines, each ended by CR LF */
     enum dm_http_framing framing;  /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
     uint64_t content_length;       /* with LENGTH */
-    struct dm_str connection;      /* "" or options to name in Connection besides close/keep-alive ("Upgrade") */
     bool is_closing;               /* say and do Connection: close after this message */
-    bool is_expecting;             /* requests: the body follows only after 100 (Expect is in fields) */
 };
 
 /* Why a connection or a message ended before its time. Stable names for logs through dm_http_abort_name(). */

@@ -260,7 +260,7 @@ static void request_complete(struct dm_http_conn *c, const struct dm_http_head *
 
 static void begin_request(struct dm_http_conn *c, size_t head_bytes)
 {
-    const struct dm_http_head *head = &c->server->head;
+    struct dm_http_head *head = &c->server->head;
     uint64_t max = c->server->settings.body_bytes_max;
     int rc = dm_http_body_init(&c->body, head, &c->server->settings.limits, max ? max : UINT64_MAX);
 

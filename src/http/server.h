@@ -39,9 +39,9 @@ struct dm_http_server_settings {
 extern const struct dm_http_server_settings dm_http_server_defaults;
 
 struct dm_http_handler {
-    /* A whole, valid head. `head` and what it points at are gone after the call. The owner remembers the request with
-     * dm_http_conn_set_user(). */
-    void (*on_request)(void *arg, struct dm_http_conn *conn, const struct dm_http_head *head);
+    /* A whole, valid head. `head` and what it points at are gone after the call; the owner may drop and add fields
+     * meanwhile. It remembers the request with dm_http_conn_set_user(). */
+    void (*on_request)(void *arg, struct dm_http_conn *conn, struct dm_http_head *head);
     /* Body bytes, framing removed. Returns how many were taken; fewer than len pauses reading until
      * dm_http_conn_resume(), which presents the rest again. */
     size_t (*on_body)(void *user, struct dm_http_conn *conn, const char *ptr, size_t len);
