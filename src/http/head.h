@@ -78,11 +78,14 @@ struct dm_http_head {
 };
 
 /* Parses a request head at ptr. Returns the bytes of the head (> 0), 0 when more bytes are needed, or a negative
- * enum dm_http_fault as soon as it is certain. *scan is 0 for a new message and remembers how far the bytes were
- * looked at, so that bytes coming one by one cost linear time; it is 0 again after a result other than 0. ptr may
- * differ from call to call as long as the bytes are the same. Which fault is found does not depend on how the bytes
- * were cut. *ret is complete after > 0. After a fault method_name, target and version_minor hold what was read
- * before it (or are empty), the rest is undefined. */
+ * enum dm_http_fault. A stray CR, LF or control is refused as soon as it comes; what else is wrong with a head that
+ * comes in pieces, at the latest with its last byte or with limits.head_bytes. Which fault is found does not depend on
+ * how the bytes were cut.
+ * *scan is 0 for a new message and remembers how far the bytes were looked at, so that bytes coming one by one cost
+ * linear time; it is 0 again after a result other than 0. ptr may differ from call to call as long as the bytes are
+ * the same.
+ * *ret is complete after > 0. After a fault method_name, target and version_minor hold what was read before it (or
+ * are empty), the rest is undefined. */
 DM_MUST_USE int dm_http_parse_request(const char *ptr, size_t len, size_t *scan, const struct dm_http_limits *limits,
                                       struct dm_http_head *ret);
 

@@ -45,7 +45,7 @@ static bool is_normal_segment(const char *p, const char *end)
         return true;
     while (q < end && *q == '.')
         q++;
-    return *p == '.' && (q - p > 2 || (q < end && *q != '/' && *q != ';' && *q != '%'));
+    return *p == '.' && (q - p > 2 || (q < end && *q != '/' && *q != ';'));
 }
 
 static bool is_normal(struct dm_str path, unsigned options)
