@@ -3,6 +3,7 @@
 #define DM_CONTROL_AUDIT_DETAILS_H
 
 #include "base/arena.h"
+#include "base/err.h"
 
 struct dm_schema;
 

@@ -1,6 +1,6 @@
 /* The kinds of a tenant's resources: one table that store, API and documents go by. */
-#ifndef DM_CONTROL_TENANCY_KIND_H
-#define DM_CONTROL_TENANCY_KIND_H
+#ifndef DM_CONTROL_RELEASE_KIND_H
+#define DM_CONTROL_RELEASE_KIND_H
 
 #include "base/str.h"
 #include "model/unit_kind.h"

@@ -1,6 +1,6 @@
-#include "control/tenancy/load.h"
+#include "control/release/load.h"
+#include "control/release/stamp.h"
 #include "control/store/credentials.h"
-#include "control/tenancy/stamp.h"
 #include "base/encode.h"
 #include "base/vec.h"
 

@@ -1,6 +1,6 @@
 #include <time.h>
 
-#include "control/tenancy/stamp.h"
+#include "control/release/stamp.h"
 
 static struct tm utc_of(int64_t unix_ms)
 {

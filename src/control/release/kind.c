@@ -1,4 +1,4 @@
-#include "control/tenancy/kind.h"
+#include "control/release/kind.h"
 #include "model/tenant_file.h"
 
 const struct dm_kind_info dm_kinds[DM_KIND_COUNT] = {

@@ -1,6 +1,6 @@
 /* Times as the API writes them: RFC 3339 in UTC. */
-#ifndef DM_CONTROL_TENANCY_STAMP_H
-#define DM_CONTROL_TENANCY_STAMP_H
+#ifndef DM_CONTROL_RELEASE_STAMP_H
+#define DM_CONTROL_RELEASE_STAMP_H
 
 #include "base/err.h"
 

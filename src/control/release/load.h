@@ -1,9 +1,9 @@
 /* From rows to the structs of model/. Everything lies in the transaction's arena. */
-#ifndef DM_CONTROL_TENANCY_LOAD_H
-#define DM_CONTROL_TENANCY_LOAD_H
+#ifndef DM_CONTROL_RELEASE_LOAD_H
+#define DM_CONTROL_RELEASE_LOAD_H
 
+#include "control/release/kind.h"
 #include "control/store/resources.h"
-#include "control/tenancy/kind.h"
 #include "model/tenant_file.h"
 
 /* One row's body. What does not read is DM_ECORRUPT. */
