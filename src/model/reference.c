@@ -1,0 +1,187 @@
+#include "model/reference.h"
+#include "model/field_int.h"
+#include "model/format.h"
+#include "model/openapi.h"
+#include "model/reason.h"
+
+#define SEEN_MAX 128
+
+struct seen {
+    const struct dm_schema *schemas[SEEN_MAX];
+    size_t n;
+};
+
+static bool see(struct seen *seen, const struct dm_schema *schema)
+{
+    for (size_t i = 0; i < seen->n; i++) {
+        if (seen->schemas[i] == schema)
+            return false;
+    }
+    if (seen->n == SEEN_MAX)
+        return false;
+    seen->schemas[seen->n++] = schema;
+    return true;
+}
+
+/* GitHub's anchors: lower case. */
+static void add_link(struct dm_buf *ret, const struct dm_schema *schema)
+{
+    dm_buf_printf(ret, "[%s](#", schema->name);
+    for (const char *c = schema->name; *c; c++)
+        dm_buf_add_char(ret, *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c);
+    dm_buf_add_char(ret, ')');
+}
+
+static void add_names(struct dm_buf *ret, const char *const *names)
+{
+    const char *before = "";
+
+    for (size_t i = 0; names[i]; i++) {
+        if (names[i][0] == '\0')
+            continue;
+        dm_buf_printf(ret, "%s`%s`", before, names[i]);
+        before = ", ";
+    }
+}
+
+static void add_type(struct dm_buf *ret, const struct dm_field *field)
+{
+    switch (field->type) {
+    case DM_FIELD_BOOL: dm_buf_add_lit(ret, "boolean"); break;
+    case DM_FIELD_INT: dm_buf_add_lit(ret, "integer"); break;
+    case DM_FIELD_STRING: dm_buf_add_lit(ret, "string"); break;
+    case DM_FIELD_ENUM: add_names(ret, field->names); break;
+    case DM_FIELD_FLAGS: dm_buf_add_lit(ret, "list of "), add_names(ret, field->names); break;
+    case DM_FIELD_STRINGS: dm_buf_add_lit(ret, "list of strings"); break;
+    case DM_FIELD_OBJECT:
+    case DM_FIELD_EMBED: add_link(ret, field->sub); break;
+    case DM_FIELD_ARRAY: dm_buf_add_lit(ret, "list of "), add_link(ret, field->sub); break;
+    case DM_FIELD_MAP: dm_buf_add_lit(ret, "reason → "), add_link(ret, field->sub); break;
+    case DM_FIELD_JSON: dm_buf_add_lit(ret, "any value"); break;
+    }
+}
+
+static void add_default(struct dm_buf *ret, const struct dm_field *field)
+{
+    if (field->flags & (DM_FIELD_UNSET | DM_FIELD_READ_ONLY))
+        return;
+    switch (field->type) {
+    case DM_FIELD_BOOL: dm_buf_add(ret, dm_str_of(field->def_int ? "`true`" : "`false`")); break;
+    case DM_FIELD_INT: dm_buf_printf(ret, "`%lld`", (long long)field->def_int); break;
+    case DM_FIELD_ENUM: dm_buf_printf(ret, "`%s`", field->names[field->def_int]); break;
+    case DM_FIELD_STRING:
+        if (field->def_str)
+            dm_buf_printf(ret, "`%s`", field->def_str);
+        break;
+    case DM_FIELD_FLAGS:
+        for (unsigned i = 0, n = 0; field->names[i]; i++) {
+            if (field->def_int & INT64_C(1) << i)
+                dm_buf_printf(ret, "%s`%s`", n++ ? ", " : "", field->names[i]);
+        }
+        break;
+    default: break;
+    }
+}
+
+static void add_bounds(struct dm_buf *ret, const struct dm_field *field)
+{
+    switch (field->type) {
+    case DM_FIELD_INT:
+        if (field->max < INT64_MAX)
+            dm_buf_printf(ret, "%lld to %lld", (long long)field->min, (long long)field->max);
+        break;
+    case DM_FIELD_STRING: dm_buf_printf(ret, "at most %lld bytes", (long long)field->max); break;
+    case DM_FIELD_STRINGS:
+    case DM_FIELD_ARRAY:
+    case DM_FIELD_MAP:
+        if (field->min > 0)
+            dm_buf_printf(ret, "%lld to ", (long long)field->min);
+        else
+            dm_buf_add_lit(ret, "at most ");
+        dm_buf_printf(ret, "%lld items", (long long)field->max);
+        break;
+    default: break;
+    }
+}
+
+static void add_field(struct dm_buf *ret, const struct dm_field *field)
+{
+    dm_buf_printf(ret, "| `%s` | ", field->name);
+    add_type(ret, field);
+    dm_buf_add_lit(ret, " | ");
+    if (field->flags & DM_FIELD_REQUIRED)
+        dm_buf_add_lit(ret, "required");
+    else
+        add_default(ret, field);
+    dm_buf_add_lit(ret, " | ");
+    add_bounds(ret, field);
+    dm_buf_printf(ret, " | %s", field->doc);
+    if (field->format && (field->type == DM_FIELD_STRING || field->type == DM_FIELD_STRINGS))
+        dm_buf_printf(ret, " *Format: %s.*", field->format->doc);
+    if (field->flags & DM_FIELD_READ_ONLY)
+        dm_buf_add_lit(ret, " *Read-only.*");
+    else if (field->flags & DM_FIELD_SECRET)
+        dm_buf_add_lit(ret, " *Write-only.*");
+    dm_buf_add_lit(ret, " |\n");
+}
+
+static void add_schema(struct dm_buf *ret, const struct dm_schema *schema, struct seen *seen)
+{
+    if (!see(seen, schema))
+        return;
+    dm_buf_printf(ret, "\n## %s\n\n%s\n", schema->name, schema->doc);
+    if (schema->tag)
+        dm_buf_printf(ret, "\nThe member `%s` says which it is:\n\n", schema->tag);
+    for (size_t i = 0; i < schema->n_variants; i++) {
+        dm_buf_printf(ret, "- `%s`: ", schema->variants[i].tag);
+        add_link(ret, schema->variants[i].schema);
+        dm_buf_add_char(ret, '\n');
+    }
+    if (schema->n_fields > 0)
+        dm_buf_add_lit(ret, "\n| member | type | default | bounds | meaning |\n|---|---|---|---|---|\n");
+    for (size_t i = 0; i < schema->n_fields; i++) {
+        if (dm_field_is_member(&schema->fields[i]))
+            add_field(ret, &schema->fields[i]);
+    }
+    for (size_t i = 0; i < schema->n_variants; i++)
+        add_schema(ret, schema->variants[i].schema, seen);
+    for (size_t i = 0; i < schema->n_fields; i++) {
+        if (schema->fields[i].sub)
+            add_schema(ret, schema->fields[i].sub, seen);
+    }
+}
+
+void dm_reference_resources(struct dm_buf *ret)
+{
+    struct seen seen = {.n = 0};
+
+    dm_buf_add_lit(ret,
+                   "# Resources\n\n"
+                   "Generated from the field tables in `src/model`; `daemun-reference` writes it again.\n\n"
+                   "JSON in the API, YAML or JSON in files: one shape. A member that is left out, or null, has its "
+                   "default; unknown members are refused.\n");
+    for (size_t i = 0; dm_model_schemas[i]; i++)
+        add_schema(ret, dm_model_schemas[i], &seen);
+}
+
+void dm_reference_reasons(struct dm_buf *ret)
+{
+    dm_buf_add_lit(
+        ret, "# Reasons\n\n"
+             "Generated from the table in `src/model/reason.c`; `daemun-reference` writes it again.\n\n"
+             "Every answer that the gateway makes itself carries one of these codes, as the member `reason` of "
+             "its problem details (RFC 9457) and in the access log and metrics. Codes never change. Those marked "
+             "*own wording* can be given another status, content type and body under `errors` of a version. Those "
+             "without a status are no answers: they say in log and metrics how an exchange ended.\n\n"
+             "| reason | status | title | meaning | who can change it | where to look | own wording |\n"
+             "|---|---|---|---|---|---|---|\n");
+    for (int i = 1; i < DM_REASON_COUNT; i++) {
+        const struct dm_reason_info *info = dm_reason_info((enum dm_reason)i);
+
+        dm_buf_printf(ret, "| `%s` | ", info->code);
+        if (info->status)
+            dm_buf_printf(ret, "%d", info->status);
+        dm_buf_printf(ret, " | %s | %s | %s | %s | %s |\n", info->title, info->detail, dm_reason_who_name(info->who),
+                      info->fix, info->is_worded ? "yes" : "");
+    }
+}
