@@ -104,12 +104,9 @@ size_t dm_addr_format(const struct dm_addr *addr, bool with_port, char *ret)
 {
     switch (addr->ss.ss_family) {
     case AF_INET:
-    case AF_INET6:
-        return (size_t)format_inet(addr, with_port, ret);
-    case AF_UNIX:
-        return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unix:%.*s", DM_STR_ARG(unix_path(addr)));
-    default:
-        return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unknown");
+    case AF_INET6: return (size_t)format_inet(addr, with_port, ret);
+    case AF_UNIX: return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unix:%.*s", DM_STR_ARG(unix_path(addr)));
+    default: return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unknown");
     }
 }
 
@@ -130,14 +127,11 @@ bool dm_addr_eq(const struct dm_addr *a, const struct dm_addr *b)
     if (a->ss.ss_family != b->ss.ss_family || dm_addr_port(a) != dm_addr_port(b))
         return false;
     switch (a->ss.ss_family) {
-    case AF_INET:
-        return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+    case AF_INET: return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
     case AF_INET6:
         return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
                a6->sin6_scope_id == b6->sin6_scope_id;
-    case AF_UNIX:
-        return dm_str_eq(unix_path(a), unix_path(b));
-    default:
-        return false;
+    case AF_UNIX: return dm_str_eq(unix_path(a), unix_path(b));
+    default: return false;
     }
 }

@@ -111,20 +111,11 @@ int dm_sim_fd_put(struct dm_sim_process *p, struct dm_sim_fd what)
 static void release(struct dm_sim_fd what)
 {
     switch (what.kind) {
-    case SIM_LISTENER:
-        dm_sim_listener_close(what.listener);
-        break;
-    case SIM_END:
-        dm_sim_end_close(what.end);
-        break;
-    case SIM_POLL:
-        dm_sim_poll_free(what.poll);
-        break;
-    case SIM_FILE:
-        dm_sim_file_free(what.file);
-        break;
-    case SIM_FREE:
-        break;
+    case SIM_LISTENER: dm_sim_listener_close(what.listener); break;
+    case SIM_END: dm_sim_end_close(what.end); break;
+    case SIM_POLL: dm_sim_poll_free(what.poll); break;
+    case SIM_FILE: dm_sim_file_free(what.file); break;
+    case SIM_FREE: break;
     }
 }
 

@@ -43,14 +43,14 @@ struct dm_world;
 
 struct dm_sim_faults {
     /* Probabilities in parts per million, per call (disk_torn_write: also per file at a kill). */
-    unsigned short_io;        /* recv, send, read, write take fewer bytes than they could */
-    unsigned reset;           /* recv, send find the connection reset; so does the peer */
-    unsigned connect_refused; /* as if nobody listened */
-    unsigned disk_error;      /* disk calls return -EIO and do nothing */
-    unsigned disk_torn_write; /* write stores a part and returns -EIO */
+    unsigned short_io;                       /* recv, send, read, write take fewer bytes than they could */
+    unsigned reset;                          /* recv, send find the connection reset; so does the peer */
+    unsigned connect_refused;                /* as if nobody listened */
+    unsigned disk_error;                     /* disk calls return -EIO and do nothing */
+    unsigned disk_torn_write;                /* write stores a part and returns -EIO */
     uint64_t latency_ns_min, latency_ns_max; /* of a segment on the network */
-    size_t socket_bytes;      /* room of a sender; 0: 64 KiB. Holds for connections made after it was set */
-    unsigned max_fds;         /* descriptors per process, then -EMFILE; 0: no limit */
+    size_t socket_bytes; /* room of a sender; 0: 64 KiB. Holds for connections made after it was set */
+    unsigned max_fds;    /* descriptors per process, then -EMFILE; 0: no limit */
 };
 
 /* faults may be NULL: none, no latency. */

@@ -91,12 +91,8 @@ static void move_below(struct dm_sim_names *names, const char *from, const char 
 static void apply(struct dm_sim_names *names, const struct dm_sim_change *change)
 {
     switch (change->kind) {
-    case SIM_LINK:
-        add_name(names, change->path, change->inode);
-        break;
-    case SIM_UNLINK:
-        remove_name(names, change->path);
-        break;
+    case SIM_LINK: add_name(names, change->path, change->inode); break;
+    case SIM_UNLINK: remove_name(names, change->path); break;
     case SIM_RENAME:
         add_name(names, change->to, change->inode);
         remove_name(names, change->path);

@@ -188,10 +188,10 @@ struct dm_sim_end {
     struct dm_addr local, remote;
     struct dm_peer_cred peer_cred;
     enum dm_sim_end_state state;
-    bool is_closed; /* no descriptor and in no backlog */
-    bool is_shut;   /* we write no more */
-    bool is_eof;    /* the peer writes no more */
-    bool is_broken; /* the peer reads no more */
+    bool is_closed;  /* no descriptor and in no backlog */
+    bool is_shut;    /* we write no more */
+    bool is_eof;     /* the peer writes no more */
+    bool is_broken;  /* the peer reads no more */
     bool wants_room; /* an edge is owed when there is room again */
     int error;       /* positive, reported once */
     size_t unread, room_bytes;

@@ -246,22 +246,12 @@ static void deliver(struct dm_sim_end *end, const struct dm_sim_segment *segment
         dm_sim_source_wake(&end->source);
         break;
     case SIM_SEGMENT_REFUSED:
-    case SIM_SEGMENT_RESET:
-        dm_sim_end_fail(end, error_of_reset(end));
-        break;
-    case SIM_SEGMENT_DATA:
-        on_data(end, segment);
-        break;
-    case SIM_SEGMENT_ROOM:
-        on_room(end, segment->len);
-        break;
+    case SIM_SEGMENT_RESET: dm_sim_end_fail(end, error_of_reset(end)); break;
+    case SIM_SEGMENT_DATA: on_data(end, segment); break;
+    case SIM_SEGMENT_ROOM: on_room(end, segment->len); break;
     case SIM_SEGMENT_FIN:
-    case SIM_SEGMENT_GONE:
-        on_end_of_data(end, segment->kind == SIM_SEGMENT_GONE);
-        break;
-    case SIM_SEGMENT_WAKE:
-        dm_sim_source_wake(&end->source);
-        break;
+    case SIM_SEGMENT_GONE: on_end_of_data(end, segment->kind == SIM_SEGMENT_GONE); break;
+    case SIM_SEGMENT_WAKE: dm_sim_source_wake(&end->source); break;
     }
 }
 

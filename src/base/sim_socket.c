@@ -283,13 +283,10 @@ static int connect_to(struct dm_sim_process *p, const struct dm_addr *addr)
     if ((rc = dm_sim_fd_room(p)) < 0)
         return rc;
     switch (addr->ss.ss_family) {
-    case AF_UNIX:
-        return connect_unix(p, addr);
+    case AF_UNIX: return connect_unix(p, addr);
     case AF_INET:
-    case AF_INET6:
-        return connect_inet(p, addr);
-    default:
-        return -EAFNOSUPPORT;
+    case AF_INET6: return connect_inet(p, addr);
+    default: return -EAFNOSUPPORT;
     }
 }
 

@@ -48,7 +48,7 @@ struct dm_sys_ops {
     int (*accept)(struct dm_sys *sys, int fd, struct dm_addr *ret_peer); /* ret_peer may be NULL */
     /* The new fd, ready for OUT when done; or -errno: a refusal shows here or, later, as ERR and in connect_error. */
     int (*connect)(struct dm_sys *sys, const struct dm_addr *addr);
-    int (*connect_error)(struct dm_sys *sys, int fd);              /* 0 or -errno of a finished connect (SO_ERROR) */
+    int (*connect_error)(struct dm_sys *sys, int fd); /* 0 or -errno of a finished connect (SO_ERROR) */
     ssize_t (*recv)(struct dm_sys *sys, int fd, void *ret, size_t len);
     ssize_t (*send)(struct dm_sys *sys, int fd, const void *ptr, size_t len);
     ssize_t (*sendv)(struct dm_sys *sys, int fd, const struct iovec *iov, int n);

@@ -40,10 +40,32 @@ static void reads_what_it_writes(void **state)
 static void refuses_the_rest(void **state)
 {
     static const char *const cases[] = {
-        "", ":", ":80", "80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1",
-        "127.0.0.1:8o", "127.0.0.1: 80", "127.0.0.1:000080", "127.1:80", "256.0.0.1:80", "localhost:80", "::1:80",
-        "[::1]", "[::1:80", "::1]:80", "[]:80", "[127.0.0.1]:80", "[fe80::1%eth0]:80", "[::1]x:80",
-        "1111111111111111111111111111111111111111111111111:80", "unix:", "unix:relative",
+        "",
+        ":",
+        ":80",
+        "80",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.0.0.1:+1",
+        "127.0.0.1:8o",
+        "127.0.0.1: 80",
+        "127.0.0.1:000080",
+        "127.1:80",
+        "256.0.0.1:80",
+        "localhost:80",
+        "::1:80",
+        "[::1]",
+        "[::1:80",
+        "::1]:80",
+        "[]:80",
+        "[127.0.0.1]:80",
+        "[fe80::1%eth0]:80",
+        "[::1]x:80",
+        "1111111111111111111111111111111111111111111111111:80",
+        "unix:",
+        "unix:relative",
         " 127.0.0.1:80",
     };
 
@@ -80,8 +102,8 @@ static void unix_path_has_a_limit(void **state)
 
 static void equality(void **state)
 {
-    static const char *const texts[] = {"127.0.0.1:80", "127.0.0.1:81", "127.0.0.2:80", "[::1]:80", "[::2]:80",
-                                        "unix:/a",      "unix:/b"};
+    static const char *const texts[] = {"127.0.0.1:80", "127.0.0.1:81", "127.0.0.2:80", "[::1]:80",
+                                        "[::2]:80",     "unix:/a",      "unix:/b"};
 
     for (size_t i = 0; i < DM_COUNT(texts); i++) {
         for (size_t k = 0; k < DM_COUNT(texts); k++) {
@@ -111,9 +133,12 @@ static void formats_what_has_no_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_what_it_writes), cmocka_unit_test(refuses_the_rest),
-        cmocka_unit_test(refuses_hidden_nul),   cmocka_unit_test(unix_path_has_a_limit),
-        cmocka_unit_test(equality),             cmocka_unit_test(formats_what_has_no_name),
+        cmocka_unit_test(reads_what_it_writes),
+        cmocka_unit_test(refuses_the_rest),
+        cmocka_unit_test(refuses_hidden_nul),
+        cmocka_unit_test(unix_path_has_a_limit),
+        cmocka_unit_test(equality),
+        cmocka_unit_test(formats_what_has_no_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

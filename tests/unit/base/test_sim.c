@@ -6,19 +6,36 @@
 
 #include <cmocka.h>
 
-#include "sys_scenarios.h"
+#include "sys_stage.h"
+
+struct setting {
+    uint64_t seed;
+    const struct dm_sim_faults *faults;
+    struct dm_world *world;
+};
+
+static struct dm_sys *begin(void *arg, const char **ret_dir, struct dm_world **ret_world)
+{
+    struct setting *setting = arg;
+    struct dm_sys *sys;
+
+    setting->world = *ret_world = dm_world_new(setting->seed, setting->faults);
+    sys = dm_world_process(setting->world);
+    *ret_dir = "/t";
+    assert_int_equal(sys->ops->mkdir(sys, *ret_dir, 0700), 0);
+    return sys;
+}
+
+static void end(void *arg)
+{
+    dm_world_free(((struct setting *)arg)->world);
+}
 
 static void run_all(uint64_t seed, const struct dm_sim_faults *faults)
 {
-    for (size_t i = 0; i < sys_scenarios_count; i++) {
-        struct dm_world *world = dm_world_new(seed, faults);
-        struct dm_sys *sys = dm_world_process(world);
+    struct setting setting = {.seed = seed, .faults = faults};
 
-        assert_int_equal(sys->ops->mkdir(sys, "/t", 0700), 0);
-        sys_scenario_run(&sys_scenarios[i], sys, world, "/t");
-        assert_int_equal(dm_world_step(world) == DM_WORLD_BUSY, 0);
-        dm_world_free(world);
-    }
+    sys_scenarios_run(begin, end, &setting);
 }
 
 static void scenarios_at_once(void **state)

@@ -186,8 +186,8 @@ static void durable_writes_stay(void **state)
     dm_world_free(rig.world);
 }
 
-/* Whatever call fails and whenever the machine does, a file is the old one or the new one, and an acknowledged write is
- * there. */
+/* Whatever call fails and whenever the machine does, a file is the old one or the new one, and an acknowledged write
+ * is there. */
 static void write_file_is_atomic(void **state)
 {
     unsigned n_old = 0, n_new = 0;

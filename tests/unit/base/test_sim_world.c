@@ -384,11 +384,68 @@ static void latency_is_kept(void **state)
     dm_world_free(world);
 }
 
+/* An exact address is called before a wildcard; several with reuse_port share the calls. */
+static void calls_find_their_listener(void **state)
+{
+    struct dm_world *world = dm_world_new(1, NULL);
+    struct dm_sys *sys = dm_world_process(world);
+    struct dm_addr any = addr_of("0.0.0.0:80"), exact = addr_of("10.1.1.1:80"), other = addr_of("10.1.1.2:80");
+    int on_any = sys->ops->listen(sys, &any, 64, true), on_exact[2];
+    unsigned n[2] = {0};
+
+    assert_int_equal(sys->ops->listen(sys, &exact, 64, false), -EADDRINUSE);
+    on_exact[0] = sys->ops->listen(sys, &exact, 64, true);
+    on_exact[1] = sys->ops->listen(sys, &exact, 64, true);
+    for (unsigned i = 0; i < 40; i++)
+        assert_true(sys->ops->connect(sys, &exact) >= 0);
+    dm_world_advance_ns(world, 1);
+    assert_int_equal(sys->ops->accept(sys, on_any, NULL), -EAGAIN);
+    for (unsigned i = 0; i < 2; i++)
+        while (sys->ops->accept(sys, on_exact[i], NULL) >= 0)
+            n[i]++;
+    assert_int_equal(n[0] + n[1], 40);
+    assert_true(n[0] > 0 && n[1] > 0);
+    assert_true(sys->ops->connect(sys, &other) >= 0);
+    dm_world_advance_ns(world, 1);
+    assert_true(sys->ops->accept(sys, on_any, NULL) >= 0);
+    dm_world_free(world);
+}
+
 /* --- processes --- */
 
 static bool never(void *arg)
 {
     return false;
+}
+
+/* A process that always wants to be woken again. */
+struct ticker {
+    struct dm_sys *sys;
+    int poll_fd;
+    unsigned n_ticks;
+};
+
+static void tick(void *arg)
+{
+    struct ticker *ticker = arg;
+    struct dm_ready_event event;
+
+    ticker->n_ticks++;
+    assert_int_equal(ticker->sys->ops->poll_wait(ticker->sys, ticker->poll_fd, &event, 1, 10), 0);
+}
+
+static void run_ends_at_its_limit(void **state)
+{
+    struct dm_world *world = dm_world_new(1, NULL);
+    struct ticker ticker = {.sys = dm_world_process(world)};
+    uint64_t start = dm_world_now_ns(world);
+
+    ticker.poll_fd = ticker.sys->ops->poll_new(ticker.sys);
+    dm_world_on_turn(ticker.sys, tick, &ticker);
+    assert_false(dm_world_run(world, never, NULL, 100 * ms));
+    assert_int_equal(dm_world_now_ns(world), start + 110 * ms);
+    assert_int_equal(ticker.n_ticks, 11);
+    dm_world_free(world);
 }
 
 static void killed_server_resets_or_ends(void **state)
@@ -537,6 +594,8 @@ int main(void)
         cmocka_unit_test(short_io_strikes),
         cmocka_unit_test(time_waits_for_the_busy),
         cmocka_unit_test(latency_is_kept),
+        cmocka_unit_test(calls_find_their_listener),
+        cmocka_unit_test(run_ends_at_its_limit),
         cmocka_unit_test(killed_server_resets_or_ends),
         cmocka_unit_test(cut_delays_and_times_out),
         cmocka_unit_test(descriptors_run_out),

@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#include "base/vec.h"
-#include "sys_scenarios.h"
+#include "base/mem.h"
+#include "sys_stage.h"
 
 static int make_dir(void **state)
 {
@@ -56,16 +56,23 @@ static int drop_dir(void **state)
     return 0;
 }
 
+static struct dm_sys *begin(void *arg, const char **ret_dir, struct dm_world **ret_world)
+{
+    assert_int_equal(make_dir(arg), 0);
+    *ret_dir = *(char **)arg;
+    return dm_sys_real();
+}
+
+static void end(void *arg)
+{
+    drop_dir(arg);
+}
+
 static void run_scenarios(void **state)
 {
-    for (size_t i = 0; i < sys_scenarios_count; i++) {
-        void *dir = NULL;
+    void *dir = NULL;
 
-        print_message("scenario %s\n", sys_scenarios[i].name);
-        assert_int_equal(make_dir(&dir), 0);
-        sys_scenario_run(&sys_scenarios[i], dm_sys_real(), NULL, dir);
-        drop_dir(&dir);
-    }
+    sys_scenarios_run(begin, end, &dir);
 }
 
 static void expect_options(int fd)
