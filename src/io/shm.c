@@ -67,7 +67,7 @@ static bool is_at_path(int fd, const char *path)
            here.st_ino == there.st_ino;
 }
 
-/* Opens or creates path and locks it until the descriptor closes, so that one process at a time decides what it is. */
+/* Opens or creates path and locks it, so that one process at a time decides what it is. */
 static int open_locked(const char *path, struct dm_err *err)
 {
     for (;;) {
@@ -138,6 +138,8 @@ int dm_shm_open(struct dm_shm *shm, const char *path, const char *kind, uint32_t
         rc = settle(fd, path, &wanted, replaces_other, err);
         if (rc == 0 && (rc = map(shm, fd, size_bytes)) < 0)
             rc = dm_fail(err, DM_EIO, "", "can't map %s: %s", path, strerror(-rc));
+        /* Closing alone would not: the mapping keeps the open file, and its lock. */
+        flock(fd, LOCK_UN);
         close(fd);
     } while (rc > 0);
     return rc;
