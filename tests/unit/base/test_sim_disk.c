@@ -217,7 +217,7 @@ static void write_file_is_atomic(void **state)
     assert_true(n_old > 0 && n_new > 0);
 }
 
-/* Without fsync before the rename a torn file can be seen after a crash: the fault that the durable way is there for. */
+/* Unsynced contents can be torn by a crash: the fault that the durable way is there for. */
 static void tearing_tears(void **state)
 {
     unsigned n_none = 0, n_part = 0, n_whole = 0, n_zeros = 0;
