@@ -28,7 +28,8 @@ function dir(lane) {
 
 async function runBuild(lane, args) {
   const result = await run(`build-${lane}`, ['tools/build', lane, ...args], { limitS: 900 });
-  return result.isOk ? '' : `build/${lane}: ${result.why}\n${tail(result.output, 60)}`;
+  const complaints = result.output.replace(/^\[\d+\/\d+\] .*\n/gm, '');
+  return result.isOk ? '' : `build/${lane}: ${result.why}\n${tail(complaints, 60)}`;
 }
 
 // Builds once per lane and choice. The release lane gets the tests in place. `pick(lane)` names the ninja targets,
