@@ -9,16 +9,17 @@
 
 enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER };
 
-#define DM_GATEWAY_LISTEN_MAX 16
+#define DM_GATEWAY_LISTEN_MAX 8
 #define DM_GATEWAY_TRUSTED_MAX 64
 #define DM_GATEWAY_WORKERS_MAX 256
 #define DM_GATEWAY_ID_MAX 64
-#define DM_GATEWAY_DATA_MAX 256 /* bytes of data_dir, so that every path below it fits DM_GATEWAY_PATH_MAX */
+#define DM_GATEWAY_DATA_MAX 80 /* bytes of data_dir: the address of a Unix socket below it has at most 107 */
 #define DM_GATEWAY_PATH_MAX 512
 
 struct dm_gateway_options {
     enum dm_gateway_role role;
-    const char *data_dir;          /* DATA/gateway: documents, units, run, log lie below it; no slash at its end */
+    const char *data_dir;          /* documents, units, run lie below it; no slash at its end */
+    const char *log_dir;           /* access logs; NULL: data_dir/log */
     struct dm_addr listen[DM_GATEWAY_LISTEN_MAX];
     size_t n_listen;
     unsigned n_workers;
@@ -29,16 +30,38 @@ struct dm_gateway_options {
     bool log_is_text;
     enum dm_log_level log_level;
     struct dm_addr admin;          /* metrics, healthz, status */
-    struct dm_addr controller;     /* the link */
+    struct dm_addr controller;     /* the link: a Unix socket */
     bool has_controller;
+    uid_t controller_uid;          /* who may be at the other end; by default our own */
     uint32_t drain_ms;             /* how long workers may finish at SIGTERM */
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
-    const char *const *args;       /* the options as given, NULL-terminated, to start workers and loader with */
-    size_t n_args;
 };
 
-/* Writes `<data_dir>/<name>` into ret. name has at most 200 bytes. */
-void dm_gateway_path(const struct dm_gateway_options *options, const char *name, char ret[DM_GATEWAY_PATH_MAX]);
+/* Where things lie below data_dir. */
+#define DM_GATEWAY_KEEPER_LOCK "run/keeper.lock"
+#define DM_GATEWAY_KEEPER_SOCKET "run/keeper.sock"
+#define DM_GATEWAY_WORKER_LOCK "run/worker-%u.lock" /* by slot */
+#define DM_GATEWAY_COUNTERS "run/counters-%u"       /* by slot: dm_shm of kind DM_GATEWAY_COUNTERS_KIND */
+#define DM_GATEWAY_COUNTERS_KIND "counters"
+
+/* One "--name=value" each, for a process of another role. */
+#define DM_GATEWAY_ARGS_MAX 28
+#define DM_GATEWAY_ARGS_BYTES 8192
+struct dm_gateway_args {
+    const char *items[DM_GATEWAY_ARGS_MAX];
+    size_t count;
+    char text[DM_GATEWAY_ARGS_BYTES];
+};
+/* What a worker of this slot, or the loader, is started with. */
+void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_gateway_role role, unsigned slot,
+                             struct dm_gateway_args *ret);
+
+/* Writes `<data_dir>/<name>` into ret; name is a format, at most 200 bytes long when filled in. */
+void dm_gateway_path(const struct dm_gateway_options *options, char ret[DM_GATEWAY_PATH_MAX], const char *name, ...)
+    DM_PRINTF(3, 4);
+
+/* 1 to DM_GATEWAY_ID_MAX letters, digits, "-", "." or "_". */
+bool dm_gateway_id_is_valid(struct dm_str id);
 
 /* Reads the command line (without argv[0]). 0; 1 when --help or --version was asked for and printed on standard output;
  * DM_EINVAL with a sentence that names the option. */
