@@ -192,9 +192,15 @@ static size_t receive(struct dm_stream *stream)
     return 0;
 }
 
+static bool may_show(const struct dm_stream *stream)
+{
+    return !stream->is_paused && !stream->is_closing && !stream->is_failed;
+}
+
+/* A rest that was asked for again comes before what follows it. */
 static bool may_read(const struct dm_stream *stream)
 {
-    return stream->is_readable && !stream->is_paused && !stream->is_closing && !stream->is_failed && !stream->has_eof;
+    return stream->is_readable && !stream->has_eof && !stream->is_resumed && may_show(stream);
 }
 
 static void read_some(struct dm_stream *stream)
@@ -218,7 +224,8 @@ static void read_some(struct dm_stream *stream)
 /* A failure is told when reading has come to what the peer sent before it, or can't. */
 static void tell_failure(struct dm_stream *stream)
 {
-    if (stream->error && !stream->is_closing && !stream->is_failed && !may_read(stream))
+    if (stream->error && !stream->is_closing && !stream->is_failed && !may_read(stream) &&
+        !(stream->is_resumed && may_show(stream)))
         fail(stream, stream->error);
 }
 
@@ -236,7 +243,7 @@ static void serve(struct dm_stream *stream)
 {
     if (stream->wants_writable)
         tell_writable(stream);
-    if (!stream->is_closing && !stream->is_failed && !stream->is_paused && !stream->is_connecting)
+    if (may_show(stream) && !stream->is_connecting)
         read_some(stream);
     tell_failure(stream);
     dm_stream_flush_shared(stream->loop->streams);
