@@ -46,20 +46,46 @@ static const struct {
     [32] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_CREDENTIALS, DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_CREDENTIALS},
 };
 
+static inline uint64_t load_lower_8(const char *ptr)
+{
+    uint64_t x;
+
+    memcpy(&x, ptr, sizeof(x));
+    return x | 0x2020202020202020u;
+}
+
+static inline uint32_t load_lower_4(const char *ptr)
+{
+    uint32_t x;
+
+    memcpy(&x, ptr, sizeof(x));
+    return x | 0x20202020u;
+}
+
+/* Is a token of len bytes equal to a known name, which consists of lower-case letters, digits and '-'? All of these
+ * have bit 0x20, and no other token character becomes one of them by setting it. */
+static inline bool is_known(const char *token, const char *name, size_t len)
+{
+    size_t i = 0;
+
+    if (len < 4)
+        return dm_http_lower_eq(token, name, len);
+    if (len < 8)
+        return load_lower_4(token) == load_lower_4(name) &&
+               load_lower_4(token + len - 4) == load_lower_4(name + len - 4);
+    for (; i + 8 < len; i += 8)
+        if (load_lower_8(token + i) != load_lower_8(name + i))
+            return false;
+    return load_lower_8(token + len - 8) == load_lower_8(name + len - 8);
+}
+
 enum dm_http_field_id dm_http_field_id_of(struct dm_str name)
 {
-    char head, tail;
-
     if (name.len >= DM_COUNT(by_length) || by_length[name.len].first == 0)
         return DM_HTTP_FIELD_ID_OTHER;
-    head = dm_http_lower(name.ptr[0]);
-    tail = dm_http_lower(name.ptr[name.len - 1]);
-    for (unsigned id = by_length[name.len].first; id <= by_length[name.len].last; id++) {
-        const char *want = known[id].name.ptr;
-
-        if (want[0] == head && want[name.len - 1] == tail && dm_http_lower_eq(name.ptr, want, name.len))
+    for (unsigned id = by_length[name.len].first; id <= by_length[name.len].last; id++)
+        if (is_known(name.ptr, known[id].name.ptr, name.len))
             return (enum dm_http_field_id)id;
-    }
     return DM_HTTP_FIELD_ID_OTHER;
 }
 

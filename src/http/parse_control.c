@@ -82,6 +82,10 @@ static int take_options(struct dm_http_cursor *cursor, struct dm_str value)
     struct dm_str option;
     int rc = 0;
 
+    if (IS_WORD(value, "keep-alive")) {
+        cursor->has_keep_alive = true;
+        return 0;
+    }
     while (rc == 0 && dm_http_list_next(&value, &option))
         rc = take_option(cursor, option);
     return rc;

@@ -97,10 +97,12 @@ static int read_field(struct dm_http_cursor *cursor)
         return -DM_HTTP_TOO_MANY_FIELDS;
     if ((rc = read_name(cursor, field)) <= 0 || (rc = read_value(cursor, field)) <= 0)
         return rc;
-    field->id = (uint8_t)dm_http_field_id_of(field->name);
-    field->flags |= dm_http_field_flags_of(field->id);
     head->field_count++;
-    if (field->id != DM_HTTP_FIELD_ID_OTHER && head->first[field->id] == 0)
+    field->id = (uint8_t)dm_http_field_id_of(field->name);
+    if (field->id == DM_HTTP_FIELD_ID_OTHER)
+        return 1;
+    field->flags |= dm_http_field_flags_of(field->id);
+    if (head->first[field->id] == 0)
         head->first[field->id] = (uint8_t)head->field_count;
     return (rc = dm_http_take_field(cursor, field)) < 0 ? rc : 1;
 }

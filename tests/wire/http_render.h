@@ -1,5 +1,5 @@
-/* Runs the codec over the input of a case, cut into pieces, and writes what came out as lines of text. Every call of the codec
- * gets an allocation of exactly the bytes that have come, so that a sanitizer sees it look further. */
+/* Runs the codec over the input of a case, cut into pieces, and writes what came out as lines of text. Every call of
+ * the codec gets an allocation of exactly the bytes that have come, so that a sanitizer sees it look further. */
 #ifndef DM_TESTS_WIRE_HTTP_RENDER_H
 #define DM_TESTS_WIRE_HTTP_RENDER_H
 

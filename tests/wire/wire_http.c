@@ -1,5 +1,5 @@
-/* wire_http FILE...             runs the cases of the files
- * wire_http --dump DIR FILE...  writes their inputs as seeds for the fuzzers: DIR/http_request/, http_response/, url/ */
+/* wire_http FILE...             runs the cases of the files wire_http --dump DIR FILE...  writes their inputs as
+ * seeds for the fuzzers: DIR/http_request/, http_response/, url/ */
 #include "base/mem.h"
 #include "http_render.h"
 
