@@ -165,12 +165,18 @@ static dm_off add_plans(struct dm_builder *b, const struct dm_product *product, 
 
 /* --- versions ----------------------------------------------------------------------------------------------------- */
 
+/* CORS stands first wherever it was written: a preflight carries no credential (Fetch, 3.2.2). */
 static dm_off add_policies(struct dm_builder *b, const struct dm_version *version)
 {
     struct dm_upolicy *out DM_CLEANUP(dm_freep) = dm_calloc(version->n_policies, sizeof(*out));
+    size_t n = 0;
 
-    for (size_t i = 0; i < version->n_policies; i++)
-        out[i].config = dm_compile_policy(b, &version->policies[i], &out[i].type);
+    for (int is_cors = 1; is_cors >= 0; is_cors--)
+        for (size_t i = 0; i < version->n_policies; i++)
+            if ((version->policies[i].type == DM_POLICY_CORS) == is_cors) {
+                out[n].config = dm_compile_policy(b, &version->policies[i], &out[n].type);
+                n++;
+            }
     return DM_BUILDER_ADD(b, out, version->n_policies, struct dm_upolicy);
 }
 
@@ -209,8 +215,9 @@ static dm_off add_errors(struct dm_builder *b, const struct dm_version *version)
         const struct dm_error_override *e = &version->errors[i];
         out[i].reason = dm_reason_of(e->reason);
         out[i].status = (uint16_t)e->status;
-        out[i].has_body = e->has_body;
-        out[i].content_type = dm_builder_str(b, e->content_type);
+        out[i].has_body = e->body.len > 0;
+        out[i].content_type =
+            dm_builder_str(b, e->content_type.len > 0 ? e->content_type : DM_STR("text/plain; charset=utf-8"));
         out[i].body = dm_builder_str(b, e->body);
     }
     return DM_BUILDER_ADD(b, out, version->n_errors, struct dm_uerror);

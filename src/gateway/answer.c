@@ -1,0 +1,138 @@
+#include "gateway/answer.h"
+
+#include "base/jsonw.h"
+#include "gateway/policy/policy.h"
+#include "gateway/worker.h"
+
+static const struct dm_uerror *wording(const struct dm_exchange *ex, enum dm_reason reason)
+{
+    const struct dm_uerror *errors;
+
+    if (!ex->version)
+        return NULL;
+    errors = dm_unit_at(ex->release->unit, ex->version->errors);
+    for (uint32_t i = 0; i < ex->version->n_errors; i++)
+        if (errors[i].reason == reason)
+            return &errors[i];
+    return NULL;
+}
+
+static void write_problem(struct dm_buf *body, unsigned status, const struct dm_reason_info *info, struct dm_str detail,
+                          struct dm_str request_id)
+{
+    struct dm_jsonw w;
+
+    dm_jsonw_init(&w, body);
+    dm_jsonw_begin_object(&w);
+    dm_jsonw_member_cstr(&w, "type", "about:blank");
+    dm_jsonw_member_cstr(&w, "title", info->title);
+    dm_jsonw_member_u64(&w, "status", status);
+    dm_jsonw_member_cstr(&w, "detail", info->detail);
+    dm_jsonw_member_cstr(&w, "reason", info->code);
+    if (detail.len > 0)
+        dm_jsonw_member_str(&w, "fault", detail);
+    if (request_id.len > 0)
+        dm_jsonw_member_str(&w, "request_id", request_id);
+    dm_jsonw_end_object(&w);
+    dm_buf_add_char(body, '\n');
+}
+
+static void write_common(struct dm_worker *worker, struct dm_buf *fields, struct dm_str content_type, const char *reason,
+                         struct dm_str request_id)
+{
+    dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(worker));
+    if (content_type.len > 0)
+        dm_http_write_field(fields, DM_STR("Content-Type"), content_type);
+    dm_http_write_field(fields, DM_STR("Daemun-Reason"), dm_str_of(reason));
+    if (request_id.len > 0)
+        dm_http_write_field(fields, DM_STR("X-Request-Id"), request_id);
+    dm_buf_add_lit(fields, "Cache-Control: no-store\r\n");
+}
+
+/* RFC 9110, 11.6.1: a 401 names a way to authenticate. */
+static void write_challenge(const struct dm_exchange *ex, struct dm_buf *fields)
+{
+    dm_buf_add_lit(fields, "WWW-Authenticate: ApiKey realm=\"");
+    dm_buf_add(fields, dm_unit_str(ex->release->unit, ex->product->name));
+    dm_buf_add_lit(fields, "\"\r\n");
+}
+
+static void write_fields(struct dm_exchange *ex, enum dm_reason reason, unsigned status, struct dm_str content_type,
+                         struct dm_buf *fields)
+{
+    write_common(ex->worker, fields, content_type, dm_reason_info(reason)->code, dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+    if (status == 401 && ex->product)
+        write_challenge(ex, fields);
+    if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0)
+        dm_http_write_field_u64(fields, DM_STR("Retry-After"), ex->verdict.retry_after_s);
+    else if (status == 503)
+        dm_buf_add_lit(fields, "Retry-After: 1\r\n");
+    dm_policies_answer(ex, fields);
+}
+
+void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
+{
+    const struct dm_reason_info *info = dm_reason_info(reason);
+    const struct dm_uerror *worded = wording(ex, reason);
+    struct dm_buf *fields = dm_worker_scratch(ex->worker), *body = &ex->worker->answer;
+    struct dm_http_message message = {.status = worded && worded->status ? worded->status : (unsigned)info->status};
+    struct dm_str content_type = DM_STR("application/problem+json");
+
+    dm_buf_reset(body);
+    if (worded && worded->has_body) {
+        dm_buf_add(body, dm_unit_str(ex->release->unit, worded->body));
+        content_type = dm_unit_str(ex->release->unit, worded->content_type);
+    } else {
+        write_problem(body, message.status, info, DM_STR_NULL, dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+    }
+    write_fields(ex, reason, message.status, content_type, fields);
+    ex->reason = (uint8_t)reason;
+    ex->status = message.status;
+    ex->is_answered = true;
+    message.fields = dm_buf_str(fields);
+    dm_http_conn_reply(ex->conn, &message, dm_buf_str(body));
+}
+
+void dm_answer_preflight(struct dm_exchange *ex)
+{
+    struct dm_buf *fields = dm_worker_scratch(ex->worker);
+    struct dm_http_message message = {.status = 204};
+
+    dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(ex->worker));
+    dm_http_write_field(fields, DM_STR("X-Request-Id"), dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+    dm_policies_answer(ex, fields);
+    ex->status = 204;
+    ex->is_answered = true;
+    message.fields = dm_buf_str(fields);
+    dm_http_conn_reply(ex->conn, &message, DM_STR_NULL);
+}
+
+static enum dm_reason reason_of(struct dm_http_end end)
+{
+    if (end.why == DM_HTTP_ABORT_HEAD_TIMEOUT)
+        return DM_REASON_REQUEST_TIMEOUT;
+    switch (dm_http_fault_status((enum dm_http_fault)end.fault)) {
+    case 413:
+        return DM_REASON_BODY_TOO_LARGE;
+    case 414:
+        return DM_REASON_URI_TOO_LONG;
+    case 417:
+        return DM_REASON_EXPECTATION_FAILED;
+    case 431:
+        return DM_REASON_HEADER_TOO_LARGE;
+    case 505:
+        return DM_REASON_HTTP_VERSION;
+    }
+    return DM_REASON_BAD_REQUEST;
+}
+
+enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_buf *fields, struct dm_buf *body)
+{
+    enum dm_reason reason = reason_of(end);
+    const struct dm_reason_info *info = dm_reason_info(reason);
+    struct dm_str fault = end.fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)end.fault)) : DM_STR_NULL;
+
+    write_problem(body, (unsigned)info->status, info, fault, DM_STR_NULL);
+    write_common(worker, fields, DM_STR("application/problem+json"), info->code, DM_STR_NULL);
+    return reason;
+}

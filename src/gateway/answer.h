@@ -1,0 +1,16 @@
+/* Answers that the gateway makes itself: problem details (RFC 9457) with reason and request id, or the wording that the
+ * version gives to the reason. */
+#ifndef DM_GATEWAY_ANSWER_H
+#define DM_GATEWAY_ANSWER_H
+
+#include "gateway/exchange.h"
+
+/* Answers and forgets the exchange: it may be gone when this returns. */
+void dm_answer(struct dm_exchange *ex, enum dm_reason reason);
+/* The answer to a CORS preflight: 204 and what the policy allows. */
+void dm_answer_preflight(struct dm_exchange *ex);
+
+/* For requests that are none: the same body into `body`, fields into `fields`. */
+enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_buf *fields, struct dm_buf *body);
+
+#endif

@@ -1,0 +1,236 @@
+#include "gateway/decide.h"
+
+#include "gateway/forward.h"
+#include "gateway/policy/policy.h"
+#include "gateway/worker.h"
+#include "http/path.h"
+#include "http/query.h"
+#include "snapshot/grants.h"
+
+/* --- route -------------------------------------------------------------------------------------------------------- */
+
+static enum dm_reason pin_tenant(struct dm_exchange *ex, const struct dm_route *route)
+{
+    struct dm_live_tenant *tenant = route->tenant;
+
+    ex->tenant = dm_live_tenant_ref(tenant);
+    tenant->counters->exchanges_begun++;
+    if (DM_UNIT_ROOT(tenant->grants, dm_ugrants)->is_suspended)
+        return DM_REASON_TENANT_SUSPENDED;
+    if (!tenant->release)
+        return DM_REASON_NO_RELEASE;
+    ex->release = dm_live_release_ref(tenant->release);
+    if (tenant->applications)
+        ex->applications = dm_unit_ref(tenant->applications);
+    if (route->product == DM_ROUTE_NO_PRODUCT)
+        return DM_REASON_NO_VERSION;
+    ex->product = (const struct dm_uproduct *)dm_unit_at(ex->release->unit,
+                                                         DM_UNIT_ROOT(ex->release->unit, dm_urelease)->products) +
+                  route->product;
+    return DM_REASON_NONE;
+}
+
+/* The path as it is routed and forwarded; what the log and later callbacks read lives in the arena. */
+static enum dm_reason keep_request(struct dm_exchange *ex)
+{
+    const struct dm_http_head *head = ex->head;
+    struct dm_str path;
+    char *buf = dm_arena_alloc(&ex->arena, head->path.len + 1);
+
+    if (!buf || dm_arena_str(&ex->arena, head->method_name, &ex->method) < 0)
+        return DM_REASON_HEADER_TOO_LARGE;
+    if (dm_path_normalise(head->path, 0, buf, &path) < 0)
+        return DM_REASON_BAD_REQUEST;
+    if (path.ptr != buf)
+        memcpy(buf, path.ptr, path.len);
+    ex->path = dm_str_n(buf, path.len);
+    ex->query = head->query;
+    return DM_REASON_NONE;
+}
+
+static enum dm_reason find_version(struct dm_exchange *ex)
+{
+    ex->version = dm_route_version(ex->release->unit, ex->product, ex->path, &ex->rest);
+    return ex->version ? DM_REASON_NONE : DM_REASON_NO_VERSION;
+}
+
+/* --- fields ------------------------------------------------------------------------------------------------------- */
+
+static struct dm_str credential_header(const struct dm_exchange *ex)
+{
+    const struct dm_upolicy *policies = dm_unit_at(ex->release->unit, ex->version->policies);
+
+    for (uint32_t i = 0; i < ex->version->n_policies; i++)
+        if (policies[i].type == DM_UPOLICY_API_KEY)
+            return dm_unit_str(ex->release->unit, DM_UNIT_GET(ex->release->unit, dm_uapi_key, policies[i].config)->header);
+    return DM_STR_NULL;
+}
+
+static bool eq_but_for_dashes(struct dm_str a, struct dm_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        char x = a.ptr[i] == '_' ? '-' : a.ptr[i], y = b.ptr[i] == '_' ? '-' : b.ptr[i];
+        if (!dm_str_ieq(dm_str_n(&x, 1), dm_str_n(&y, 1)))
+            return false;
+    }
+    return true;
+}
+
+/* Servers behind CGI-like interfaces read '_' and '-' as one: a name with '_' is refused unless the version declares it as the
+ * credential's, and then the same name with '-'. */
+static enum dm_reason check_underscores(const struct dm_exchange *ex)
+{
+    struct dm_str declared = credential_header(ex);
+    bool is_declared = dm_str_find(declared, '_') < declared.len;
+
+    for (unsigned i = 0; i < ex->head->field_count; i++) {
+        const struct dm_http_field *field = &ex->head->fields[i];
+        bool has_underscore = field->flags & DM_HTTP_FIELD_UNDERSCORE;
+        if (has_underscore && !(is_declared && dm_str_ieq(field->name, declared)))
+            return DM_REASON_BAD_REQUEST;
+        if (is_declared && !has_underscore && eq_but_for_dashes(field->name, declared))
+            return DM_REASON_BAD_REQUEST;
+    }
+    return DM_REASON_NONE;
+}
+
+/* --- rules, application, limits ----------------------------------------------------------------------------------- */
+
+/* The last argument of the name counts. */
+static bool has_arg(const void *ctx, struct dm_str name, const struct dm_str *value)
+{
+    struct dm_str query = *(const struct dm_str *)ctx;
+    struct dm_query_arg arg;
+    bool is_match = false;
+
+    while (dm_query_next(&query, &arg))
+        if (dm_query_eq(arg.name, name))
+            is_match = !value || dm_query_eq(arg.value, *value);
+    return is_match;
+}
+
+static enum dm_reason match_rules(struct dm_exchange *ex, struct dm_str query)
+{
+    struct dm_rules_request request = {ex->method, ex->rest, has_arg, &query};
+    uint32_t first;
+
+    return dm_rules_match(ex->release->unit, ex->version->rules, ex->product->metrics, &request, &ex->worker->matched, &first) > 0
+               ? DM_REASON_NONE
+               : DM_REASON_NO_MAPPING_RULE;
+}
+
+static const struct dm_usubscription *subscription(const struct dm_exchange *ex)
+{
+    const struct dm_usubscription *s = dm_unit_at(ex->applications, ex->application->subscriptions);
+
+    for (uint32_t i = 0; i < ex->application->n_subscriptions; i++)
+        if (s[i].product_id == ex->product->id)
+            return &s[i];
+    return NULL;
+}
+
+static const struct dm_uplan *plan_of(const struct dm_exchange *ex, uint64_t id)
+{
+    const struct dm_uplan *plans = dm_unit_at(ex->release->unit, ex->product->plans);
+
+    for (uint32_t i = 0; i < ex->product->n_plans; i++)
+        if (plans[i].id == id)
+            return &plans[i];
+    return NULL;
+}
+
+static enum dm_reason authorise(struct dm_exchange *ex, const struct dm_uplan **ret)
+{
+    const struct dm_usubscription *s;
+
+    if (!ex->application)
+        return DM_REASON_AUTH_INVALID;
+    if (ex->application->is_suspended)
+        return DM_REASON_APPLICATION_SUSPENDED;
+    s = subscription(ex);
+    *ret = s ? plan_of(ex, s->plan_id) : NULL;
+    return *ret ? DM_REASON_NONE : DM_REASON_NOT_SUBSCRIBED;
+}
+
+static void count_usage(struct dm_exchange *ex)
+{
+    const struct dm_usage *usage = &ex->worker->matched;
+    const struct dm_umetric *metrics = dm_unit_at(ex->release->unit, ex->product->metrics);
+    struct dm_usage_names names = {ex->tenant->name, dm_unit_str(ex->release->unit, ex->product->name), DM_STR_NULL};
+
+    for (unsigned i = 0; i < usage->count; i++) {
+        const struct dm_umetric *metric = &metrics[usage->items[i].metric];
+        uint64_t key[4] = {ex->tenant->id, ex->application->id, ex->product->id, metric->id};
+        names.metric = dm_unit_str(ex->release->unit, metric->name);
+        dm_usage_table_add(&ex->worker->usage, key, &names, usage->items[i].delta);
+    }
+}
+
+static enum dm_reason take_limits(struct dm_exchange *ex, const struct dm_uplan *plan)
+{
+    dm_limits_take(&ex->worker->limits, ex->release->unit, plan, ex->tenant->id, ex->application->id, &ex->worker->matched,
+                   dm_worker_wall_ns(ex->worker), &ex->verdict);
+    if (ex->verdict.reason == DM_REASON_NONE)
+        count_usage(ex);
+    return ex->verdict.reason;
+}
+
+/* --- backend ------------------------------------------------------------------------------------------------------ */
+
+static enum dm_reason write_target(struct dm_exchange *ex, struct dm_str below)
+{
+    struct dm_buf *out = dm_worker_scratch(ex->worker);
+
+    dm_buf_add(out, dm_unit_str(ex->release->unit, ex->backend->base_path));
+    dm_buf_add(out, below);
+    if (ex->query.len > 0) {
+        dm_buf_add_char(out, '?');
+        dm_buf_add(out, ex->query);
+    }
+    return dm_arena_str(&ex->arena, dm_buf_str(out), &ex->request.target) < 0 ? DM_REASON_URI_TOO_LONG : DM_REASON_NONE;
+}
+
+static enum dm_reason find_backend(struct dm_exchange *ex)
+{
+    const struct dm_unit *unit = ex->release->unit;
+    struct dm_str below;
+    const struct dm_umount *mount = dm_route_mount(unit, ex->version, ex->rest, &below);
+
+    if (!mount)
+        return DM_REASON_NO_BACKEND;
+    ex->backend = (const struct dm_ubackend *)dm_unit_at(unit, DM_UNIT_ROOT(unit, dm_urelease)->backends) + mount->backend;
+    ex->upstream = dm_upstream_ref(ex->release->upstreams[mount->backend]);
+    return write_target(ex, below);
+}
+
+static enum dm_reason build_request(struct dm_exchange *ex)
+{
+    ex->request.method = ex->method;
+    ex->request.framing = (enum dm_http_framing)ex->head->framing;
+    ex->request.content_length = ex->head->content_length;
+    return dm_forward_request(ex, &ex->request.fields) < 0 ? DM_REASON_HEADER_TOO_LARGE : DM_REASON_NONE;
+}
+
+enum dm_reason dm_decide(struct dm_exchange *ex)
+{
+    const struct dm_route *route = dm_routes_find(&ex->worker->routes, ex->head->host.name);
+    const struct dm_uplan *plan = NULL;
+    enum dm_reason reason;
+
+    if (!route) {
+        ex->worker->counters->worker.unknown_host++;
+        return (reason = keep_request(ex)) != DM_REASON_NONE ? reason : DM_REASON_HOST_UNKNOWN;
+    }
+    if ((reason = pin_tenant(ex, route)) != DM_REASON_NONE || (reason = keep_request(ex)) != DM_REASON_NONE ||
+        (reason = find_version(ex)) != DM_REASON_NONE || (reason = check_underscores(ex)) != DM_REASON_NONE)
+        return reason;
+    if ((reason = dm_policies_request(ex)) != DM_REASON_NONE || ex->is_preflight)
+        return reason;
+    if ((reason = match_rules(ex, ex->head->query)) != DM_REASON_NONE || (reason = authorise(ex, &plan)) != DM_REASON_NONE)
+        return reason;
+    if ((reason = find_backend(ex)) != DM_REASON_NONE || (reason = build_request(ex)) != DM_REASON_NONE)
+        return reason;
+    return take_limits(ex, plan);
+}

@@ -1,0 +1,11 @@
+/* From the head of a request to what is done with it: host, version, policies, mapping rules, application, limits, backend.
+ * The order is 3scale's: a missing credential is told before a missing rule, a wrong one after it. */
+#ifndef DM_GATEWAY_DECIDE_H
+#define DM_GATEWAY_DECIDE_H
+
+#include "gateway/exchange.h"
+
+/* Fills what was decided into the exchange. NONE: forward it, or answer the preflight if ex->is_preflight. */
+enum dm_reason dm_decide(struct dm_exchange *ex);
+
+#endif

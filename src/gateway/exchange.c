@@ -1,0 +1,400 @@
+/* The states of an exchange; each event is one function below.
+ *
+ *   state        is                                              ends by
+ *   deciding     inside on_request                               forward, or answer
+ *   connecting   wish.upstream set or inside on_peer             on_peer: a peer, or answer
+ *   forwarding   peer set, is_responding false                   on_response; on_peer_abort: another try, or answer
+ *   responding   is_responding                                   on_response_end and on_peer_done; on_peer_abort: cut
+ *   answered     is_answered: the gateway's own words            on_client_done
+ *   ended        conn NULL; freed once peer is NULL too
+ *
+ * E1. An exchange is freed when neither side has it: conn and peer are NULL and no wish waits.
+ * E2. It is counted and logged once, when the client's side ends.
+ * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect with any
+ *     method, after a kept connection that broke only with an idempotent one (RFC 9110, 9.2.2). */
+#include "gateway/exchange.h"
+
+#include "gateway/answer.h"
+#include "gateway/decide.h"
+#include "gateway/forward.h"
+#include "gateway/policy/policy.h"
+#include "gateway/worker.h"
+
+#define ARENA_BYTES (96u << 10)
+#define TRIES_MAX 3
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void hex_u64(uint64_t n, char ret[16])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int i = 15; i >= 0; i--, n >>= 4)
+        ret[i] = digits[n & 15];
+}
+
+static bool is_request_id(struct dm_str s)
+{
+    return s.len == DM_REQUEST_ID_LEN && dm_http_field_name_is_valid(s);
+}
+
+/* A trusted front's id is kept when it has our form, so that one id runs through. */
+static void set_request_id(struct dm_exchange *ex)
+{
+    struct dm_str given = ex->is_direct ? DM_STR_NULL : dm_http_head_value(ex->head, DM_HTTP_FIELD_ID_X_REQUEST_ID);
+
+    if (is_request_id(given)) {
+        memcpy(ex->request_id, given.ptr, DM_REQUEST_ID_LEN);
+        return;
+    }
+    memcpy(ex->request_id, ex->worker->id_prefix, 16);
+    hex_u64(ex->worker->id_next++, ex->request_id + 16);
+}
+
+static struct dm_exchange *exchange_new(struct dm_worker *worker, struct dm_http_conn *conn, struct dm_http_head *head)
+{
+    struct dm_exchange *ex = dm_freelist_take(&worker->exchanges);
+
+    memset(ex, 0, sizeof(*ex));
+    dm_arena_init(&ex->arena, &worker->chunks, ARENA_BYTES);
+    ex->worker = worker;
+    ex->conn = conn;
+    ex->head = head;
+    ex->begun_ns = dm_loop_now_ns(worker->loop);
+    worker->n_exchanges++;
+    dm_http_conn_set_user(conn, ex);
+    return ex;
+}
+
+/* E1 */
+static void free_if_ended(struct dm_exchange *ex)
+{
+    struct dm_worker *worker = ex->worker;
+
+    if (ex->conn || ex->peer || ex->wish.upstream)
+        return;
+    dm_upstream_unref(ex->upstream);
+    dm_live_release_unref(ex->release);
+    dm_unit_unref(ex->applications);
+    dm_live_tenant_unref(ex->tenant);
+    dm_arena_done(&ex->arena);
+    worker->n_exchanges--;
+    dm_freelist_give(&worker->exchanges, ex);
+}
+
+static void count(const struct dm_exchange *ex)
+{
+    struct dm_tenant_counters *c = ex->tenant->counters;
+    uint64_t us = (dm_loop_now_ns(ex->worker->loop) - ex->begun_ns) / 1000;
+
+    c->requests++;
+    c->exchanges_ended++;
+    c->status[ex->status / 100 % 6]++;
+    c->reasons[ex->reason]++;
+    c->bytes_in += ex->bytes_in;
+    c->bytes_out += ex->bytes_out;
+    c->latency[dm_latency_bucket(us)]++;
+    c->latency_us_sum += us;
+    if (ex->answered_ns) {
+        us = (ex->answered_ns - ex->sent_ns) / 1000;
+        c->upstream_latency[dm_latency_bucket(us)]++;
+        c->upstream_latency_us_sum += us;
+    }
+}
+
+/* E2: the client's side is through. */
+static void end_client(struct dm_exchange *ex)
+{
+    ex->bytes_in = dm_http_conn_bytes_in(ex->conn);
+    ex->bytes_out = dm_http_conn_bytes_out(ex->conn);
+    if (ex->tenant)
+        count(ex);
+    if (ex->worker->options->access_log)
+        dm_access_log_write(&ex->worker->log, ex, dm_worker_wall_ns(ex->worker));
+    ex->conn = NULL;
+}
+
+static void drop_peer(struct dm_exchange *ex)
+{
+    if (ex->peer)
+        dm_http_peer_close(ex->peer);
+    ex->peer = NULL;
+    dm_upstream_cancel(&ex->wish);
+}
+
+/* --- to the backend ----------------------------------------------------------------------------------------------- */
+
+static const struct dm_unit *current_grants(struct dm_upstream_request *wish)
+{
+    return DM_CONTAINER_OF(wish, struct dm_exchange, wish)->tenant->grants;
+}
+
+static void on_peer(struct dm_upstream_request *wish, struct dm_http_peer *peer, enum dm_reason reason)
+{
+    struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
+
+    if (!peer) {
+        dm_answer(ex, reason);
+        return;
+    }
+    ex->peer = peer;
+    ex->sent_ns = dm_loop_now_ns(ex->worker->loop);
+    ex->request.host = dm_upstream_authority(ex->upstream, wish->endpoint);
+    dm_http_peer_set_user(peer, ex);
+    dm_http_peer_send(peer, &ex->request);
+    if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
+        dm_http_peer_end(peer, DM_STR_NULL);
+    else
+        dm_http_conn_resume(ex->conn);
+}
+
+static void forward(struct dm_exchange *ex)
+{
+    ex->tries++;
+    ex->wish.on_peer = on_peer;
+    ex->wish.current_grants = current_grants;
+    ex->wish.grants = ex->tenant->grants;
+    ex->wish.timeouts = (struct dm_http_peer_timeouts){ex->backend->connect_timeout_ms, ex->backend->response_timeout_ms,
+                                                       ex->backend->idle_timeout_ms};
+    dm_upstream_get(ex->upstream, &ex->wish);
+}
+
+/* --- client events ------------------------------------------------------------------------------------------------ */
+
+static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
+{
+    struct dm_exchange *ex = exchange_new(arg, conn, head);
+    enum dm_reason reason;
+
+    dm_forward_identify(ex);
+    set_request_id(ex);
+    reason = dm_decide(ex);
+    if (reason != DM_REASON_NONE) {
+        dm_answer(ex, reason);
+    } else if (ex->is_preflight) {
+        dm_answer_preflight(ex);
+    } else {
+        ex->head = NULL;
+        dm_http_conn_inform(conn, 100, DM_STR_NULL); /* if it was asked for */
+        forward(ex);
+    }
+}
+
+static size_t on_request_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
+{
+    struct dm_exchange *ex = user;
+    size_t taken;
+
+    if (!ex->peer)
+        return 0; /* on_peer resumes */
+    taken = dm_http_peer_write(ex->peer, ptr, len);
+    ex->body_sent += taken;
+    return taken;
+}
+
+static struct dm_str trailer_lines(struct dm_worker *worker, const struct dm_http_head *trailers)
+{
+    struct dm_buf *out = dm_worker_scratch(worker);
+
+    if (trailers)
+        dm_http_write_fields(out, trailers, DM_HTTP_FIELD_HOP);
+    return out->failed ? DM_STR_NULL : dm_buf_str(out);
+}
+
+static void on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+{
+    struct dm_exchange *ex = user;
+
+    ex->has_request_ended = true;
+    if (ex->peer && ex->request.framing != DM_HTTP_FRAMING_NONE)
+        dm_http_peer_end(ex->peer, trailer_lines(ex->worker, trailers));
+}
+
+static void on_client_writable(void *user, struct dm_http_conn *conn)
+{
+    struct dm_exchange *ex = user;
+
+    if (ex->peer)
+        dm_http_peer_resume(ex->peer);
+}
+
+static void on_client_done(void *user, struct dm_http_conn *conn)
+{
+    struct dm_exchange *ex = user;
+
+    end_client(ex);
+    free_if_ended(ex);
+}
+
+static void on_client_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
+{
+    struct dm_exchange *ex = user;
+
+    if (!ex->is_answered && !ex->is_responding)
+        ex->status = end.why == DM_HTTP_ABORT_FAULT ? dm_http_fault_status((enum dm_http_fault)end.fault) : 0;
+    ex->reason = end.why == DM_HTTP_ABORT_FAULT       ? DM_REASON_BAD_REQUEST
+                 : end.why == DM_HTTP_ABORT_TOO_LARGE ? DM_REASON_BODY_TOO_LARGE
+                                                      : DM_REASON_CLIENT_CLOSED;
+    end_client(ex);
+    drop_peer(ex);
+    free_if_ended(ex);
+}
+
+static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
+                     struct dm_str *ret_body)
+{
+    struct dm_worker *worker = arg;
+    struct dm_buf *fields = dm_worker_scratch(worker);
+
+    worker->counters->worker.faults++;
+    dm_buf_reset(&worker->answer);
+    dm_answer_fault(worker, end, fields, &worker->answer);
+    ret_message->fields = dm_buf_str(fields);
+    *ret_body = dm_buf_str(&worker->answer);
+}
+
+const struct dm_http_handler dm_exchange_handler = {
+    .on_request = on_request,
+    .on_body = on_request_body,
+    .on_request_end = on_request_end,
+    .on_writable = on_client_writable,
+    .on_done = on_client_done,
+    .on_abort = on_client_abort,
+    .on_fault = on_fault,
+};
+
+/* --- backend events ----------------------------------------------------------------------------------------------- */
+
+/* 103 and the like go through; 100 was the gateway's to say. */
+static void on_inform(void *user, struct dm_http_peer *peer, const struct dm_http_head *head)
+{
+    struct dm_exchange *ex = user;
+    struct dm_buf *fields;
+
+    if (head->status == 100 || !ex->conn)
+        return;
+    fields = dm_worker_scratch(ex->worker);
+    dm_http_write_fields(fields, head, DM_HTTP_FIELD_HOP);
+    dm_http_conn_inform(ex->conn, head->status, dm_buf_str(fields));
+}
+
+static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_head *head)
+{
+    struct dm_exchange *ex = user;
+    struct dm_buf *fields = dm_worker_scratch(ex->worker);
+    struct dm_http_message message = {.status = head->status, .framing = (enum dm_http_framing)head->framing};
+
+    ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
+    ex->status = head->status;
+    ex->is_responding = true;
+    message.content_length = head->content_length;
+    if (head->has_content_length)
+        message.framing = DM_HTTP_FRAMING_LENGTH; /* with HEAD and 304 it says what a GET would get */
+    else if (message.framing == DM_HTTP_FRAMING_CLOSE)
+        message.framing = DM_HTTP_FRAMING_CHUNKED;
+    dm_policies_response(ex, head);
+    dm_forward_response(ex, head, fields);
+    message.fields = dm_buf_str(fields);
+    dm_http_conn_respond(ex->conn, &message);
+}
+
+static size_t on_response_body(void *user, struct dm_http_peer *peer, const char *ptr, size_t len)
+{
+    struct dm_exchange *ex = user;
+
+    return ex->conn ? dm_http_conn_write(ex->conn, ptr, len) : len;
+}
+
+static void on_response_end(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers)
+{
+    struct dm_exchange *ex = user;
+
+    if (ex->conn)
+        dm_http_conn_end(ex->conn, trailer_lines(ex->worker, trailers));
+}
+
+static void on_peer_writable(void *user, struct dm_http_peer *peer)
+{
+    struct dm_exchange *ex = user;
+
+    if (ex->conn)
+        dm_http_conn_resume(ex->conn);
+}
+
+static void on_peer_done(void *user, struct dm_http_peer *peer)
+{
+    struct dm_exchange *ex = user;
+
+    ex->peer = NULL;
+    dm_upstream_put(ex->upstream, ex->wish.endpoint, peer, ex->backend->idle_timeout_ms, ex->tenant->grants);
+    free_if_ended(ex);
+}
+
+static enum dm_reason reason_of(struct dm_http_end end)
+{
+    switch (end.why) {
+    case DM_HTTP_ABORT_CONNECT_FAILED:
+        return DM_REASON_BACKEND_UNREACHABLE;
+    case DM_HTTP_ABORT_CONNECT_TIMEOUT:
+    case DM_HTTP_ABORT_RESPONSE_TIMEOUT:
+    case DM_HTTP_ABORT_IDLE:
+        return DM_REASON_BACKEND_TIMEOUT;
+    default:
+        return DM_REASON_BACKEND_BAD_RESPONSE;
+    }
+}
+
+/* E3 */
+static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_peer *peer, struct dm_http_end end)
+{
+    bool did_connect = end.why != DM_HTTP_ABORT_CONNECT_FAILED && end.why != DM_HTTP_ABORT_CONNECT_TIMEOUT;
+
+    if (ex->tries >= TRIES_MAX || ex->body_sent > 0 || dm_http_peer_has_response(peer))
+        return false;
+    if (!did_connect)
+        return ex->tries < dm_upstream_endpoints(ex->upstream);
+    return dm_http_peer_is_reused(peer) && (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
+           dm_http_method_is_idempotent(dm_http_method_of(ex->method));
+}
+
+static void cut(struct dm_exchange *ex)
+{
+    struct dm_http_conn *conn = ex->conn;
+
+    ex->reason = DM_REASON_BACKEND_CLOSED;
+    end_client(ex);
+    dm_http_conn_abort(conn);
+    free_if_ended(ex);
+}
+
+static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_end end)
+{
+    struct dm_exchange *ex = user;
+    bool again = may_try_again(ex, peer, end);
+
+    ex->peer = NULL;
+    if (end.why == DM_HTTP_ABORT_CONNECT_FAILED || end.why == DM_HTTP_ABORT_CONNECT_TIMEOUT)
+        dm_upstream_failed(ex->upstream, ex->wish.endpoint);
+    if (!ex->conn) {
+        free_if_ended(ex);
+    } else if (ex->is_responding) {
+        cut(ex);
+    } else if (again) {
+        ex->tenant->counters->upstream_retries++;
+        ex->wish.wants_fresh = true;
+        forward(ex);
+    } else {
+        dm_answer(ex, reason_of(end));
+    }
+}
+
+const struct dm_http_peer_handler dm_exchange_peer_handler = {
+    .on_inform = on_inform,
+    .on_response = on_response,
+    .on_body = on_response_body,
+    .on_response_end = on_response_end,
+    .on_writable = on_peer_writable,
+    .on_done = on_peer_done,
+    .on_abort = on_peer_abort,
+    .on_idle_end = dm_upstream_idle_end,
+};

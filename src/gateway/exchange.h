@@ -1,0 +1,61 @@
+/* An exchange: one request and its response, from the head of the request until both sides are through. The only long-lived
+ * object of the path; its arena holds all that must outlive the callback in which it arrived.
+ *
+ * Threads: the worker's. */
+#ifndef DM_GATEWAY_EXCHANGE_H
+#define DM_GATEWAY_EXCHANGE_H
+
+#include "base/arena.h"
+#include "gateway/limit/limit.h"
+#include "gateway/tenant.h"
+#include "gateway/upstream/upstream.h"
+#include "http/server.h"
+#include "snapshot/applications.h"
+#include "snapshot/release.h"
+
+struct dm_worker;
+
+#define DM_REQUEST_ID_LEN 32
+
+struct dm_exchange {
+    struct dm_arena arena;
+    struct dm_worker *worker;
+    struct dm_http_conn *conn; /* NULL once the client's side is through */
+    struct dm_http_peer *peer; /* NULL before there is a connection and once the backend's side is through */
+
+    /* What was decided from the request's head. Pinned: release and applications. */
+    struct dm_live_tenant *tenant;
+    struct dm_live_release *release;
+    struct dm_unit *applications;
+    const struct dm_uproduct *product;
+    const struct dm_uversion *version;
+    const struct dm_uapplication *application;
+    const struct dm_ubackend *backend;
+    struct dm_upstream *upstream;
+
+    /* The request. head is set during on_request only; the strings after it live in the arena. */
+    struct dm_http_head *head;
+    struct dm_str method, path; /* path: normalised */
+    struct dm_str rest;         /* of the path, below the version's */
+    struct dm_str query;        /* as it is forwarded */
+    struct dm_addr client;      /* who asks, by the trust rule */
+    struct dm_http_message request;
+    struct dm_upstream_request wish;
+    char request_id[DM_REQUEST_ID_LEN];
+
+    uint64_t begun_ns, sent_ns, answered_ns; /* loop time */
+    uint64_t body_sent, bytes_in, bytes_out;
+    struct dm_limit_verdict verdict;
+    const struct dm_ucors *cors; /* of the version, when the request has an Origin */
+    struct dm_str origin;
+    unsigned status;
+    uint8_t reason;   /* enum dm_reason */
+    uint8_t tries;
+    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct;
+};
+
+/* Callbacks of the worker's server (arg: the worker) and client. */
+extern const struct dm_http_handler dm_exchange_handler;
+extern const struct dm_http_peer_handler dm_exchange_peer_handler;
+
+#endif

@@ -1,0 +1,48 @@
+/* Counters of limits, exact across the workers of one gateway: a hash table of atomics in shared pages.
+ *
+ * T1. A key has one slot. A slot is claimed by a compare-and-swap on its key, and claimed again once what it counted has
+ *     expired.
+ * T2. dm_limit_take never lets a counter pass its maximum, whatever the other workers do meanwhile.
+ * T3. The table never grows. When a key finds no slot within the probe bound, the counter is not kept: the request passes
+ *     and `n_full` counts it, so that a shortage of memory never locks callers out.
+ *
+ * Keys are SipHash values under a seed that is drawn when the pages are made: nobody can aim at another's slot. The pages
+ * outlive workers and keeper. Threads: none shared; processes through the pages. */
+#ifndef DM_GATEWAY_LIMIT_TABLE_H
+#define DM_GATEWAY_LIMIT_TABLE_H
+
+#include "base/err.h"
+#include "io/shm.h"
+
+#define DM_LIMIT_SLOTS (1u << 19)
+#define DM_LIMIT_COUNT_MAX ((UINT64_C(1) << 40) - 1)
+
+struct dm_limit_page;
+
+struct dm_limit_table {
+    struct dm_shm shm;
+    struct dm_limit_page *page;
+    uint64_t n_full; /* of this worker */
+};
+
+DM_MUST_USE int dm_limit_table_open(struct dm_limit_table *table, const char *path, struct dm_err *err);
+void dm_limit_table_close(struct dm_limit_table *table);
+uint64_t dm_limit_table_used(const struct dm_limit_table *table);
+
+/* The key of a counter: which limit, of which tenant, for whom. */
+uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id, uint64_t application_id);
+
+/* Takes `amount` from the counter of window number `window` unless it would then pass max. Returns false when it would.
+ * expires_s: Unix time at which the window ends. ret_count: the counter's value after, or the refused state. */
+bool dm_limit_take(struct dm_limit_table *table, uint64_t key, uint32_t window, uint64_t expires_s, uint64_t now_s,
+                   uint64_t amount, uint64_t max, uint64_t *ret_count);
+/* Gives back what dm_limit_take took in the same window. */
+void dm_limit_give_back(struct dm_limit_table *table, uint64_t key, uint32_t window, uint64_t amount);
+
+/* A token bucket as one number (GCRA, ITU-T I.371): takes `amount` units of interval_ns each from a bucket of burst_ns.
+ * now_ns is Unix time. False when it is too early; *ret_wait_ns is then how long. */
+bool dm_limit_take_rate(struct dm_limit_table *table, uint64_t key, uint64_t now_ns, uint64_t amount, uint64_t interval_ns,
+                        uint64_t burst_ns, uint64_t *ret_wait_ns);
+void dm_limit_give_back_rate(struct dm_limit_table *table, uint64_t key, uint64_t amount, uint64_t interval_ns);
+
+#endif

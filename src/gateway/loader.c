@@ -1,0 +1,214 @@
+#include "gateway/loader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+#include "base/arena.h"
+#include "io/channel.h"
+#include "snapshot/compile.h"
+
+/* Memory for the largest document: its tree, what is read from it, and the unit. */
+#define MEMORY_BYTES (UINT64_C(2) << 30)
+enum { CPU_SECONDS = 20 };
+
+struct loader {
+    struct dm_loop *loop;
+    struct dm_channel channel;
+};
+
+/* --- bounds (D2) ------------------------------------------------------------------------------------------------- */
+
+static void limit(int resource, rlim_t value)
+{
+    struct rlimit now;
+
+    if (getrlimit(resource, &now) < 0)
+        return;
+    now.rlim_cur = DM_MIN(value, now.rlim_max);
+    if (setrlimit(resource, &now) < 0)
+        dm_log(DM_LOG_WARN, "loader_unbounded", "can't set a resource limit: %s", strerror(errno));
+}
+
+/* From here to CPU_SECONDS more; the kernel ends the process with SIGXCPU. */
+static void limit_cpu(void)
+{
+    struct rusage used;
+
+    if (getrusage(RUSAGE_SELF, &used) == 0)
+        limit(RLIMIT_CPU, (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + CPU_SECONDS);
+}
+
+#define REFUSE(call)                                                                                                   \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1),                                                             \
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (EPERM & SECCOMP_RET_DATA))
+
+static void refuse_network(void)
+{
+    static struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        REFUSE(socket), REFUSE(connect), REFUSE(bind), REFUSE(listen), REFUSE(execve), REFUSE(ptrace),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = DM_COUNT(code), .filter = code};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        dm_log(DM_LOG_WARN, "loader_unbounded", "can't give up the network: %s", strerror(errno));
+}
+
+static void set_bounds(void)
+{
+    if (!DM_ASAN) /* whose shadow alone is larger */
+        limit(RLIMIT_AS, MEMORY_BYTES);
+    limit(RLIMIT_FSIZE, DM_UNIT_BYTES_MAX + (1 << 20));
+    limit(RLIMIT_CORE, 0);
+    refuse_network();
+}
+
+/* --- a document -------------------------------------------------------------------------------------------------- */
+
+static int fail_first(const struct dm_errs *errs, int code, struct dm_err *err)
+{
+    if (errs->n == 0)
+        return dm_fail(err, code, "", "document can't be read: %s", dm_err_name(code));
+    *err = errs->items[0];
+    return err->code;
+}
+
+int dm_loader_compile(const uint8_t public_key[DM_SIGN_PUBLIC_BYTES], struct dm_str bytes, struct dm_builder *b,
+                      struct dm_mark *ret_mark, struct dm_err *err)
+{
+    struct dm_document_head head;
+    struct dm_document document;
+    struct dm_errs errs = {0};
+    struct dm_arena arena;
+    int rc;
+
+    if ((rc = dm_document_open(public_key, bytes, &head, err)) < 0)
+        return rc;
+    *ret_mark = head.mark;
+    dm_arena_init(&arena, NULL, DM_DOCUMENT_ARENA_BYTES);
+    if ((rc = dm_document_read(&head, &arena, &document, &errs)) < 0)
+        rc = fail_first(&errs, rc, err);
+    else
+        rc = dm_compile(&document, head.body_hash, b, err);
+    dm_arena_done(&arena);
+    return rc;
+}
+
+static int map_document(int fd, struct dm_str *ret, struct dm_err *err)
+{
+    struct stat st;
+    void *ptr;
+
+    if (fstat(fd, &st) < 0)
+        return dm_fail(err, DM_EIO, "", "can't read the document: %s", strerror(errno));
+    if (st.st_size <= 0 || (uint64_t)st.st_size > DM_DOCUMENT_MAX)
+        return dm_fail(err, DM_ECORRUPT, "", "document has %lld bytes", (long long)st.st_size);
+    ptr = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (ptr == MAP_FAILED)
+        return dm_fail(err, DM_EIO, "", "can't map the document: %s", strerror(errno));
+    *ret = dm_str_n(ptr, (size_t)st.st_size);
+    return 0;
+}
+
+static int compile_to_file(const struct dm_loader_compile *job, struct dm_str bytes, struct dm_loader_done *done,
+                           struct dm_err *err)
+{
+    struct dm_builder b;
+    int rc;
+
+    dm_builder_init(&b);
+    if ((rc = dm_loader_compile(job->public_key, bytes, &b, &done->mark, err)) == 0)
+        rc = dm_sys_write_file(dm_sys_real(), job->path, dm_buf_str(&b.buf), 0600, false, err);
+    done->unit_bytes = b.buf.len;
+    dm_builder_done(&b);
+    return rc;
+}
+
+static void run_job(const struct dm_loader_compile *job, int fd, struct dm_loader_done *done)
+{
+    struct dm_err err = {0};
+    struct dm_str bytes;
+
+    limit_cpu();
+    done->code = map_document(fd, &bytes, &err);
+    if (done->code == 0) {
+        done->code = compile_to_file(job, bytes, done, &err);
+        munmap((void *)bytes.ptr, bytes.len);
+    }
+    memcpy(done->pointer, err.pointer, sizeof(done->pointer));
+    memcpy(done->message, err.message, sizeof(done->message));
+}
+
+/* --- the channel ------------------------------------------------------------------------------------------------- */
+
+static void answer(struct loader *loader, const struct dm_loader_done *done)
+{
+    int rc = dm_channel_send(&loader->channel, DM_LOADER_DONE, dm_str_n((const char *)done, sizeof(*done)), -1);
+
+    if (rc < 0) {
+        dm_log(DM_LOG_ERROR, "loader_answer_lost", "can't answer the keeper: %s", dm_err_name(rc));
+        dm_channel_close(&loader->channel);
+    }
+}
+
+static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str payload, int fd)
+{
+    struct loader *loader = DM_CONTAINER_OF(channel, struct loader, channel);
+    struct dm_sys *sys = dm_sys_real();
+    struct dm_loader_compile job;
+    struct dm_loader_done done = {0};
+    uint64_t began_ns = sys->ops->mono_ns(sys);
+
+    if (type != DM_LOADER_COMPILE || payload.len != sizeof(job) || fd < 0) {
+        dm_log(DM_LOG_ERROR, "loader_message", "unknown message %u of %zu bytes", type, payload.len);
+        if (fd >= 0)
+            close(fd);
+        dm_channel_close(channel);
+        return;
+    }
+    memcpy(&job, payload.ptr, sizeof(job));
+    done.id = job.id;
+    run_job(&job, fd, &done);
+    close(fd);
+    done.spent_ns = sys->ops->mono_ns(sys) - began_ns;
+    answer(loader, &done);
+}
+
+static void on_closed(struct dm_channel *channel, int code)
+{
+    dm_loop_stop(DM_CONTAINER_OF(channel, struct loader, channel)->loop);
+}
+
+int dm_loader_main(const struct dm_gateway_options *options)
+{
+    struct loader loader = {.channel = {.on_message = on_message, .on_closed = on_closed}};
+    int rc;
+
+    dm_log_init("daemun-gateway", "loader", STDERR_FILENO, false, options->log_level);
+    dm_log_set_text(options->log_is_text);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* a terminal sends it to all; the keeper decides when we end */
+    fcntl(DM_LOADER_FD, F_SETFD, FD_CLOEXEC);
+    loader.loop = dm_loop_new(dm_sys_real());
+    set_bounds();
+    if ((rc = dm_channel_open(&loader.channel, loader.loop, DM_LOADER_FD, 0)) < 0) {
+        dm_log(DM_LOG_ERROR, "loader_start", "is started by the keeper only: %s", strerror(-rc));
+        dm_log_drain(1000);
+        return 1;
+    }
+    rc = dm_loop_run(loader.loop);
+    dm_loop_free(loader.loop);
+    dm_log_drain(1000);
+    return rc < 0;
+}

@@ -1,0 +1,15 @@
+/* Policies at work: the steps of a version's chain, in its order. A step changes the head of the message or refuses; what it
+ * writes into the head lives in the exchange's arena or in the pinned unit. */
+#ifndef DM_GATEWAY_POLICY_POLICY_H
+#define DM_GATEWAY_POLICY_POLICY_H
+
+#include "gateway/exchange.h"
+
+/* The request side, before mapping rules and limits. NONE: go on. With is_preflight set the answer is a preflight's. */
+enum dm_reason dm_policies_request(struct dm_exchange *ex);
+/* The response side, on a backend's head. */
+void dm_policies_response(struct dm_exchange *ex, struct dm_http_head *head);
+/* Fields that belong on answers of the gateway's own too (CORS): whole lines. */
+void dm_policies_answer(const struct dm_exchange *ex, struct dm_buf *fields);
+
+#endif

@@ -1,0 +1,13 @@
+#ifndef DM_GATEWAY_POLICY_POLICY_INT_H
+#define DM_GATEWAY_POLICY_POLICY_INT_H
+
+#include "gateway/policy/policy.h"
+
+enum dm_reason dm_api_key_request(struct dm_exchange *ex, const struct dm_uapi_key *config);
+enum dm_reason dm_ip_check_request(struct dm_exchange *ex, const struct dm_uip_check *config);
+enum dm_reason dm_cors_request(struct dm_exchange *ex, const struct dm_ucors *config);
+/* Applies the operations to the head, in their order. */
+void dm_headers_apply(const struct dm_unit *unit, dm_off ops, uint32_t n, struct dm_http_head *head);
+void dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head);
+
+#endif

@@ -1,0 +1,187 @@
+#include "gateway/route.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/domain.h"
+#include "snapshot/grants.h"
+
+/* What a tenant has in the table. */
+struct tenant_routes {
+    struct dm_route *first;
+};
+
+void dm_routes_init(struct dm_routes *routes)
+{
+    dm_map_init_random(&routes->exact);
+    dm_map_init_random(&routes->wildcards);
+    dm_map_init_random(&routes->tenants);
+}
+
+static bool is_wildcard(struct dm_str host)
+{
+    return host.len > 0 && host.ptr[0] == '.';
+}
+
+static struct dm_map *map_for(struct dm_routes *routes, struct dm_str host)
+{
+    return is_wildcard(host) ? &routes->wildcards : &routes->exact;
+}
+
+static void remove_all(struct dm_routes *routes, struct tenant_routes *of)
+{
+    while (of->first) {
+        struct dm_route *route = of->first;
+        of->first = route->next;
+        dm_map_del(map_for(routes, route->host), route->host);
+        dm_free((void *)(uintptr_t)route->host.ptr);
+        dm_free(route);
+    }
+}
+
+void dm_routes_done(struct dm_routes *routes)
+{
+    struct dm_map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = dm_map_next(&routes->tenants, &at))) {
+        remove_all(routes, slot->value);
+        dm_free(slot->value);
+    }
+    dm_map_done(&routes->exact);
+    dm_map_done(&routes->wildcards);
+    dm_map_done(&routes->tenants);
+}
+
+static struct dm_route *add(struct dm_routes *routes, struct tenant_routes *of, struct dm_live_tenant *tenant,
+                            struct dm_str host, uint32_t product)
+{
+    struct dm_map *map = map_for(routes, host);
+    struct dm_route *route = dm_map_get(map, host);
+
+    if (route && route->tenant != tenant) {
+        dm_log(DM_LOG_ERROR, "domain_conflict", "domain %.*s of tenant %.*s is served for tenant %.*s already", DM_STR_ARG(host),
+               DM_STR_ARG(tenant->name), DM_STR_ARG(route->tenant->name));
+        return NULL;
+    }
+    if (!route) {
+        route = dm_calloc(1, sizeof(*route));
+        route->tenant = tenant;
+        route->host = dm_str_n(dm_strdup(host), host.len);
+        route->next = of->first;
+        of->first = route;
+        dm_map_put(map, route->host, route);
+    }
+    route->product = product;
+    return route;
+}
+
+static bool is_granted(const struct dm_unit *grants, struct dm_str host)
+{
+    const struct dm_ugrants *root = DM_UNIT_ROOT(grants, dm_ugrants);
+    const struct dm_udomain *domains = dm_unit_at(grants, root->domains);
+
+    for (uint32_t i = 0; i < root->n_domains; i++) {
+        struct dm_str name = dm_unit_str(grants, domains[i].name);
+        if (domains[i].is_wildcard ? dm_str_ends(host, name) && host.len >= name.len : dm_str_eq(host, name))
+            return true;
+    }
+    return false;
+}
+
+/* Granted names that no product uses are the tenant's all the same: requests to them get its reasons. */
+static void add_granted(struct dm_routes *routes, struct tenant_routes *of, struct dm_live_tenant *tenant)
+{
+    const struct dm_ugrants *root = DM_UNIT_ROOT(tenant->grants, dm_ugrants);
+    const struct dm_udomain *domains = dm_unit_at(tenant->grants, root->domains);
+
+    for (uint32_t i = 0; i < root->n_domains; i++)
+        add(routes, of, tenant, dm_unit_str(tenant->grants, domains[i].name), DM_ROUTE_NO_PRODUCT);
+}
+
+static void add_product(struct dm_routes *routes, struct tenant_routes *of, struct dm_live_tenant *tenant, uint32_t index,
+                        const struct dm_uproduct *product)
+{
+    const struct dm_unit *unit = tenant->release->unit;
+    const struct dm_ustr *domains = dm_unit_at(unit, product->domains);
+
+    for (uint32_t i = 0; i < product->n_domains; i++) {
+        struct dm_str host = dm_unit_str(unit, domains[i]);
+        if (dm_domain_is_wildcard(host))
+            host = dm_str_skip(host, 1);
+        if (is_granted(tenant->grants, host))
+            add(routes, of, tenant, host, index);
+    }
+}
+
+void dm_routes_update(struct dm_routes *routes, struct dm_live_tenant *tenant)
+{
+    struct tenant_routes *of = dm_map_get(&routes->tenants, tenant->name);
+
+    if (of)
+        remove_all(routes, of);
+    if (tenant->is_gone) {
+        dm_free(dm_map_del(&routes->tenants, tenant->name));
+        return;
+    }
+    if (!of) {
+        of = dm_calloc(1, sizeof(*of));
+        dm_map_put(&routes->tenants, tenant->name, of);
+    }
+    if (!tenant->grants)
+        return;
+    add_granted(routes, of, tenant);
+    if (tenant->release) {
+        const struct dm_urelease *root = DM_UNIT_ROOT(tenant->release->unit, dm_urelease);
+        const struct dm_uproduct *products = dm_unit_at(tenant->release->unit, root->products);
+        for (uint32_t i = 0; i < root->n_products; i++)
+            add_product(routes, of, tenant, i, &products[i]);
+    }
+}
+
+const struct dm_route *dm_routes_find(const struct dm_routes *routes, struct dm_str host)
+{
+    const struct dm_route *route = dm_map_get(&routes->exact, host);
+
+    if (route || routes->wildcards.count == 0)
+        return route;
+    for (;;) {
+        size_t dot = dm_str_find(host, '.');
+        if (dot == host.len)
+            return NULL;
+        host = dm_str_skip(host, dot);
+        if ((route = dm_map_get(&routes->wildcards, host)))
+            return route;
+        host = dm_str_skip(host, 1);
+    }
+}
+
+/* Is `prefix` ("" or "/a/b") the path itself or whole segments at its head? */
+static bool is_below(struct dm_str path, struct dm_str prefix, struct dm_str *ret_rest)
+{
+    if (!dm_str_starts(path, prefix) || (path.len > prefix.len && path.ptr[prefix.len] != '/'))
+        return false;
+    *ret_rest = path.len > prefix.len ? dm_str_skip(path, prefix.len) : DM_STR("/");
+    return true;
+}
+
+const struct dm_uversion *dm_route_version(const struct dm_unit *release, const struct dm_uproduct *product, struct dm_str path,
+                                           struct dm_str *ret_rest)
+{
+    const struct dm_uversion *versions = dm_unit_at(release, product->versions);
+
+    for (uint32_t i = 0; i < product->n_versions; i++)
+        if (is_below(path, dm_unit_str(release, versions[i].path), ret_rest))
+            return &versions[i];
+    return NULL;
+}
+
+const struct dm_umount *dm_route_mount(const struct dm_unit *release, const struct dm_uversion *version, struct dm_str path,
+                                       struct dm_str *ret_rest)
+{
+    const struct dm_umount *mounts = dm_unit_at(release, version->mounts);
+
+    for (uint32_t i = 0; i < version->n_mounts; i++)
+        if (is_below(path, dm_unit_str(release, mounts[i].path), ret_rest))
+            return &mounts[i];
+    return NULL;
+}

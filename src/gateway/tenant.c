@@ -1,0 +1,147 @@
+#include "gateway/tenant.h"
+
+#include "base/mem.h"
+#include "snapshot/release.h"
+
+/* --- releases ----------------------------------------------------------------------------------------------------- */
+
+/* The upstream that serves this backend already, or a new one (U2). */
+static struct dm_upstream *upstream_for(const struct dm_live_tenant *tenant, const struct dm_unit *unit,
+                                        const struct dm_ubackend *backend)
+{
+    const struct dm_live_release *former = tenant->release;
+
+    for (uint32_t i = 0; former && i < former->n_upstreams; i++)
+        if (dm_upstream_is_same(former->upstreams[i], unit, backend))
+            return dm_upstream_ref(former->upstreams[i]);
+    return dm_upstream_new(tenant->env, unit, backend, tenant->counters);
+}
+
+static struct dm_live_release *release_new(const struct dm_live_tenant *tenant, struct dm_unit *unit)
+{
+    const struct dm_urelease *root = DM_UNIT_ROOT(unit, dm_urelease);
+    const struct dm_ubackend *backends = dm_unit_at(unit, root->backends);
+    struct dm_live_release *release = dm_calloc(1, sizeof(*release) + root->n_backends * sizeof(release->upstreams[0]));
+
+    release->refs = 1;
+    release->unit = unit;
+    release->n_upstreams = root->n_backends;
+    for (uint32_t i = 0; i < root->n_backends; i++)
+        release->upstreams[i] = upstream_for(tenant, unit, &backends[i]);
+    return release;
+}
+
+struct dm_live_release *dm_live_release_ref(struct dm_live_release *release)
+{
+    release->refs++;
+    return release;
+}
+
+void dm_live_release_unref(struct dm_live_release *release)
+{
+    if (!release || --release->refs > 0)
+        return;
+    for (uint32_t i = 0; i < release->n_upstreams; i++)
+        dm_upstream_unref(release->upstreams[i]);
+    dm_unit_unref(release->unit);
+    dm_free(release);
+}
+
+static bool has_upstream(const struct dm_live_release *release, const struct dm_upstream *upstream)
+{
+    for (uint32_t i = 0; release && i < release->n_upstreams; i++)
+        if (release->upstreams[i] == upstream)
+            return true;
+    return false;
+}
+
+/* Upstreams that the new release does not have keep nothing idle. */
+static void retire(struct dm_live_release *former, const struct dm_live_release *now)
+{
+    for (uint32_t i = 0; former && i < former->n_upstreams; i++)
+        if (!has_upstream(now, former->upstreams[i]))
+            dm_upstream_recheck(former->upstreams[i], NULL);
+    dm_live_release_unref(former);
+}
+
+/* --- tenants ------------------------------------------------------------------------------------------------------ */
+
+struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name, struct dm_tenant_counters *counters)
+{
+    struct dm_live_tenant *tenant = dm_calloc(1, sizeof(*tenant));
+
+    tenant->name = dm_str_n(dm_strdup(name), name.len);
+    tenant->refs = 1;
+    tenant->env = env;
+    tenant->counters = counters;
+    return tenant;
+}
+
+struct dm_live_tenant *dm_live_tenant_ref(struct dm_live_tenant *tenant)
+{
+    tenant->refs++;
+    return tenant;
+}
+
+void dm_live_tenant_unref(struct dm_live_tenant *tenant)
+{
+    if (!tenant || --tenant->refs > 0)
+        return;
+    dm_live_release_unref(tenant->release);
+    dm_unit_unref(tenant->applications);
+    dm_unit_unref(tenant->grants);
+    dm_free((void *)(uintptr_t)tenant->name.ptr);
+    dm_free(tenant);
+}
+
+static void set_release(struct dm_live_tenant *tenant, struct dm_live_release *release)
+{
+    struct dm_live_release *former = tenant->release;
+
+    tenant->release = release;
+    retire(former, release);
+}
+
+static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
+{
+    dm_unit_unref(tenant->grants);
+    tenant->grants = grants;
+    for (uint32_t i = 0; grants && tenant->release && i < tenant->release->n_upstreams; i++)
+        dm_upstream_recheck(tenant->release->upstreams[i], grants);
+}
+
+void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit)
+{
+    const struct dm_unit_header *header = dm_unit_header(unit);
+
+    tenant->id = header->tenant_id;
+    tenant->marks[header->kind] = header->mark;
+    switch ((enum dm_unit_kind)header->kind) {
+    case DM_UNIT_RELEASE:
+        set_release(tenant, release_new(tenant, unit));
+        break;
+    case DM_UNIT_APPLICATIONS:
+        dm_unit_unref(tenant->applications);
+        tenant->applications = unit;
+        break;
+    case DM_UNIT_GRANTS:
+        set_grants(tenant, unit);
+        break;
+    }
+}
+
+void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind)
+{
+    switch (kind) {
+    case DM_UNIT_RELEASE:
+        set_release(tenant, NULL);
+        break;
+    case DM_UNIT_APPLICATIONS:
+        dm_unit_unref(tenant->applications);
+        tenant->applications = NULL;
+        break;
+    case DM_UNIT_GRANTS:
+        set_grants(tenant, NULL);
+        break;
+    }
+}

@@ -1,0 +1,46 @@
+/* One tenant as a worker knows it: the units that are live, and what runs on them.
+ *
+ * G1. Units change one by one; each exchange pins the release and the applications that it began with.
+ * G2. A tenant that is gone is freed with its last exchange.
+ *
+ * Threads: the worker's. */
+#ifndef DM_GATEWAY_TENANT_H
+#define DM_GATEWAY_TENANT_H
+
+#include "gateway/upstream/upstream.h"
+#include "snapshot/unit.h"
+
+struct dm_tenant_counters;
+
+/* A release at work: the unit and an upstream for each of its backends. */
+struct dm_live_release {
+    uint32_t refs;
+    struct dm_unit *unit;
+    uint32_t n_upstreams;
+    struct dm_upstream *upstreams[]; /* by index of the backend in the unit */
+};
+
+struct dm_live_tenant {
+    struct dm_str name; /* NUL-terminated */
+    uint64_t id;
+    uint32_t refs;      /* the worker's table and the exchanges */
+    bool is_gone;
+    struct dm_live_release *release; /* NULL: none yet */
+    struct dm_unit *applications, *grants;
+    struct dm_mark marks[DM_UNIT_KINDS]; /* of what is live or gone */
+    struct dm_tenant_counters *counters;
+    const struct dm_upstream_env *env;
+};
+
+struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name, struct dm_tenant_counters *counters);
+struct dm_live_tenant *dm_live_tenant_ref(struct dm_live_tenant *tenant);
+void dm_live_tenant_unref(struct dm_live_tenant *tenant);
+/* Takes the caller's reference on the unit and lets go of the former one. The unit's mark is newer (the caller checked). */
+void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit);
+/* The tenant has no unit of this kind any more. */
+void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind);
+
+struct dm_live_release *dm_live_release_ref(struct dm_live_release *release);
+void dm_live_release_unref(struct dm_live_release *release);
+
+#endif

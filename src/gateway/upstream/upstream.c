@@ -1,0 +1,342 @@
+#include "gateway/upstream/upstream.h"
+
+#include "base/mem.h"
+#include "gateway/observe/counters.h"
+#include "snapshot/grants.h"
+
+#include <netinet/in.h>
+
+#define IDLE_MAX 1024                 /* kept per endpoint */
+#define DOWN_NS (1000ull * 1000 * 1000)
+
+/* One idle connection; the list is a stack, so that the rest grows old and ends. */
+struct idle {
+    struct idle *next, *prev;
+    struct endpoint *endpoint;
+    struct dm_http_peer *peer;
+};
+
+struct endpoint {
+    struct dm_upstream *upstream;
+    struct idle *idle;
+    struct idle *spare;   /* records for reuse */
+    size_t n_idle;
+    uint64_t down_until_ns;
+    struct dm_addr addr;  /* with is_numeric */
+    uint32_t weight;
+    uint32_t next_address; /* of a name with several: turn by turn */
+    uint16_t port;
+    bool is_numeric;
+    char *host, *authority;
+};
+
+struct dm_upstream {
+    struct dm_upstream_env env;
+    struct dm_tenant_counters *counters;
+    uint64_t id;
+    uint32_t refs, weight_sum, turn;
+    uint32_t n_endpoints;
+    bool is_retired; /* nobody gets it any more: nothing is kept idle */
+    struct endpoint endpoints[];
+};
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void set_numeric(struct endpoint *e, const struct dm_uendpoint *from)
+{
+    e->is_numeric = from->address_bytes != 0;
+    if (from->address_bytes == 4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)(void *)&e->addr.ss;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(from->port);
+        memcpy(&in->sin_addr, from->address, 4);
+        e->addr.len = sizeof(*in);
+    } else if (from->address_bytes == 16) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&e->addr.ss;
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(from->port);
+        memcpy(&in6->sin6_addr, from->address, 16);
+        e->addr.len = sizeof(*in6);
+    }
+}
+
+struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const struct dm_unit *release,
+                                    const struct dm_ubackend *backend, struct dm_tenant_counters *counters)
+{
+    const struct dm_uendpoint *from = dm_unit_at(release, backend->endpoints);
+    struct dm_upstream *u = dm_calloc(1, sizeof(*u) + backend->n_endpoints * sizeof(u->endpoints[0]));
+
+    u->env = *env;
+    u->counters = counters;
+    u->id = backend->id;
+    u->refs = 1;
+    u->weight_sum = backend->weight_sum;
+    u->n_endpoints = backend->n_endpoints;
+    for (uint32_t i = 0; i < u->n_endpoints; i++) {
+        struct endpoint *e = &u->endpoints[i];
+        e->upstream = u;
+        e->weight = from[i].weight;
+        e->port = from[i].port;
+        e->host = dm_strdup(dm_unit_str(release, from[i].host));
+        e->authority = dm_strdup(dm_unit_str(release, from[i].authority));
+        set_numeric(e, &from[i]);
+    }
+    return u;
+}
+
+bool dm_upstream_is_same(const struct dm_upstream *u, const struct dm_unit *release, const struct dm_ubackend *backend)
+{
+    const struct dm_uendpoint *now = dm_unit_at(release, backend->endpoints);
+
+    if (u->id != backend->id || u->n_endpoints != backend->n_endpoints)
+        return false;
+    for (uint32_t i = 0; i < u->n_endpoints; i++)
+        if (u->endpoints[i].weight != now[i].weight || u->endpoints[i].port != now[i].port ||
+            !dm_str_eq(dm_str_of(u->endpoints[i].host), dm_unit_str(release, now[i].host)) ||
+            !dm_str_eq(dm_str_of(u->endpoints[i].authority), dm_unit_str(release, now[i].authority)))
+            return false;
+    return true;
+}
+
+static void idle_remove(struct idle *idle)
+{
+    struct endpoint *e = idle->endpoint;
+
+    if (idle->next)
+        idle->next->prev = idle->prev;
+    if (idle->prev)
+        idle->prev->next = idle->next;
+    else
+        e->idle = idle->next;
+    e->n_idle--;
+    idle->next = e->spare;
+    e->spare = idle;
+}
+
+static void free_endpoint(struct endpoint *e)
+{
+    while (e->idle) {
+        dm_http_peer_close(e->idle->peer);
+        idle_remove(e->idle);
+    }
+    while (e->spare) {
+        struct idle *next = e->spare->next;
+        dm_free(e->spare);
+        e->spare = next;
+    }
+    dm_free(e->host);
+    dm_free(e->authority);
+}
+
+struct dm_upstream *dm_upstream_ref(struct dm_upstream *u)
+{
+    u->refs++;
+    return u;
+}
+
+void dm_upstream_unref(struct dm_upstream *u)
+{
+    if (!u || --u->refs > 0)
+        return;
+    for (uint32_t i = 0; i < u->n_endpoints; i++)
+        free_endpoint(&u->endpoints[i]);
+    dm_free(u);
+}
+
+uint64_t dm_upstream_id(const struct dm_upstream *u)
+{
+    return u->id;
+}
+
+size_t dm_upstream_endpoints(const struct dm_upstream *u)
+{
+    return u->n_endpoints;
+}
+
+struct dm_str dm_upstream_authority(const struct dm_upstream *u, uint32_t endpoint)
+{
+    return dm_str_of(u->endpoints[endpoint].authority);
+}
+
+/* --- choosing an endpoint ----------------------------------------------------------------------------------------- */
+
+static bool is_down(const struct endpoint *e)
+{
+    return e->down_until_ns > dm_loop_now_ns(e->upstream->env.loop);
+}
+
+/* Round robin by weight: each takes `weight` turns of weight_sum. */
+static struct endpoint *at_turn(struct dm_upstream *u)
+{
+    uint32_t turn = u->turn++ % u->weight_sum, i = 0;
+
+    while (turn >= u->endpoints[i].weight)
+        turn -= u->endpoints[i++].weight;
+    return &u->endpoints[i];
+}
+
+static struct endpoint *pick_endpoint(struct dm_upstream *u)
+{
+    struct endpoint *first, *e;
+
+    if (u->weight_sum == 0)
+        return NULL;
+    first = e = at_turn(u);
+    if (u->n_endpoints == 1 || !is_down(e))
+        return e;
+    for (uint32_t i = 1; i < u->n_endpoints; i++) {
+        e = &u->endpoints[(size_t)(first - u->endpoints + i) % u->n_endpoints];
+        if (e->weight > 0 && !is_down(e))
+            return e;
+    }
+    return first;
+}
+
+void dm_upstream_failed(struct dm_upstream *u, uint32_t endpoint)
+{
+    u->endpoints[endpoint].down_until_ns = dm_loop_now_ns(u->env.loop) + DOWN_NS;
+    u->counters->upstream_failures++;
+}
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
+
+static struct dm_http_peer *take_idle(struct endpoint *e, const struct dm_http_peer_timeouts *timeouts)
+{
+    struct dm_http_peer *peer = e->idle->peer;
+
+    idle_remove(e->idle);
+    dm_http_peer_take(peer, timeouts);
+    e->upstream->counters->upstream_reuses++;
+    return peer;
+}
+
+static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
+{
+    struct dm_upstream *u = e->upstream;
+
+    if (!r->grants || !dm_ugrants_allow(r->grants, addr)) {
+        r->on_peer(r, NULL, DM_REASON_EGRESS_NOT_APPROVED);
+        return;
+    }
+    u->counters->upstream_connects++;
+    r->on_peer(r, dm_http_client_connect(u->env.client, addr, &r->timeouts), DM_REASON_NONE);
+}
+
+static void set_port(struct dm_addr *addr, uint16_t port)
+{
+    if (addr->ss.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)&addr->ss)->sin6_port = htons(port);
+    else
+        ((struct sockaddr_in *)(void *)&addr->ss)->sin_port = htons(port);
+}
+
+static void connect_resolved(struct endpoint *e, const struct dm_dns_answer *answer, struct dm_upstream_request *r)
+{
+    struct dm_addr addr;
+
+    if (answer->count == 0) {
+        r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
+        return;
+    }
+    addr = answer->addrs[e->next_address++ % answer->count];
+    set_port(&addr, e->port);
+    connect_to(e, &addr, r);
+}
+
+static void on_resolved(struct dm_dns_query *query, int code, const struct dm_dns_answer *answer)
+{
+    struct dm_upstream_request *r = DM_CONTAINER_OF(query, struct dm_upstream_request, query);
+    struct dm_upstream *u = r->upstream;
+
+    r->upstream = NULL;
+    r->grants = r->current_grants(r);
+    if (code < 0)
+        r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
+    else
+        connect_resolved(&u->endpoints[r->endpoint], answer, r);
+    dm_upstream_unref(u);
+}
+
+static void resolve(struct endpoint *e, struct dm_upstream_request *r)
+{
+    const struct dm_dns_answer *answer;
+    int rc;
+
+    r->query.on_done = on_resolved;
+    rc = dm_dns_lookup(e->upstream->env.dns, dm_str_of(e->host), &r->query, &answer);
+    if (rc > 0)
+        connect_resolved(e, answer, r);
+    else if (rc < 0)
+        r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
+    else
+        r->upstream = dm_upstream_ref(e->upstream);
+}
+
+void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
+{
+    struct endpoint *e = pick_endpoint(u);
+
+    r->upstream = NULL;
+    if (!e) {
+        r->on_peer(r, NULL, DM_REASON_NO_ENDPOINT);
+        return;
+    }
+    r->endpoint = (uint32_t)(e - u->endpoints);
+    if (e->idle && !r->wants_fresh)
+        r->on_peer(r, take_idle(e, &r->timeouts), DM_REASON_NONE);
+    else if (e->is_numeric)
+        connect_to(e, &e->addr, r);
+    else
+        resolve(e, r);
+}
+
+void dm_upstream_cancel(struct dm_upstream_request *r)
+{
+    if (!r->upstream)
+        return;
+    dm_dns_cancel(r->upstream->env.dns, &r->query);
+    dm_upstream_unref(r->upstream);
+    r->upstream = NULL;
+}
+
+void dm_upstream_put(struct dm_upstream *u, uint32_t endpoint, struct dm_http_peer *peer, uint32_t idle_ms,
+                     const struct dm_unit *grants)
+{
+    struct endpoint *e = &u->endpoints[endpoint];
+    struct idle *idle = e->spare;
+
+    if (!dm_http_peer_is_reusable(peer) || e->n_idle >= IDLE_MAX || u->is_retired || !grants ||
+        !dm_ugrants_allow(grants, dm_http_peer_addr(peer))) {
+        dm_http_peer_close(peer);
+        return;
+    }
+    if (idle)
+        e->spare = idle->next;
+    else
+        idle = dm_alloc(sizeof(*idle));
+    *idle = (struct idle){e->idle, NULL, e, peer};
+    if (e->idle)
+        e->idle->prev = idle;
+    e->idle = idle;
+    e->n_idle++;
+    dm_http_peer_keep(peer, idle, idle_ms);
+}
+
+void dm_upstream_idle_end(void *idle_user, struct dm_http_peer *peer)
+{
+    (void)peer; /* closed by the client */
+    idle_remove(idle_user);
+}
+
+void dm_upstream_recheck(struct dm_upstream *u, const struct dm_unit *grants)
+{
+    for (uint32_t i = 0; i < u->n_endpoints; i++)
+        for (struct idle *idle = u->endpoints[i].idle, *next; idle; idle = next) {
+            next = idle->next;
+            if (grants && dm_ugrants_allow(grants, dm_http_peer_addr(idle->peer)))
+                continue;
+            dm_http_peer_close(idle->peer);
+            idle_remove(idle);
+        }
+    u->is_retired = grants == NULL;
+}

@@ -1,0 +1,71 @@
+/* What one worker keeps about one backend of one tenant: its endpoints and the idle connections to them.
+ *
+ * U1. An upstream belongs to one tenant; connections never move between upstreams (P2).
+ * U2. It lives on unchanged over releases that leave id and endpoints as they were; otherwise a new one takes its place, and
+ *     the old one goes, idle connections first, with its last exchange.
+ * U3. Every address is held against the tenant's grants when it is connected to, and idle connections again when the grants
+ *     change (P5).
+ * U4. An endpoint that could not be connected to is passed over for a second, unless all are.
+ *
+ * Threads: the worker's. */
+#ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
+#define DM_GATEWAY_UPSTREAM_UPSTREAM_H
+
+#include "http/client.h"
+#include "io/dns.h"
+#include "snapshot/release.h"
+
+struct dm_upstream;
+struct dm_upstream_request;
+struct dm_tenant_counters;
+
+/* What upstreams of one worker share; borrowed. */
+struct dm_upstream_env {
+    struct dm_loop *loop;
+    struct dm_dns *dns;
+    struct dm_http_client *client;
+};
+
+/* Has one reference. The unit may go; what is needed is copied. */
+struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const struct dm_unit *release,
+                                    const struct dm_ubackend *backend, struct dm_tenant_counters *counters);
+struct dm_upstream *dm_upstream_ref(struct dm_upstream *upstream);
+void dm_upstream_unref(struct dm_upstream *upstream);
+/* Same id and endpoints? */
+bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_unit *release, const struct dm_ubackend *backend);
+uint64_t dm_upstream_id(const struct dm_upstream *upstream);
+
+/* A wish for a connection, embedded in the exchange; zero it before the first use. */
+struct dm_upstream_request {
+    /* peer: connected, connecting or taken from the idle ones; set_user and send follow. NULL: reason says why not (NO_ENDPOINT,
+     * BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED). endpoint: index, for dm_upstream_failed. */
+    void (*on_peer)(struct dm_upstream_request *request, struct dm_http_peer *peer, enum dm_reason reason);
+    struct dm_upstream *upstream; /* NULL when not waiting */
+    const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */
+    const struct dm_unit *(*current_grants)(struct dm_upstream_request *request);
+    struct dm_http_peer_timeouts timeouts;
+    struct dm_dns_query query;
+    uint32_t endpoint;
+    bool wants_fresh; /* no idle connection (a second try) */
+};
+
+/* on_peer is called before this returns, or later from the loop. */
+void dm_upstream_get(struct dm_upstream *upstream, struct dm_upstream_request *request);
+/* on_peer will not come. */
+void dm_upstream_cancel(struct dm_upstream_request *request);
+/* U4. */
+void dm_upstream_failed(struct dm_upstream *upstream, uint32_t endpoint);
+size_t dm_upstream_endpoints(const struct dm_upstream *upstream);
+/* What the Host field says for this endpoint; borrowed from the upstream. */
+struct dm_str dm_upstream_authority(const struct dm_upstream *upstream, uint32_t endpoint);
+
+/* Gives back a connection whose exchange is through: kept idle for idle_ms if it can be used again and the grants
+ * (NULL: none) still hold its address, else closed. */
+void dm_upstream_put(struct dm_upstream *upstream, uint32_t endpoint, struct dm_http_peer *peer, uint32_t idle_ms,
+                     const struct dm_unit *grants);
+/* The client's on_idle_end; idle_user is what dm_upstream_put gave. */
+void dm_upstream_idle_end(void *idle_user, struct dm_http_peer *peer);
+/* U3: closes idle connections to addresses that the grants no longer hold. grants NULL: all. */
+void dm_upstream_recheck(struct dm_upstream *upstream, const struct dm_unit *grants);
+
+#endif

@@ -1,0 +1,137 @@
+#include "gateway/worker.h"
+
+#include "base/crypto.h"
+#include "base/encode.h"
+#include "base/mem.h"
+
+#define EXCHANGES_KEEP 8192
+#define CHUNK_BYTES (4u << 10)
+#define CHUNKS_KEEP 16384
+#define SCRATCH_MAX (256u << 10)
+
+/* --- tenants ------------------------------------------------------------------------------------------------------ */
+
+static struct dm_live_tenant *tenant_for(struct dm_worker *worker, struct dm_str name, uint32_t counter_slot)
+{
+    struct dm_live_tenant *tenant = dm_map_get(&worker->tenants, name);
+
+    if (!tenant) {
+        tenant = dm_live_tenant_new(&worker->upstream_env, name, &worker->counters->tenants[counter_slot % DM_COUNTERS_TENANTS]);
+        dm_map_put(&worker->tenants, tenant->name, tenant);
+    }
+    return tenant;
+}
+
+int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot)
+{
+    const struct dm_unit_header *header = dm_unit_header(unit);
+    struct dm_live_tenant *tenant = tenant_for(worker, dm_str_of(header->tenant), counter_slot);
+
+    if (dm_mark_cmp(header->mark, tenant->marks[header->kind]) <= 0) {
+        dm_unit_unref(unit);
+        return 0;
+    }
+    dm_live_tenant_apply(tenant, unit);
+    if (header->kind != DM_UNIT_APPLICATIONS)
+        dm_routes_update(&worker->routes, tenant);
+    worker->counters->worker.units_applied++;
+    return 1;
+}
+
+void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit_kind kind, struct dm_mark mark)
+{
+    struct dm_live_tenant *tenant = dm_map_get(&worker->tenants, name);
+
+    if (!tenant || dm_mark_cmp(mark, tenant->marks[kind]) < 0)
+        return;
+    dm_live_tenant_remove(tenant, kind);
+    tenant->marks[kind] = mark;
+    tenant->is_gone = !tenant->release && !tenant->applications && !tenant->grants;
+    dm_routes_update(&worker->routes, tenant);
+    if (tenant->is_gone) {
+        dm_map_del(&worker->tenants, tenant->name);
+        dm_live_tenant_unref(tenant);
+    }
+}
+
+/* --- clock -------------------------------------------------------------------------------------------------------- */
+
+struct dm_str dm_worker_date(struct dm_worker *worker)
+{
+    uint64_t now_s = dm_worker_wall_ns(worker) / 1000000000;
+
+    if (now_s != worker->date_s) {
+        worker->date_s = now_s;
+        dm_http_date_write((int64_t)now_s, worker->date_text);
+    }
+    return dm_str_n(worker->date_text, DM_HTTP_DATE_LEN);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void init_memory(struct dm_worker *worker)
+{
+    dm_freelist_init(&worker->exchanges, sizeof(struct dm_exchange), EXCHANGES_KEEP);
+    dm_chunk_pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEEP);
+    dm_buf_init(&worker->scratch, SCRATCH_MAX);
+    dm_buf_init(&worker->answer, SCRATCH_MAX);
+    dm_map_init_random(&worker->tenants);
+    dm_routes_init(&worker->routes);
+}
+
+static void init_names(struct dm_worker *worker, struct dm_sys *sys)
+{
+    uint8_t bytes[8];
+    char hex[17];
+    uint64_t seed;
+
+    sys->ops->random(sys, bytes, sizeof(bytes));
+    dm_hex(bytes, sizeof(bytes), hex);
+    memcpy(worker->id_prefix, hex, sizeof(worker->id_prefix));
+    sys->ops->random(sys, &seed, sizeof(seed));
+    dm_usage_table_init(&worker->usage, seed);
+}
+
+int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
+                   struct dm_counters_page *counters, const char *limits_path, struct dm_err *err)
+{
+    int rc;
+
+    memset(worker, 0, sizeof(*worker));
+    worker->options = options;
+    worker->counters = counters;
+    if ((rc = dm_limit_table_open(&worker->limits.table, limits_path, err)) < 0)
+        return rc;
+    worker->loop = dm_loop_new(sys);
+    worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
+    init_memory(worker);
+    init_names(worker, sys);
+    worker->server = dm_http_server_new(worker->loop, &dm_http_server_defaults, &dm_exchange_handler, worker);
+    worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_exchange_peer_handler);
+    worker->upstream_env = (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, NULL), worker->client};
+    dm_access_log_init(&worker->log, worker->loop);
+    return 0;
+}
+
+void dm_worker_done(struct dm_worker *worker)
+{
+    struct dm_map_slot *slot;
+    size_t at = 0;
+
+    dm_http_server_free(worker->server);
+    dm_routes_done(&worker->routes);
+    while ((slot = dm_map_next(&worker->tenants, &at)))
+        dm_live_tenant_unref(slot->value);
+    dm_map_done(&worker->tenants);
+    dm_loop_turn(worker->loop, 0); /* connections to backends that were closed are freed */
+    dm_dns_free(worker->upstream_env.dns);
+    dm_http_client_free(worker->client);
+    dm_access_log_done(&worker->log);
+    dm_usage_table_done(&worker->usage);
+    dm_limit_table_close(&worker->limits.table);
+    dm_freelist_done(&worker->exchanges);
+    dm_chunk_pool_done(&worker->chunks);
+    dm_buf_done(&worker->scratch);
+    dm_buf_done(&worker->answer);
+    dm_loop_free(worker->loop);
+}

@@ -1,0 +1,73 @@
+/* A worker: one process, one loop, one core. Accepts on its own listeners, runs exchanges, knows units and never documents.
+ *
+ * States:  starting --[SYNCED from the keeper]--> serving --[DRAIN]--> draining --[no connections, or time]--> exit
+ *          In serving and draining the keeper may be gone; the worker reconnects and serves on (worker_link.h, W1).
+ *
+ * Memory: objects of the path come from the worker's free lists and chunk pool; in steady state the system allocator is not
+ * called. Threads: one. */
+#ifndef DM_GATEWAY_WORKER_H
+#define DM_GATEWAY_WORKER_H
+
+#include "base/freelist.h"
+#include "gateway/exchange.h"
+#include "gateway/limit/limit.h"
+#include "gateway/observe/access_log.h"
+#include "gateway/observe/counters.h"
+#include "gateway/observe/usage.h"
+#include "gateway/options.h"
+#include "gateway/route.h"
+#include "http/serialize.h"
+#include "io/dns.h"
+
+struct dm_worker {
+    struct dm_loop *loop;
+    const struct dm_gateway_options *options;
+    struct dm_http_server *server;
+    struct dm_http_client *client;
+    struct dm_upstream_env upstream_env;
+    struct dm_routes routes;
+    struct dm_map tenants; /* name -> struct dm_live_tenant, one reference each */
+    struct dm_limits limits;
+    struct dm_counters_page *counters;
+    struct dm_access_log log;
+    struct dm_usage_table usage;
+    struct dm_usage matched; /* of the request in hand */
+    struct dm_freelist exchanges;
+    struct dm_chunk_pool chunks;
+    struct dm_buf scratch, answer;
+    uint64_t wall_offset_ns;  /* wall clock - loop clock, refreshed every second */
+    uint64_t date_s;          /* second that date_text is for */
+    char date_text[DM_HTTP_DATE_LEN];
+    char id_prefix[16];       /* of request ids, drawn at start */
+    uint64_t id_next;
+    size_t n_exchanges;
+};
+
+/* The role `worker` of daemun-gateway; returns the exit code. */
+int dm_worker_main(const struct dm_gateway_options *options);
+
+/* Makes what exchanges need, without listeners and keeper. For dm_worker_main and tests. counters: zeroed or shared. */
+DM_MUST_USE int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
+                               struct dm_counters_page *counters, const char *limits_path, struct dm_err *err);
+void dm_worker_done(struct dm_worker *worker);
+/* Takes over the unit (one reference). An older or equal mark than the live one is dropped: 0. counter_slot: of the tenant. */
+int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot);
+void dm_worker_remove(struct dm_worker *worker, struct dm_str tenant, enum dm_unit_kind kind, struct dm_mark mark);
+
+/* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
+ * with it first. */
+static inline struct dm_buf *dm_worker_scratch(struct dm_worker *worker)
+{
+    dm_buf_reset(&worker->scratch);
+    return &worker->scratch;
+}
+
+static inline uint64_t dm_worker_wall_ns(const struct dm_worker *worker)
+{
+    return dm_loop_now_ns(worker->loop) + worker->wall_offset_ns;
+}
+
+/* The Date field's value for this second; DM_HTTP_DATE_LEN bytes. */
+struct dm_str dm_worker_date(struct dm_worker *worker);
+
+#endif

@@ -1,0 +1,351 @@
+/* The process around a worker: its lock, shared pages, listeners, and its talk with the keeper (worker_link.h). */
+#include "gateway/worker.h"
+#include "gateway/worker_link.h"
+
+#include "base/mem.h"
+#include "base/vec.h"
+#include "io/channel.h"
+#include "io/listener.h"
+#include "io/lockfile.h"
+#include "io/shm.h"
+#include "io/signals.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#define RECONNECT_MS 100
+#define TICK_MS 1000
+#define BACKLOG 4096
+#define USAGE_BATCH 256
+
+struct process;
+
+struct door {
+    struct dm_listener listener;
+    struct process *process;
+};
+
+struct process {
+    struct dm_worker worker;
+    const struct dm_gateway_options *options;
+    struct dm_addr keeper;
+    struct dm_channel channel;
+    struct dm_timer reconnect, tick, drain;
+    struct dm_hook flush;
+    struct door doors[DM_GATEWAY_LISTEN_MAX];
+    size_t n_doors;
+    uint64_t accepted_before; /* by those who had this slot before */
+    struct dm_lockfile lock;
+    struct dm_shm counters;
+    struct dm_signals signals;
+    bool has_channel, is_serving, is_draining;
+    int exit_code;
+};
+
+/* --- reports ------------------------------------------------------------------------------------------------------ */
+
+static void copy_name(char *ret, size_t size, const char *from)
+{
+    size_t len = strnlen(from, size - 1);
+
+    memcpy(ret, from, len);
+    memset(ret + len, 0, size - len);
+}
+
+static void send_usage(struct process *p, const struct dm_worker_usage *items, size_t n)
+{
+    if (n > 0 && dm_channel_send(&p->channel, DM_WORKER_USAGE, dm_str_n((const char *)items, n * sizeof(*items)), -1) < 0)
+        dm_log(DM_LOG_WARN, "usage_lost", "%zu usage counts could not be told to the keeper", n);
+}
+
+static void report_usage(struct process *p)
+{
+    struct dm_worker_usage items[USAGE_BATCH];
+    const struct dm_usage_cell *cell;
+    uint64_t delta;
+    size_t n = 0;
+
+    while (p->has_channel && dm_usage_table_take(&p->worker.usage, &cell, &delta)) {
+        copy_name(items[n].tenant, sizeof(items[n].tenant), cell->tenant);
+        copy_name(items[n].product, sizeof(items[n].product), cell->product);
+        copy_name(items[n].metric, sizeof(items[n].metric), cell->metric);
+        items[n].application = cell->application_id;
+        items[n].delta = delta;
+        if (++n == USAGE_BATCH) {
+            send_usage(p, items, n);
+            n = 0;
+        }
+    }
+    send_usage(p, items, n);
+}
+
+static void report_counters(struct process *p)
+{
+    struct dm_worker_counters *c = &p->worker.counters->worker;
+    const struct dm_loop_stats *stats = dm_loop_stats(p->worker.loop);
+
+    c->connections_open = dm_http_server_connections(p->worker.server);
+    c->connections_accepted = p->accepted_before;
+    for (size_t i = 0; i < p->n_doors; i++)
+        c->connections_accepted += p->doors[i].listener.n_accepted;
+    c->loop_turns = stats->turns;
+    c->loop_busy_ns = stats->busy_ns;
+    c->loop_longest_turn_ns = stats->longest_turn_ns;
+    c->loop_lag_ns = stats->max_lag_ns;
+    c->log_lines = p->worker.log.n_lines;
+    c->log_dropped = p->worker.log.n_dropped;
+    c->memory_calls = dm_mem_calls();
+    c->limit_slots_used = dm_limit_table_used(&p->worker.limits.table);
+    c->limit_table_full = p->worker.limits.table.n_full;
+    dm_loop_stats_reset_max(p->worker.loop);
+}
+
+static void on_tick(struct dm_timer *timer)
+{
+    struct process *p = DM_CONTAINER_OF(timer, struct process, tick);
+    struct dm_sys *sys = dm_loop_sys(p->worker.loop);
+
+    p->worker.wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
+    report_counters(p);
+    report_usage(p);
+    dm_timer_arm(p->worker.loop, &p->tick, TICK_MS);
+    if (p->is_draining && dm_http_server_connections(p->worker.server) == 0)
+        dm_loop_stop(p->worker.loop);
+}
+
+/* --- listening ---------------------------------------------------------------------------------------------------- */
+
+static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+{
+    dm_http_server_accept(DM_CONTAINER_OF(listener, struct door, listener)->process->worker.server, fd, peer);
+}
+
+static void fail(struct process *p, const struct dm_err *err)
+{
+    dm_log(DM_LOG_ERROR, "worker_failed", "%s", err->message);
+    p->exit_code = 1;
+    dm_loop_stop(p->worker.loop);
+}
+
+static void start_serving(struct process *p)
+{
+    struct dm_err err = {0};
+
+    if (p->is_serving)
+        return;
+    p->is_serving = true;
+    for (size_t i = 0; i < p->options->n_listen; i++) {
+        struct door *door = &p->doors[i];
+        door->process = p;
+        if (dm_listener_open(&door->listener, p->worker.loop, &p->options->listen[i], BACKLOG, true, on_accept, &err) < 0) {
+            fail(p, &err);
+            return;
+        }
+        p->n_doors++;
+    }
+    dm_log(DM_LOG_INFO, "worker_serving", "worker %u serves", p->options->slot);
+}
+
+static void on_drain_due(struct dm_timer *timer)
+{
+    dm_loop_stop(DM_CONTAINER_OF(timer, struct process, drain)->worker.loop);
+}
+
+static void start_draining(struct process *p, uint32_t ms)
+{
+    if (p->is_draining)
+        return;
+    p->is_draining = true;
+    for (size_t i = 0; i < p->n_doors; i++)
+        dm_listener_close(&p->doors[i].listener);
+    dm_http_server_drain(p->worker.server);
+    p->drain.on_due = on_drain_due;
+    dm_timer_arm(p->worker.loop, &p->drain, ms);
+    dm_timer_arm(p->worker.loop, &p->tick, 10);
+}
+
+/* --- the keeper --------------------------------------------------------------------------------------------------- */
+
+static void say_applied(struct process *p, const struct dm_worker_unit *unit, const struct dm_err *err)
+{
+    struct dm_worker_applied applied;
+
+    memset(&applied, 0, sizeof(applied));
+    memcpy(applied.tenant, unit->tenant, sizeof(applied.tenant));
+    applied.kind = unit->kind;
+    applied.mark = unit->mark;
+    applied.code = err->code;
+    copy_name(applied.message, sizeof(applied.message), err->message);
+    if (dm_channel_send(&p->channel, DM_WORKER_APPLIED, dm_str_n((const char *)&applied, sizeof(applied)), -1) < 0)
+        dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told about a unit of %s", unit->tenant);
+}
+
+static void on_unit(struct process *p, const struct dm_worker_unit *message)
+{
+    struct dm_err err = {0};
+    struct dm_unit *unit;
+
+    if (dm_unit_open(message->path, &unit, &err) < 0) {
+        p->worker.counters->worker.units_refused++;
+        dm_log(DM_LOG_ERROR, "unit_refused", "%s of tenant %s: %s", dm_unit_kind_names[message->kind % DM_UNIT_KINDS],
+               message->tenant, err.message);
+    } else {
+        dm_worker_apply(&p->worker, unit, message->counter_slot);
+    }
+    say_applied(p, message, &err);
+}
+
+static void on_gone(struct process *p, const struct dm_worker_unit *message)
+{
+    struct dm_err none = {0};
+
+    if (message->kind >= DM_UNIT_RELEASE && message->kind <= DM_UNIT_GRANTS)
+        dm_worker_remove(&p->worker, dm_str_of(message->tenant), (enum dm_unit_kind)message->kind, message->mark);
+    say_applied(p, message, &none);
+}
+
+static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str payload, int fd)
+{
+    struct process *p = DM_CONTAINER_OF(channel, struct process, channel);
+    struct dm_worker_unit unit;
+    uint32_t ms = 0;
+
+    if ((type == DM_WORKER_UNIT || type == DM_WORKER_GONE) && payload.len == sizeof(unit)) {
+        memcpy(&unit, payload.ptr, sizeof(unit));
+        type == DM_WORKER_UNIT ? on_unit(p, &unit) : on_gone(p, &unit);
+    } else if (type == DM_WORKER_LOG && fd >= 0) {
+        dm_access_log_set_fd(&p->worker.log, fd);
+        fd = -1;
+    } else if (type == DM_WORKER_SYNCED) {
+        start_serving(p);
+    } else if (type == DM_WORKER_DRAIN && payload.len == sizeof(ms)) {
+        memcpy(&ms, payload.ptr, sizeof(ms));
+        start_draining(p, ms);
+    } else {
+        dm_log(DM_LOG_WARN, "keeper_message", "message of unknown type %u from the keeper", type);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* W1 */
+static void on_channel_closed(struct dm_channel *channel, int code)
+{
+    struct process *p = DM_CONTAINER_OF(channel, struct process, channel);
+
+    p->has_channel = false;
+    dm_log(DM_LOG_WARN, "keeper_lost", "the keeper is gone; serving on");
+    dm_timer_arm(p->worker.loop, &p->reconnect, RECONNECT_MS);
+}
+
+static void say_hello(struct process *p)
+{
+    struct dm_worker_hello hello;
+
+    memset(&hello, 0, sizeof(hello));
+    copy_name(hello.version, sizeof(hello.version), DM_VERSION);
+    hello.slot = p->options->slot;
+    hello.pid = (int32_t)getpid();
+    if (dm_channel_send(&p->channel, DM_WORKER_HELLO, dm_str_n((const char *)&hello, sizeof(hello)), -1) < 0)
+        dm_channel_close(&p->channel);
+}
+
+static void connect_keeper(struct process *p)
+{
+    p->channel.on_message = on_message;
+    p->channel.on_closed = on_channel_closed;
+    if (dm_channel_connect(&p->channel, p->worker.loop, &p->keeper, 0) < 0) {
+        dm_timer_arm(p->worker.loop, &p->reconnect, RECONNECT_MS);
+        return;
+    }
+    p->has_channel = true;
+    say_hello(p);
+}
+
+static void on_reconnect(struct dm_timer *timer)
+{
+    connect_keeper(DM_CONTAINER_OF(timer, struct process, reconnect));
+}
+
+/* --- start -------------------------------------------------------------------------------------------------------- */
+
+static void on_flush(struct dm_hook *hook)
+{
+    (void)hook;
+    if (dm_log_pending())
+        dm_log_flush();
+}
+
+static void on_signal(struct dm_signals *signals, int signo)
+{
+    struct process *p = DM_CONTAINER_OF(signals, struct process, signals);
+
+    start_draining(p, p->options->drain_ms);
+}
+
+static int open_pages(struct process *p, struct dm_err *err)
+{
+    char path[DM_GATEWAY_PATH_MAX], name[64];
+    struct dm_buf text;
+    int rc;
+
+    dm_buf_init_fixed(&text, name, sizeof(name));
+    dm_buf_printf(&text, "run/worker-%u.lock%c", p->options->slot, 0);
+    dm_gateway_path(p->options, name, path);
+    if ((rc = dm_lockfile_take(&p->lock, path, err)) < 0)
+        return rc;
+    dm_buf_reset(&text);
+    dm_buf_printf(&text, "run/counters-%u%c", p->options->slot, 0);
+    dm_gateway_path(p->options, name, path);
+    if ((rc = dm_shm_open(&p->counters, path, "counters", DM_COUNTERS_VERSION, sizeof(struct dm_counters_page), true, err)) < 0)
+        return rc;
+    dm_gateway_path(p->options, "run/limits", path);
+    return dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err);
+}
+
+static int start(struct process *p, struct dm_err *err)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+    char path[DM_GATEWAY_PATH_MAX + 8];
+    struct dm_buf text;
+    int rc;
+
+    if ((rc = open_pages(p, err)) < 0)
+        return rc;
+    p->accepted_before = p->worker.counters->worker.connections_accepted;
+    p->worker.counters->worker.started_at = dm_worker_wall_ns(&p->worker) / 1000000000;
+    dm_buf_init_fixed(&text, path, sizeof(path));
+    dm_buf_printf(&text, "unix:%s/run/keeper.sock", p->options->data_dir);
+    if ((rc = dm_addr_parse(dm_buf_str(&text), &p->keeper, err)) < 0)
+        return rc;
+    if (dm_signals_open(&p->signals, p->worker.loop, signals, DM_COUNT(signals), on_signal) < 0)
+        return dm_fail(err, DM_EIO, "", "can't watch signals");
+    p->flush.run = on_flush;
+    dm_hook_add(p->worker.loop, &p->flush);
+    p->tick.on_due = on_tick;
+    p->reconnect.on_due = on_reconnect;
+    dm_timer_arm(p->worker.loop, &p->tick, TICK_MS);
+    connect_keeper(p);
+    return 0;
+}
+
+int dm_worker_main(const struct dm_gateway_options *options)
+{
+    struct process *p = dm_calloc(1, sizeof(*p));
+    struct dm_err err = {0};
+
+    p->options = options;
+    p->lock.fd = -1;
+    signal(SIGPIPE, SIG_IGN);
+    if (start(p, &err) < 0) {
+        dm_log(DM_LOG_ERROR, "worker_failed", "%s", err.message);
+        dm_log_drain(1000);
+        return 1;
+    }
+    if (dm_loop_run(p->worker.loop) < 0)
+        p->exit_code = 1;
+    report_usage(p);
+    dm_access_log_flush(&p->worker.log);
+    dm_log_drain(1000);
+    return p->exit_code;
+}
