@@ -89,7 +89,7 @@ int dm_cidr_parse(struct dm_str text, struct dm_cidr *ret, struct dm_err *err)
             char meant[DM_CIDR_TEXT_MAX];
 
             dm_cidr_format(&cidr, meant);
-            return dm_fail(err, DM_EINVAL, "", "must have no bits set behind its prefix, did you mean %s?", meant);
+            return dm_fail(err, DM_EINVAL, "", "must have no bits set behind its prefix (did you mean %s?)", meant);
         }
     }
     unmap(&cidr);

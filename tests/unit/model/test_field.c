@@ -1,0 +1,253 @@
+/* The generic operations on field tables: round trips, canonical order, defaults, secrets, budgets, error lists. */
+#include "fixture.h"
+
+#include "base/buf.h"
+#include "base/jsonw.h"
+#include "model/document.h"
+#include "model/tenant_file.h"
+#include "model/token.h"
+
+static struct dm_arena arena;
+
+static int set_up(void **state)
+{
+    dm_arena_init(&arena, NULL, 16 << 20);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    dm_arena_done(&arena);
+    return 0;
+}
+
+static void reads_what_it_wrote(void **state)
+{
+    const unsigned flags[] = {DM_WRITE_SECRETS, DM_WRITE_SECRETS | DM_WRITE_DEFAULTS,
+                              DM_WRITE_SECRETS | DM_WRITE_DEFAULTS | DM_WRITE_READ_ONLY};
+    struct dm_tenant_file first, again;
+
+    fixture_read(&dm_schema_tenant_file, fixture_file, &arena, &first);
+    for (size_t i = 0; i < DM_COUNT(flags); i++) {
+        const char *text = fixture_text(&dm_schema_tenant_file, &first, flags[i], &arena);
+        struct dm_errs errs = {0};
+        struct dm_diff *diffs;
+
+        if (dm_model_read_text(&dm_schema_tenant_file, dm_str_of(text), 1 << 20, &arena, &again, &errs) < 0)
+            fail_msg("%s: %s", errs.items[0].pointer, errs.items[0].message);
+        assert_true(dm_model_equal(&dm_schema_tenant_file, &first, &again));
+        assert_int_equal(dm_model_diff(&dm_schema_tenant_file, &first, &again, &arena, &diffs), 0);
+        assert_string_equal(fixture_text(&dm_schema_tenant_file, &again, flags[i], &arena), text);
+    }
+}
+
+static void writes_in_the_order_of_the_table(void **state)
+{
+    struct dm_backend backend;
+
+    fixture_read(&dm_schema_backend,
+                 "{'idle_timeout_ms':5,'base_path':'/','endpoints':[{'weight':1,'port':1,'host':'a'}],'name':'n'}",
+                 &arena, &backend);
+    assert_string_equal(fixture_text(&dm_schema_backend, &backend, 0, &arena),
+                        "{\"name\":\"n\",\"endpoints\":[{\"host\":\"a\",\"port\":1}],\"idle_timeout_ms\":5}");
+    assert_string_equal(fixture_text(&dm_schema_backend, &backend, DM_WRITE_DEFAULTS, &arena),
+                        "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
+                        "\"base_path\":\"/\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
+                        "\"idle_timeout_ms\":5}");
+}
+
+static void orders_maps_by_key(void **state)
+{
+    struct dm_version a, b;
+
+    fixture_read(&dm_schema_version,
+                 "{'name':'v','policies':[{'type':'api_key'}],'errors':{'rate_limited':{'status':430},"
+                 "'auth_missing':{'status':403},'limit_exceeded':{'status':431}}}",
+                 &arena, &a);
+    fixture_read(&dm_schema_version,
+                 "{'name':'v','policies':[{'type':'api_key'}],'errors':{'auth_missing':{'status':403},"
+                 "'limit_exceeded':{'status':431},'rate_limited':{'status':430}}}",
+                 &arena, &b);
+    assert_int_equal(a.n_errors, 3);
+    assert_int_equal(a.errors[0].status, 403);
+    assert_int_equal(a.errors[2].status, 430);
+    assert_true(dm_model_equal(&dm_schema_version, &a, &b));
+    assert_string_equal(fixture_text(&dm_schema_version, &a, 0, &arena),
+                        fixture_text(&dm_schema_version, &b, 0, &arena));
+}
+
+static void fills_defaults(void **state)
+{
+    struct dm_version version;
+    struct dm_tenant tenant;
+    const struct dm_policy_api_key *key;
+
+    fixture_read(&dm_schema_version,
+                 "{'name':'v','policies':[{'type':'api_key'},{'type':'cors','allow_origins':['*']}],"
+                 "'mapping_rules':[{'method':'GET','pattern':'/'}],'backends':[{'backend':'b'}]}",
+                 &arena, &version);
+    key = &version.policies[0].api_key;
+    assert_int_equal(key->in, DM_KEY_IN_HEADER | DM_KEY_IN_QUERY);
+    assert_true(dm_str_eq(key->query, DM_STR("user_key")));
+    assert_true(dm_str_eq(key->header, DM_STR("X-API-Key")));
+    assert_false(key->forward);
+    assert_int_equal(version.policies[1].type, DM_POLICY_CORS);
+    assert_int_equal(version.policies[1].cors.max_age_s, -1);
+    assert_true(dm_str_eq(version.path, DM_STR("/")));
+    assert_true(dm_str_eq(version.backends[0].path, DM_STR("/")));
+    assert_true(dm_str_eq(version.mapping_rules[0].metric, DM_STR("hits")));
+    assert_int_equal(version.mapping_rules[0].delta, 1);
+    dm_model_default(&dm_schema_tenant, &tenant);
+    assert_int_equal(tenant.weight, DM_WEIGHT_DEFAULT);
+    assert_int_equal(tenant.caps.connections, 0);
+}
+
+static void shows_secrets_only_when_asked(void **state)
+{
+    struct dm_application application;
+    struct dm_token token = {.id = 3,
+                             .name = DM_STR("ci"),
+                             .role = DM_ROLE_TENANT_ADMIN,
+                             .tenant = DM_STR("orders"),
+                             .token = DM_STR("dmt_secret")};
+
+    fixture_read(&dm_schema_application, "{'name':'a','credentials':[{'name':'c','key':'canary'}]}", &arena,
+                 &application);
+    assert_null(strstr(
+        fixture_text(&dm_schema_application, &application, DM_WRITE_DEFAULTS | DM_WRITE_READ_ONLY, &arena), "canary"));
+    assert_non_null(strstr(fixture_text(&dm_schema_application, &application, DM_WRITE_SECRETS, &arena), "canary"));
+    assert_string_equal(fixture_text(&dm_schema_token, &token, DM_WRITE_READ_ONLY, &arena),
+                        "{\"id\":3,\"name\":\"ci\",\"role\":\"tenant_admin\",\"tenant\":\"orders\"}");
+    assert_non_null(strstr(fixture_text(&dm_schema_token, &token, DM_WRITE_READ_ONLY | DM_WRITE_SECRETS, &arena),
+                           "\"token\":\"dmt_secret\""));
+}
+
+static void ignores_read_only_members_when_comparing(void **state)
+{
+    struct dm_application a, b;
+
+    fixture_read(&dm_schema_application, "{'id':1,'name':'a'}", &arena, &a);
+    fixture_read(&dm_schema_application, "{'name':'a'}", &arena, &b);
+    assert_true(dm_model_equal(&dm_schema_application, &a, &b));
+    fixture_read(&dm_schema_application, "{'name':'a','state':'suspended'}", &arena, &b);
+    assert_false(dm_model_equal(&dm_schema_application, &a, &b));
+}
+
+static void lists_all_errors(void **state)
+{
+    struct dm_json *json = fixture_json("{'name':'A','endpoints':[{'host':'a','port':0},{'port':1}],'x':1}");
+    struct dm_backend backend = {.name = DM_STR("before")};
+    struct dm_errs errs = {0};
+
+    assert_int_equal(dm_model_read(&dm_schema_backend, json, &arena, &backend, &errs), DM_EINVAL);
+    assert_int_equal(errs.total, 4);
+    assert_string_equal(errs.items[0].pointer, "/x");
+    assert_string_equal(errs.items[1].pointer, "/name");
+    assert_string_equal(errs.items[2].pointer, "/endpoints/0/port");
+    assert_string_equal(errs.items[3].pointer, "/endpoints/1");
+    assert_string_equal(errs.items[3].message, "member 'host' is required");
+    assert_true(dm_str_eq(backend.name, DM_STR("before")));
+    dm_json_free(json);
+}
+
+static void keeps_the_first_errors(void **state)
+{
+    struct dm_json *json = fixture_json("{'name':'n','endpoints':[]}");
+    struct dm_backend backend;
+    struct dm_errs errs = {0};
+
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "x%d", i);
+        dm_json_set(json, name, dm_json_new_int(i));
+    }
+    assert_int_equal(dm_model_read(&dm_schema_backend, json, &arena, &backend, &errs), DM_EINVAL);
+    assert_int_equal(errs.n, DM_ERRS_MAX);
+    assert_int_equal(errs.total, 41);
+    dm_json_free(json);
+}
+
+static void stops_at_the_budget(void **state)
+{
+    struct dm_json *json = fixture_json(fixture_file);
+    struct dm_tenant_file file;
+
+    for (size_t budget = 0;; budget += 512) {
+        struct dm_errs errs = {0};
+        struct dm_arena small;
+        int rc;
+
+        dm_arena_init(&small, NULL, budget);
+        rc = dm_model_read(&dm_schema_tenant_file, json, &small, &file, &errs);
+        dm_arena_done(&small);
+        if (rc == 0)
+            break;
+        assert_int_equal(errs.items[0].code, DM_EBUDGET);
+        assert_true(budget < 1 << 20);
+    }
+    dm_json_free(json);
+}
+
+static void names_the_place_of_bad_text(void **state)
+{
+    struct dm_backend backend;
+    struct dm_errs errs = {0};
+
+    assert_int_equal(dm_model_read_text(&dm_schema_backend, DM_STR("{\"name\":"), 100, &arena, &backend, &errs),
+                     DM_EINVAL);
+    assert_int_equal(errs.total, 1);
+    memset(&errs, 0, sizeof(errs));
+    assert_true(dm_model_read_text(&dm_schema_backend, DM_STR("{\"name\":\"aaaaa\"}"), 5, &arena, &backend, &errs) < 0);
+    assert_int_equal(errs.total, 1);
+}
+
+static void shows_values_safely(void **state)
+{
+    char text[DM_SHOW_MAX];
+    char longer[200];
+
+    assert_string_equal(dm_show(DM_STR("a\r\nb\x7F"), text), "'a\\x0D\\x0Ab\\x7F'");
+    memset(longer, 'x', sizeof(longer));
+    assert_int_equal(strlen(dm_show(dm_str_n(longer, sizeof(longer)), text)), 64 + 2 + strlen("…"));
+    memset(longer, '\1', sizeof(longer));
+    assert_int_equal(strlen(dm_show(dm_str_n(longer, sizeof(longer)), text)), 4 * 64 + 2 + strlen("…"));
+    memcpy(longer, "가가가가가가가가가가가가가가가가가가가가가가가가", 72);
+    assert_true(dm_str_is_utf8(dm_str_of(dm_show(dm_str_n(longer, 72), text))));
+}
+
+static void cuts_pointers_at_a_step(void **state)
+{
+    struct dm_errs errs = {0};
+    struct dm_check check;
+    size_t mark;
+
+    dm_check_init(&check, &errs);
+    mark = dm_check_enter(&check, "/%0200d", 1);
+    dm_check_enter(&check, "/%0100d", 2);
+    dm_check_fail(&check, "/x", "wrong");
+    assert_int_equal(strlen(errs.items[0].pointer), 203);
+    dm_check_leave(&check, mark);
+    assert_string_equal(check.pointer, "");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(reads_what_it_wrote),
+        T(writes_in_the_order_of_the_table),
+        T(orders_maps_by_key),
+        T(fills_defaults),
+        T(shows_secrets_only_when_asked),
+        T(ignores_read_only_members_when_comparing),
+        T(lists_all_errors),
+        T(keeps_the_first_errors),
+        T(stops_at_the_budget),
+        T(names_the_place_of_bad_text),
+        T(shows_values_safely),
+        T(cuts_pointers_at_a_step),
+    };
+
+    return cmocka_run_group_tests_name("model/field", tests, fixture_crypto, NULL);
+}
