@@ -19,9 +19,9 @@ struct dm_dns;
 
 /* All members may be 0 for the default. Strings are copied. */
 struct dm_dns_config {
-    const char *servers;      /* "10.0.0.2:53,10.0.0.3"; NULL: the system's. One that can't be read: lookups are DM_EIO */
-    uint32_t ttl_min_ms;      /* 1000 */
-    uint32_t ttl_max_ms;      /* 300000 */
+    const char *servers; /* "10.0.0.2:53,10.0.0.3"; NULL: the system's. One that can't be read: lookups are DM_EIO */
+    uint32_t ttl_min_ms; /* 1000 */
+    uint32_t ttl_max_ms; /* 300000 */
     uint32_t negative_ttl_ms; /* 2000 */
     uint32_t stale_ms;        /* 60000: how long past its end an answer stands in for failing servers */
     uint32_t timeout_ms;      /* 2000: of one try; doubles */

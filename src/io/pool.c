@@ -142,8 +142,7 @@ static bool start_threads(struct dm_pool *pool, unsigned n_threads)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (pool->n_threads < n_threads &&
-           (rc = pthread_create(&pool->threads[pool->n_threads], NULL, work, pool)) == 0)
+    while (pool->n_threads < n_threads && (rc = pthread_create(&pool->threads[pool->n_threads], NULL, work, pool)) == 0)
         pool->n_threads++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc == 0;

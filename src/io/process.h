@@ -43,18 +43,18 @@ struct dm_process_type {
      * memory may be freed then. */
     void (*on_exit)(struct dm_process *process, int status);
     uint32_t backoff_min_ms, backoff_max_ms, stable_ms, stop_ms; /* 0: 100, 10000, 10000, 5000 */
-    bool avoid_pidfd; /* as on a kernel without */
+    bool avoid_pidfd;                                            /* as on a kernel without */
 };
 
 struct dm_process {
     struct dm_loop *loop;
     const struct dm_process_type *type;
     enum dm_process_state state;
-    pid_t pid;           /* 0 when not running */
+    pid_t pid; /* 0 when not running */
     unsigned n_starts, n_exits;
     uint32_t backoff_ms; /* the next wait */
     uint64_t started_ns;
-    uint64_t kill_ns;    /* stopping: when it is killed */
+    uint64_t kill_ns; /* stopping: when it is killed */
     bool is_adopted, is_restarting;
     struct dm_watch watch;   /* the pidfd */
     struct dm_timer timer;   /* back-off, kill, or looking whether an adopted one lives */

@@ -131,18 +131,13 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
 static int code_of(int status)
 {
     switch (status) {
-    case ARES_SUCCESS:
-        return 0;
+    case ARES_SUCCESS: return 0;
     case ARES_ENODATA:
-    case ARES_ENOTFOUND:
-        return DM_ENOENT;
-    case ARES_ETIMEOUT:
-        return DM_ETIMEOUT;
+    case ARES_ENOTFOUND: return DM_ENOENT;
+    case ARES_ETIMEOUT: return DM_ETIMEOUT;
     case ARES_EBADNAME:
-    case ARES_EFORMERR:
-        return DM_EINVAL;
-    default:
-        return DM_EIO;
+    case ARES_EFORMERR: return DM_EINVAL;
+    default: return DM_EIO;
     }
 }
 

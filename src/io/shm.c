@@ -91,8 +91,8 @@ static int map(struct dm_shm *shm, int fd, size_t size_bytes)
 
     if (ptr == MAP_FAILED)
         return -errno;
-    *shm = (struct dm_shm){
-        .ptr = ptr + sizeof(struct shm_head), .size_bytes = size_bytes, .map = ptr, .map_bytes = bytes};
+    *shm =
+        (struct dm_shm){.ptr = ptr + sizeof(struct shm_head), .size_bytes = size_bytes, .map = ptr, .map_bytes = bytes};
     return 0;
 }
 

@@ -67,7 +67,8 @@ struct dm_stream {
 };
 
 /* Takes over a connected descriptor (also on failure, when it is closed). 0 or -errno; on failure no callback comes. */
-DM_MUST_USE int dm_stream_open(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type, int fd);
+DM_MUST_USE int dm_stream_open(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type,
+                               int fd);
 /* Starts to connect; writing is possible at once and waits for the connection. 0: on_connect or on_error will come.
  * -errno: could not start, no callback comes. timeout_ms 0: none but the system's. */
 DM_MUST_USE int dm_stream_connect(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type,

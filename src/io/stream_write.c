@@ -109,13 +109,15 @@ static void dequeue(struct dm_stream *stream, size_t n)
 
 void dm_stream_finish_output(struct dm_stream *stream)
 {
+    int rc;
+
     if (!stream->wants_shutdown || stream->has_shutdown || stream->is_connecting || stream->is_closing ||
         dm_stream_unsent(stream) > 0)
         return;
     stream->has_shutdown = true;
-    /* A peer that is gone already is found by reading. */
-    (void)stream->transport->shutdown_write(stream);
-    if (stream->is_lingering && stream->has_eof)
+    if ((rc = stream->transport->shutdown_write(stream)) < 0)
+        fail_write(stream, rc);
+    else if (stream->is_lingering && stream->has_eof)
         dm_stream_close(stream);
 }
 

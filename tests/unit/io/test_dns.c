@@ -63,8 +63,18 @@ static void read_question(const uint8_t *msg, size_t len, struct question *ret)
 
 static void add_record(struct dm_buf *out, int type, uint32_t ttl, const void *data, uint16_t len)
 {
-    uint8_t head[12] = {0xc0, HEADER_BYTES, 0, (uint8_t)type, 0, 1, (uint8_t)(ttl >> 24), (uint8_t)(ttl >> 16),
-                        (uint8_t)(ttl >> 8), (uint8_t)ttl, (uint8_t)(len >> 8), (uint8_t)len};
+    uint8_t head[12] = {0xc0,
+                        HEADER_BYTES,
+                        0,
+                        (uint8_t)type,
+                        0,
+                        1,
+                        (uint8_t)(ttl >> 24),
+                        (uint8_t)(ttl >> 16),
+                        (uint8_t)(ttl >> 8),
+                        (uint8_t)ttl,
+                        (uint8_t)(len >> 8),
+                        (uint8_t)len};
 
     dm_buf_add_n(out, head, sizeof(head));
     dm_buf_add_n(out, data, len);

@@ -344,8 +344,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define TEST_BOTH(name)                                                                                                \
-    TEST(name), { #name " (SIGCHLD)", name, setup_without_pidfd, teardown, NULL }
+#define TEST_BOTH(name) TEST(name), {#name " (SIGCHLD)", name, setup_without_pidfd, teardown, NULL}
         TEST_BOTH(a_child_gets_its_descriptors_and_no_others),
         TEST_BOTH(early_deaths_wait_longer_each_time),
         TEST_BOTH(a_long_life_resets_the_wait),
@@ -354,7 +353,8 @@ int main(int argc, char **argv)
         TEST_BOTH(restart_does_not_wait),
         TEST_BOTH(a_program_that_is_missing_is_tried_again),
         TEST(an_adopted_process_is_replaced_when_it_ends),
-        cmocka_unit_test_setup_teardown(an_adopted_process_is_looked_after_without_pidfd, setup_without_pidfd, teardown),
+        cmocka_unit_test_setup_teardown(an_adopted_process_is_looked_after_without_pidfd, setup_without_pidfd,
+                                        teardown),
         TEST(nobody_is_not_adopted),
         TEST(a_released_process_lives_on),
         TEST(signals_come_through_the_loop),

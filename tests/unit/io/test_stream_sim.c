@@ -1,6 +1,7 @@
 /* Streams on the simulated network, under many seeds: an echo server and clients in two processes, with short reads and
  * writes, latencies, small socket buffers, pauses and partial consumption drawn from the seed. Every byte comes back, or,
  * where connections are reset, every stream ends; a world that goes quiet before is a lost edge. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -312,6 +313,40 @@ static void the_same_seed_runs_the_same_way(void **state)
     assert_true(play(77, &faults) != play(78, &faults));
 }
 
+/* The n-th call of a process fails, for n = 1, 2, …, until the scenario runs through untouched. */
+static void sweep_failures(struct peer *victim)
+{
+    unsigned n_swept = 0;
+
+    has_resets = true;
+    for (bool is_reached = true; is_reached; n_swept++) {
+        struct dm_sim_faults faults = {.socket_bytes = 20000};
+        start_world(5, &faults);
+        dm_world_fail_nth(victim->sys, n_swept + 1, EIO);
+        for (int i = 0; i < 2; i++) {
+            start_client(&clients[i]);
+            clients[i].total = DM_MIN(clients[i].total, 60000u);
+        }
+        for (int i = 2; i < N_CLIENTS; i++)
+            clients[i].n_closed = 1;
+        if (!dm_world_run(world, all_ended, NULL, UINT64_C(3600) * 1000000000))
+            fail_msg("call %u of the process fails: the world went quiet or on for ever", n_swept + 1);
+        is_reached = dm_world_fail_reached(victim->sys);
+        end_world();
+    }
+    assert_true(n_swept > 20);
+}
+
+static void every_failing_call_of_the_server_ends_well(void **state)
+{
+    sweep_failures(&server);
+}
+
+static void every_failing_call_of_a_client_ends_well(void **state)
+{
+    sweep_failures(&clients_process);
+}
+
 static void a_listener_out_of_descriptors_rests_and_goes_on(void **state)
 {
     struct dm_sim_faults faults = {.max_fds = 5};
@@ -347,6 +382,8 @@ int main(void)
         cmocka_unit_test(every_byte_comes_back),
         cmocka_unit_test(every_stream_ends_when_connections_are_reset),
         cmocka_unit_test(the_same_seed_runs_the_same_way),
+        cmocka_unit_test(every_failing_call_of_the_server_ends_well),
+        cmocka_unit_test(every_failing_call_of_a_client_ends_well),
         cmocka_unit_test(a_listener_out_of_descriptors_rests_and_goes_on),
     };
 

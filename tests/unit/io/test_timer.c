@@ -12,7 +12,7 @@ enum { N_TIMERS = 300, N_STEPS = 60000 };
 
 struct probe {
     struct dm_timer timer;
-    bool is_armed;    /* the reference's view */
+    bool is_armed; /* the reference's view */
     uint64_t due;
     unsigned n_fired;
 };
@@ -44,18 +44,12 @@ static void on_due(struct dm_timer *timer)
 static uint64_t draw_delay(void)
 {
     switch (draw() % 6) {
-    case 0:
-        return draw() % 3;
-    case 1:
-        return draw() % 64;
-    case 2:
-        return draw() % 5000;
-    case 3:
-        return draw() % 400000;
-    case 4:
-        return draw() % UINT32_MAX;
-    default:
-        return 4096 * (draw() % 5);
+    case 0: return draw() % 3;
+    case 1: return draw() % 64;
+    case 2: return draw() % 5000;
+    case 3: return draw() % 400000;
+    case 4: return draw() % UINT32_MAX;
+    default: return 4096 * (draw() % 5);
     }
 }
 
