@@ -28,7 +28,8 @@ function dir(lane) {
 
 async function runBuild(lane, args) {
   const result = await run(`build-${lane}`, ['tools/build', lane, ...args], { limitS: 900 });
-  const complaints = result.output.replace(/^\[\d+\/\d+\] .*\n/gm, '');
+  // from the first failed step on, without the steps that went well
+  const complaints = result.output.replace(/^[^]*?^(?=FAILED: )/m, '').replace(/^\[\d+\/\d+\] .*\n/gm, '');
   return result.isOk ? '' : `build/${lane}: ${result.why}\n${tail(complaints, 60)}`;
 }
 
