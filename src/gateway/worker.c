@@ -92,6 +92,8 @@ static void init_names(struct dm_worker *worker, struct dm_sys *sys)
     dm_usage_table_init(&worker->usage, seed);
 }
 
+static const struct dm_dns_config dns_defaults;
+
 int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
                    struct dm_counters_page *counters, const char *limits_path, struct dm_err *err)
 {
@@ -108,7 +110,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_names(worker, sys);
     worker->server = dm_http_server_new(worker->loop, &dm_http_server_defaults, &dm_exchange_handler, worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_exchange_peer_handler);
-    worker->upstream_env = (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, NULL), worker->client};
+    worker->upstream_env = (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults), worker->client};
     dm_access_log_init(&worker->log, worker->loop);
     return 0;
 }

@@ -69,7 +69,7 @@ static void report_usage(struct process *p)
         copy_name(items[n].tenant, sizeof(items[n].tenant), cell->tenant);
         copy_name(items[n].product, sizeof(items[n].product), cell->product);
         copy_name(items[n].metric, sizeof(items[n].metric), cell->metric);
-        items[n].application = cell->application_id;
+        items[n].application = cell->key[1];
         items[n].delta = delta;
         if (++n == USAGE_BATCH) {
             send_usage(p, items, n);
@@ -285,38 +285,34 @@ static void on_signal(struct dm_signals *signals, int signo)
 
 static int open_pages(struct process *p, struct dm_err *err)
 {
-    char path[DM_GATEWAY_PATH_MAX], name[64];
-    struct dm_buf text;
+    char path[DM_GATEWAY_PATH_MAX];
     int rc;
 
-    dm_buf_init_fixed(&text, name, sizeof(name));
-    dm_buf_printf(&text, "run/worker-%u.lock%c", p->options->slot, 0);
-    dm_gateway_path(p->options, name, path);
+    dm_gateway_path(p->options, path, "run/worker-%u.lock", p->options->slot);
     if ((rc = dm_lockfile_take(&p->lock, path, err)) < 0)
         return rc;
-    dm_buf_reset(&text);
-    dm_buf_printf(&text, "run/counters-%u%c", p->options->slot, 0);
-    dm_gateway_path(p->options, name, path);
+    dm_gateway_path(p->options, path, "run/counters-%u", p->options->slot);
     if ((rc = dm_shm_open(&p->counters, path, "counters", DM_COUNTERS_VERSION, sizeof(struct dm_counters_page), true, err)) < 0)
         return rc;
-    dm_gateway_path(p->options, "run/limits", path);
+    dm_gateway_path(p->options, path, "run/limits");
     return dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err);
 }
 
 static int start(struct process *p, struct dm_err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT};
-    char path[DM_GATEWAY_PATH_MAX + 8];
-    struct dm_buf text;
+    char path[DM_GATEWAY_PATH_MAX], text[DM_GATEWAY_PATH_MAX + 8];
+    struct dm_buf keeper;
     int rc;
 
     if ((rc = open_pages(p, err)) < 0)
         return rc;
     p->accepted_before = p->worker.counters->worker.connections_accepted;
     p->worker.counters->worker.started_at = dm_worker_wall_ns(&p->worker) / 1000000000;
-    dm_buf_init_fixed(&text, path, sizeof(path));
-    dm_buf_printf(&text, "unix:%s/run/keeper.sock", p->options->data_dir);
-    if ((rc = dm_addr_parse(dm_buf_str(&text), &p->keeper, err)) < 0)
+    dm_gateway_path(p->options, path, "run/keeper.sock");
+    dm_buf_init_fixed(&keeper, text, sizeof(text));
+    dm_buf_printf(&keeper, "unix:%s", path);
+    if ((rc = dm_addr_parse(dm_buf_str(&keeper), &p->keeper, err)) < 0)
         return rc;
     if (dm_signals_open(&p->signals, p->worker.loop, signals, DM_COUNT(signals), on_signal) < 0)
         return dm_fail(err, DM_EIO, "", "can't watch signals");

@@ -108,8 +108,8 @@ static int map_file(int fd, const char **ret_bytes, size_t *ret_size, struct dm_
 int dm_unit_open(const char *path, struct dm_unit **ret, struct dm_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
-    const char *bytes;
-    size_t size;
+    const char *bytes = NULL;
+    size_t size = 0;
 
     if (fd < 0)
         return dm_fail(err, errno == ENOENT ? DM_ENOENT : DM_EIO, "", "can't open unit file %s: %s", path, strerror(errno));

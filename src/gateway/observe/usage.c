@@ -34,7 +34,7 @@ static size_t slot_for(const struct dm_usage_table *table, const uint64_t key[4]
         h ^= h >> 32;
     }
     for (size_t at = h & (table->cap - 1);; at = (at + 1) & (table->cap - 1))
-        if (!table->slots[at] || memcmp(table->slots[at], key, 4 * sizeof(key[0])) == 0)
+        if (!table->slots[at] || memcmp(table->slots[at]->key, key, sizeof(table->slots[at]->key)) == 0)
             return at;
 }
 
@@ -47,7 +47,7 @@ static void grow(struct dm_usage_table *table)
     table->slots = dm_calloc(table->cap, sizeof(*table->slots));
     for (size_t i = 0; i < n; i++)
         if (former[i])
-            table->slots[slot_for(table, &former[i]->tenant_id)] = former[i];
+            table->slots[slot_for(table, former[i]->key)] = former[i];
     dm_free(former);
 }
 
@@ -55,7 +55,7 @@ static struct dm_usage_cell *cell_new(const uint64_t key[4], const struct dm_usa
 {
     struct dm_usage_cell *cell = dm_calloc(1, sizeof(*cell));
 
-    memcpy(cell, key, 4 * sizeof(key[0]));
+    memcpy(cell->key, key, sizeof(cell->key));
     cell->tenant = dm_strdup(names->tenant);
     cell->product = dm_strdup(names->product);
     cell->metric = dm_strdup(names->metric);

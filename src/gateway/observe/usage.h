@@ -6,7 +6,7 @@
 #include "base/str.h"
 
 struct dm_usage_cell {
-    uint64_t tenant_id, application_id, product_id, metric_id; /* key */
+    uint64_t key[4]; /* ids of tenant, application, product, metric */
     uint64_t delta;
     struct dm_usage_cell *next_dirty; /* itself when last */
     char *tenant, *product, *metric;

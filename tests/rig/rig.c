@@ -1,0 +1,251 @@
+#include "rig/rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/encode.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/credential.h"
+#include "snapshot/compile.h"
+
+#define TURNS_MAX 20000
+
+/* --- worker ------------------------------------------------------------------------------------------------------- */
+
+static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+{
+    struct rig *rig = DM_CONTAINER_OF(listener, struct rig, door);
+
+    dm_http_server_accept(rig->worker.server, fd, peer);
+}
+
+void rig_init(struct rig *rig)
+{
+    struct dm_err err = {0};
+    struct dm_addr any;
+    char path[80];
+    struct dm_buf text;
+
+    memset(rig, 0, sizeof(*rig));
+    assert_int_equal(dm_crypto_init(), 0);
+    memcpy(rig->dir, "/tmp/daemun-rig-XXXXXX", 23);
+    assert_non_null(mkdtemp(rig->dir));
+    dm_buf_init_fixed(&text, path, sizeof(path));
+    dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
+    rig->counters = dm_calloc(1, sizeof(*rig->counters));
+    if (dm_worker_init(&rig->worker, dm_sys_real(), &rig->options, rig->counters, path, &err) < 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
+    assert_int_equal(dm_listener_open(&rig->door, rig->worker.loop, &any, 64, false, on_accept, &err), 0);
+    rig->addr = rig->door.addr;
+}
+
+void rig_done(struct rig *rig)
+{
+    char path[80];
+    struct dm_buf text;
+
+    dm_listener_close(&rig->door);
+    dm_worker_done(&rig->worker);
+    dm_buf_init_fixed(&text, path, sizeof(path));
+    dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
+    unlink(path);
+    rmdir(rig->dir);
+    dm_free(rig->counters);
+}
+
+void rig_digest(const char *key, char ret[65])
+{
+    uint8_t digest_key[32], digest[DM_DIGEST_BYTES];
+
+    memset(digest_key, 0x11, sizeof(digest_key));
+    dm_credential_digest(digest_key, DM_CREDENTIAL_API_KEY, dm_str_of(key), digest);
+    dm_hex(digest, sizeof(digest), ret);
+}
+
+static void compile(struct dm_str text, struct dm_builder *builder)
+{
+    struct dm_errs errs = {0};
+    struct dm_err err = {0};
+    struct dm_document document;
+    struct dm_arena arena;
+    uint8_t hash[DM_DIGEST_BYTES];
+
+    dm_digest(NULL, text, hash);
+    dm_arena_init(&arena, NULL, DM_DOCUMENT_ARENA_BYTES);
+    if (dm_model_read_text(&dm_schema_document, text, DM_DOCUMENT_BODY_MAX, &arena, &document, &errs) < 0)
+        fail_msg("%s: %s", errs.items[0].pointer, errs.items[0].message);
+    if (dm_compile(&document, hash, builder, &err) < 0)
+        fail_msg("%s: %s", err.pointer, err.message);
+    dm_arena_done(&arena);
+}
+
+/* Through a file, as workers get them. */
+static struct dm_unit *open_unit(struct rig *rig, const struct dm_builder *builder)
+{
+    struct dm_err err = {0};
+    struct dm_unit *unit;
+    char path[80];
+    struct dm_buf text;
+
+    dm_buf_init_fixed(&text, path, sizeof(path));
+    dm_buf_printf(&text, "%s/unit%c", rig->dir, 0);
+    if (dm_sys_write_file(dm_sys_real(), path, dm_buf_str(&builder->buf), 0600, false, &err) < 0 ||
+        dm_unit_open(path, &unit, &err) < 0)
+        fail_msg("%s", err.message);
+    unlink(path);
+    return unit;
+}
+
+void rig_apply(struct rig *rig, const char *tenant, uint64_t tenant_id, enum dm_unit_kind kind, const char *body)
+{
+    struct dm_buf text DM_CLEANUP(dm_buf_done);
+    struct dm_builder builder;
+
+    dm_buf_init(&text, 1u << 20);
+    dm_buf_printf(&text,
+                  "{\"format\":1,\"kind\":\"%s\",\"tenant\":\"%s\",\"tenant_id\":%llu,\"epoch\":1,\"sequence\":%llu,"
+                  "\"compat_date\":\"2026-11-01\",\"body\":%s}",
+                  dm_unit_kind_names[kind], tenant, (unsigned long long)tenant_id, (unsigned long long)++rig->next_sequence, body);
+    dm_builder_init(&builder);
+    compile(dm_buf_str(&text), &builder);
+    assert_int_equal(dm_worker_apply(&rig->worker, open_unit(rig, &builder), (uint32_t)tenant_id), 1);
+    dm_builder_done(&builder);
+}
+
+void rig_run_until(struct rig *rig, bool (*done)(void *arg), void *arg)
+{
+    for (int i = 0; i < TURNS_MAX; i++) {
+        if (done(arg))
+            return;
+        assert_true(dm_loop_turn(rig->worker.loop, 1000) >= 0);
+    }
+    fail_msg("nothing happened within %d turns", TURNS_MAX);
+}
+
+/* --- sockets ------------------------------------------------------------------------------------------------------ */
+
+static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct rig_socket *socket = DM_CONTAINER_OF(stream, struct rig_socket, stream);
+
+    dm_buf_add_n(&socket->received, ptr, len);
+    return len;
+}
+
+static void on_eof(struct dm_stream *stream)
+{
+    DM_CONTAINER_OF(stream, struct rig_socket, stream)->has_eof = true;
+}
+
+static void on_error(struct dm_stream *stream, int code)
+{
+    DM_CONTAINER_OF(stream, struct rig_socket, stream)->is_failed = true;
+}
+
+static void on_closed(struct dm_stream *stream)
+{
+    DM_CONTAINER_OF(stream, struct rig_socket, stream)->is_closed = true;
+}
+
+static const struct dm_stream_type client_type = {on_read, on_eof, NULL, NULL, on_error, on_closed, 0, 64u << 20};
+
+static struct rig_socket *socket_new(void *user)
+{
+    struct rig_socket *socket = dm_calloc(1, sizeof(*socket));
+
+    dm_buf_init(&socket->received, 64u << 20);
+    socket->user = user;
+    return socket;
+}
+
+struct rig_socket *rig_connect(struct rig *rig)
+{
+    struct rig_socket *socket = socket_new(NULL);
+
+    assert_int_equal(dm_stream_connect(&socket->stream, rig->worker.loop, &client_type, &rig->addr, 5000), 0);
+    return socket;
+}
+
+void rig_send(struct rig_socket *socket, struct dm_str bytes)
+{
+    assert_int_equal(dm_stream_put(&socket->stream, bytes.ptr, bytes.len), 0);
+    dm_stream_flush(&socket->stream);
+}
+
+static bool is_closed(void *arg)
+{
+    return ((struct rig_socket *)arg)->is_closed;
+}
+
+void rig_close(struct rig *rig, struct rig_socket *socket)
+{
+    dm_stream_close(&socket->stream);
+    rig_run_until(rig, is_closed, socket);
+    dm_buf_done(&socket->received);
+    dm_free(socket);
+}
+
+/* --- origins ------------------------------------------------------------------------------------------------------ */
+
+/* A request is over at each blank line: enough for what these tests send. */
+static size_t on_origin_read(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct rig_socket *socket = DM_CONTAINER_OF(stream, struct rig_socket, stream);
+    struct rig_origin *origin = socket->user;
+    size_t from = socket->received.len > 3 ? socket->received.len - 3 : 0;
+
+    dm_buf_add_n(&socket->received, ptr, len);
+    dm_buf_add_n(&origin->received, ptr, len);
+    for (size_t i = from; i + 4 <= socket->received.len; i++)
+        if (memcmp(socket->received.ptr + i, "\r\n\r\n", 4) == 0) {
+            origin->n_requests++;
+            if (origin->answer.len > 0)
+                rig_send(socket, origin->answer);
+            if (origin->closes)
+                dm_stream_shutdown(stream);
+        }
+    return len;
+}
+
+static const struct dm_stream_type origin_type = {on_origin_read, on_eof, NULL, NULL, on_error, on_closed, 0, 64u << 20};
+
+static void on_origin_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+{
+    struct rig_origin *origin = DM_CONTAINER_OF(listener, struct rig_origin, listener);
+    struct rig_socket *socket = socket_new(origin);
+
+    assert_true(origin->n_sockets < DM_COUNT(origin->sockets));
+    origin->sockets[origin->n_sockets++] = socket;
+    assert_int_equal(dm_stream_open(&socket->stream, listener->loop, &origin_type, fd), 0);
+}
+
+void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str answer)
+{
+    struct dm_err err = {0};
+    struct dm_addr any;
+
+    memset(origin, 0, sizeof(*origin));
+    origin->rig = rig;
+    origin->answer = answer;
+    dm_buf_init(&origin->received, 64u << 20);
+    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
+    assert_int_equal(dm_listener_open(&origin->listener, rig->worker.loop, &any, 64, false, on_origin_accept, &err), 0);
+}
+
+void rig_origin_done(struct rig_origin *origin)
+{
+    dm_listener_close(&origin->listener);
+    for (size_t i = 0; i < origin->n_sockets; i++)
+        rig_close(origin->rig, origin->sockets[i]);
+    dm_buf_done(&origin->received);
+}
+
+uint16_t rig_origin_port(const struct rig_origin *origin)
+{
+    return dm_addr_port(&origin->listener.addr);
+}

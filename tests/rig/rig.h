@@ -1,0 +1,58 @@
+/* A worker in this process, without keeper or controller: units are compiled from JSON bodies given by the test, traffic goes
+ * over loopback sockets on the worker's own loop. For unit, wire and allocation tests of the gateway. */
+#ifndef DM_TESTS_RIG_H
+#define DM_TESTS_RIG_H
+
+#include "gateway/worker.h"
+#include "io/listener.h"
+#include "io/stream.h"
+
+struct rig_origin;
+
+struct rig {
+    struct dm_worker worker;
+    struct dm_gateway_options options;
+    struct dm_counters_page *counters;
+    struct dm_listener door;
+    struct dm_addr addr; /* where the worker listens */
+    char dir[64];
+    uint64_t next_sequence;
+};
+
+void rig_init(struct rig *rig);
+void rig_done(struct rig *rig);
+/* Compiles the body (JSON, as in ARCHITECTURE.md) for the tenant and makes it live. Fails the test when it is refused. */
+void rig_apply(struct rig *rig, const char *tenant, uint64_t tenant_id, enum dm_unit_kind kind, const char *body);
+/* The keyed digest that rig_applications writes for a key, as hex into ret[65]. The digest key is 32 bytes of 0x11. */
+void rig_digest(const char *key, char ret[65]);
+/* Turns the loop until done(arg) or a bound of turns that fails the test. */
+void rig_run_until(struct rig *rig, bool (*done)(void *arg), void *arg);
+
+/* A client or origin socket driven by the rig's loop: what is written is sent, what comes is gathered. */
+struct rig_socket {
+    struct dm_stream stream;
+    struct dm_buf received;
+    bool has_eof, is_closed, is_failed;
+    void *user;
+};
+/* Connects to the worker. */
+struct rig_socket *rig_connect(struct rig *rig);
+void rig_send(struct rig_socket *socket, struct dm_str bytes);
+void rig_close(struct rig *rig, struct rig_socket *socket);
+
+/* A backend that records what it gets and answers as told: on each complete head it sends `answer`. */
+struct rig_origin {
+    struct rig *rig;
+    struct dm_listener listener;
+    struct rig_socket *sockets[64];
+    size_t n_sockets;
+    struct dm_str answer; /* sent once per blank line received, unless empty */
+    struct dm_buf received; /* of all connections, in order of arrival */
+    size_t n_requests;
+    bool closes; /* after each answer */
+};
+void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str answer);
+void rig_origin_done(struct rig_origin *origin);
+uint16_t rig_origin_port(const struct rig_origin *origin);
+
+#endif
