@@ -15,7 +15,8 @@
  * - A repeated Content-Length is refused also when it says the same.
  * - Content-Length other than 0, or Transfer-Encoding, in a 1xx or 204 response is refused.
  * - Connection may not name a field of enum dm_http_field_id that is end-to-end (Host, Content-Length,
- *   Authorization, Forwarded, …); any other name it holds makes that field hop-by-hop.
+ *   Authorization, Forwarded, …), nor Transfer-Encoding in a request; any other name it holds makes that field
+ *   hop-by-hop.
  * - Expect is "100-continue" or refused with 417, and means nothing in HTTP/1.0. */
 #ifndef DM_HTTP_HEAD_H
 #define DM_HTTP_HEAD_H

@@ -70,7 +70,9 @@ static int take_option(struct dm_http_cursor *cursor, struct dm_str option)
     id = dm_http_field_id_of(option);
     if (id == DM_HTTP_FIELD_ID_OTHER)
         cursor->has_named_fields = true;
-    else if (!(dm_http_field_flags_of(id) & DM_HTTP_FIELD_HOP) || id == DM_HTTP_FIELD_ID_TRANSFER_ENCODING)
+    else if (!(dm_http_field_flags_of(id) & DM_HTTP_FIELD_HOP))
+        return -DM_HTTP_CONNECTION_NAMES_FIELD;
+    else if (id == DM_HTTP_FIELD_ID_TRANSFER_ENCODING && cursor->head->is_request)
         return -DM_HTTP_CONNECTION_NAMES_FIELD;
     cursor->has_keep_alive |= id == DM_HTTP_FIELD_ID_KEEP_ALIVE;
     cursor->has_upgrade_option |= id == DM_HTTP_FIELD_ID_UPGRADE;

@@ -5,10 +5,10 @@
 
 enum { SCAN_MORE, SCAN_STOP };
 
-/* Is the LF at p the end of an empty line? */
+/* Is the LF at p the end of an empty line? Every LF before it follows a CR. */
 static bool ends_section(const char *ptr, const char *p)
 {
-    return p - ptr >= 3 && p[-2] == '\n' && p[-3] == '\r';
+    return p - ptr >= 3 && p[-2] == '\n';
 }
 
 /* Moves *scan on. SCAN_STOP with *ret_len bytes to read again: the section ends there, or the last byte is at fault. */

@@ -8,7 +8,8 @@
 #include "http/head.h"
 
 #define REQUEST                                                                                                        \
-    "GET http://Orders.Example/a?b=c HTTP/1.1\r\nHost: x\r\nVia: 1.1 a\r\nX-Key: one\r\nvia: 1.0 b\r\nx-key: two\r\n\r\n"
+    "GET http://Orders.Example/a?b=c HTTP/1.1\r\nHost: x\r\nVia: 1.1 a\r\n"                                            \
+    "X-Key: one\r\nvia: 1.0 b\r\nx-key: two\r\n\r\n"
 
 static void parse(const char *text, struct dm_http_head *ret)
 {
