@@ -25,7 +25,8 @@ static void require_same(const struct dm_http_head *a, const struct dm_http_head
     require_same_fields(a, b);
 }
 
-/* HTTP/1.0 messages are left out: they are written as HTTP/1.1, which asks for more. */
+/* Written with ": ", a head may be longer than what came. HTTP/1.0 messages are left out: they are written as HTTP/1.1,
+ * which asks for more. */
 static void rewrite(const struct dm_http_head *head)
 {
     struct dm_http_head *again = dm_alloc(sizeof(*again));
@@ -37,7 +38,7 @@ static void rewrite(const struct dm_http_head *head)
     dm_http_write_fields(&buf, head, 0);
     dm_http_write_end(&buf);
     FUZZ_REQUIRE(!buf.failed);
-    FUZZ_REQUIRE(dm_http_parse_request(buf.ptr, buf.len, &scan, &fuzz_limits, again) == (int)buf.len);
+    FUZZ_REQUIRE(dm_http_parse_request(buf.ptr, buf.len, &scan, &dm_http_limits_default, again) == (int)buf.len);
     require_same(head, again);
     dm_buf_done(&buf);
     dm_free(again);

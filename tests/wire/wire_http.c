@@ -118,7 +118,8 @@ static void dump_case(const struct http_case *c, const char *dir)
         fprintf(stderr, "cannot write %s\n", path);
         exit(1);
     }
-    fwrite(c->input.ptr, 1, c->input.len, file);
+    if (c->input.len > 0)
+        fwrite(c->input.ptr, 1, c->input.len, file);
     fclose(file);
 }
 
