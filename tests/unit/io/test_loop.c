@@ -173,6 +173,51 @@ static void a_stale_event_reaches_nobody(void **state)
     close(three[1]);
 }
 
+static struct {
+    struct counter old, new;
+    int old_pipe[2], new_pipe[2];
+} reuse;
+
+/* Closes the other, whose event of this turn is still to come, and has its number again at once. */
+static void reuse_number(struct dm_watch *watch, unsigned ready)
+{
+    int number = reuse.old.watch.fd;
+
+    if (number < 0)
+        return;
+    dm_watch_close(loop, &reuse.old.watch);
+    assert_int_equal(dup2(reuse.new_pipe[0], number), number);
+    assert_int_equal(dm_watch_add(loop, &reuse.new.watch, number, count_ready), 0);
+}
+
+static void an_event_of_a_number_in_use_again_reaches_nobody(void **state)
+{
+    struct counter first = {0};
+    int fds[2];
+
+    memset(&reuse, 0, sizeof(reuse));
+    make_pipe(fds);
+    make_pipe(reuse.old_pipe);
+    make_pipe(reuse.new_pipe);
+    assert_int_equal(dm_watch_add(loop, &first.watch, fds[0], reuse_number), 0);
+    assert_int_equal(dm_watch_add(loop, &reuse.old.watch, reuse.old_pipe[0], count_ready), 0);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    assert_int_equal(write(reuse.old_pipe[1], "x", 1), 1);
+    assert_int_equal(dm_loop_turn(loop, -1), 2);
+    assert_int_equal(reuse.old.n, 0);
+    assert_int_equal(reuse.new.n, 0);
+    assert_int_equal(dm_loop_stats(loop)->stale_events, 1);
+    assert_int_equal(write(reuse.new_pipe[1], "x", 1), 1);
+    assert_int_equal(dm_loop_turn(loop, -1), 1);
+    assert_int_equal(reuse.new.n, 1);
+    dm_watch_close(loop, &first.watch);
+    dm_watch_close(loop, &reuse.new.watch);
+    close(fds[1]);
+    close(reuse.old_pipe[1]);
+    close(reuse.new_pipe[0]);
+    close(reuse.new_pipe[1]);
+}
+
 static void many_descriptors_grow_the_table(void **state)
 {
     struct counter c[100] = {0};
@@ -248,6 +293,7 @@ int main(void)
         TEST(timers_fire_by_the_clock_of_the_seam),
         TEST(readiness_comes_once_for_each_edge),
         TEST(a_stale_event_reaches_nobody),
+        TEST(an_event_of_a_number_in_use_again_reaches_nobody),
         TEST(many_descriptors_grow_the_table),
         TEST(run_ends_at_stop_and_hooks_run_each_turn),
         TEST(the_real_clock_ends_a_sleep),

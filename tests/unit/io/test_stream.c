@@ -20,7 +20,7 @@ enum { HOLD_ALL = -1 };
 struct conn {
     struct dm_stream stream;
     char seen[1 << 20];
-    size_t n_seen, last_len, n_reads;
+    size_t n_seen, n_seen_at_eof, last_len, n_reads;
     long consume; /* at most this many of each read; HOLD_ALL: none */
     unsigned n_connect, n_eof, n_writable, n_error, n_closed;
     int error;
@@ -53,7 +53,10 @@ static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
 
 static void on_eof(struct dm_stream *stream)
 {
-    DM_CONTAINER_OF(stream, struct conn, stream)->n_eof++;
+    struct conn *c = DM_CONTAINER_OF(stream, struct conn, stream);
+
+    c->n_eof++;
+    c->n_seen_at_eof = c->n_seen;
 }
 
 static void on_connect(struct dm_stream *stream)
@@ -340,6 +343,56 @@ static void a_full_peer_pushes_back_and_then_lets_go(void **state)
     assert_null(conn->stream.head);
     dm_free(bytes);
     dm_free(got);
+}
+
+/* Nothing waits in the kernel's way, so no readiness will tell. */
+static void a_refusal_that_the_flush_undoes_is_taken_back(void **state)
+{
+    static struct dm_stream_type small;
+    char bytes[4096] = {0};
+
+    small = type;
+    small.write_max_bytes = sizeof(bytes);
+    dm_stream_set_type(&conn->stream, &small);
+    assert_int_equal(dm_stream_write(&conn->stream, bytes, 4000), 4000);
+    assert_int_equal(dm_stream_write(&conn->stream, bytes, 4000), 96);
+    assert_int_equal(dm_stream_put(&conn->stream, bytes, 1), DM_EAGAIN);
+    assert_int_equal(dm_stream_room(&conn->stream), 0);
+    turn_until_quiet();
+    assert_int_equal(conn->n_writable, 1);
+    assert_int_equal(dm_stream_room(&conn->stream), sizeof(bytes));
+    /* All or nothing, but never stuck: one piece may pass the maximum. */
+    assert_int_equal(dm_stream_put(&conn->stream, bytes, 4000), 0);
+    assert_int_equal(dm_stream_put(&conn->stream, bytes, 4000), 0);
+    assert_int_equal(dm_stream_put(&conn->stream, bytes, 4000), DM_EAGAIN);
+    turn_until_quiet();
+    assert_int_equal(conn->n_writable, 2);
+    assert_int_equal(conn->stream.bytes_out, 4096 + 8000);
+}
+
+static size_t yield_once(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct conn *c = DM_CONTAINER_OF(stream, struct conn, stream);
+
+    if (c->n_reads == 0)
+        dm_stream_resume(stream);
+    c->consume = c->n_reads == 0 ? 1 : LONG_MAX;
+    return on_read(stream, ptr, len);
+}
+
+static void a_rest_asked_for_comes_before_the_end(void **state)
+{
+    static struct dm_stream_type yielding;
+
+    yielding = type;
+    yielding.on_read = yield_once;
+    dm_stream_set_type(&conn->stream, &yielding);
+    peer_sends("abc", 3);
+    shutdown(peer, SHUT_WR);
+    turn_until_quiet();
+    assert_int_equal(conn->n_reads, 2);
+    assert_int_equal(conn->n_eof, 1);
+    assert_int_equal(conn->n_seen_at_eof, 3);
 }
 
 static void shutdown_waits_for_the_queue(void **state)
@@ -667,6 +720,8 @@ int main(void)
         TEST(small_writes_leave_together_at_the_end_of_the_turn),
         TEST(a_large_slice_goes_with_its_head_in_order),
         TEST(a_full_peer_pushes_back_and_then_lets_go),
+        TEST(a_refusal_that_the_flush_undoes_is_taken_back),
+        TEST(a_rest_asked_for_comes_before_the_end),
         TEST(shutdown_waits_for_the_queue),
         TEST(closing_in_on_read_ends_it),
         TEST(closing_in_on_read_of_a_kept_rest),
