@@ -3,7 +3,7 @@
 
 #include "base/buf.h"
 #include "base/jsonw.h"
-#include "model/document.h"
+#include "model/tenant.h"
 #include "model/tenant_file.h"
 #include "model/token.h"
 
@@ -231,6 +231,56 @@ static void cuts_pointers_at_a_step(void **state)
     assert_string_equal(check.pointer, "");
 }
 
+static void finds_parts_of_a_product(void **state)
+{
+    struct dm_tenant_file file;
+    const struct dm_product *product;
+
+    fixture_read(&dm_schema_tenant_file, fixture_file, &arena, &file);
+    product = &file.products[0];
+    assert_ptr_equal(dm_product_metric(product, DM_STR("list")), &product->metrics[0]);
+    assert_true(dm_str_eq(dm_product_metric(product, DM_STR("hits"))->name, DM_METRIC_HITS));
+    assert_null(dm_product_metric(product, DM_STR("x")));
+    assert_ptr_equal(dm_product_plan(product, DM_STR("basic")), &product->plans[0]);
+    assert_null(dm_product_plan(product, DM_STR("x")));
+    assert_ptr_equal(dm_product_version(product, DM_STR("v2")), &product->versions[1]);
+    assert_null(dm_product_version(product, DM_STR("v3")));
+    assert_int_equal(dm_rate_limit_burst(&product->plans[0].rate_limits[0]), 20);
+    assert_int_equal(dm_rate_limit_burst(&(struct dm_rate_limit){.rate = 7}), 7);
+    assert_true(dm_rate_unit_ns(DM_RATE_HOUR) == 3600000000000u);
+}
+
+static void holds_tenants_and_tokens(void **state)
+{
+    static const char *const bad[][3] = {
+        {"{'name':'a','weight':0}", "/weight", "must be between 1 and 10000, found 0"},
+        {"{'name':'a','compat_date':'2026-02-29'}", "/compat_date",
+         "must be a date such as 2026-11-01, found '2026-02-29'"},
+        {"{'name':'a','caps':{'connections':-1}}", "/caps/connections", "must be between 0 and 1000000, found -1"},
+    };
+    struct dm_json *json = fixture_json("{'name':'a','role':'master_admin','tenant':'t'}");
+    struct dm_tenant tenant;
+    struct dm_token token;
+    struct dm_errs errs = {0};
+
+    assert_int_equal(dm_model_read(&dm_schema_token, json, &arena, &token, &errs), DM_EINVAL);
+    assert_string_equal(errs.items[0].pointer, "/tenant");
+    assert_string_equal(errs.items[0].message, "must be left out when role is 'master_admin'");
+    dm_json_free(json);
+    for (size_t i = 0; i < DM_COUNT(bad); i++) {
+        memset(&errs, 0, sizeof(errs));
+        json = fixture_json(bad[i][0]);
+        assert_int_equal(dm_model_read(&dm_schema_tenant, json, &arena, &tenant, &errs), DM_EINVAL);
+        assert_string_equal(errs.items[0].pointer, bad[i][1]);
+        assert_string_equal(errs.items[0].message, bad[i][2]);
+        dm_json_free(json);
+    }
+    fixture_read(&dm_schema_tenant, "{'name':'a','compat_date':'2028-02-29','caps':{'exchanges':5}}", &arena, &tenant);
+    assert_int_equal(tenant.caps.exchanges, 5);
+    fixture_read(&dm_schema_token, "{'name':'a','role':'tenant_admin','expires_at':'2026-11-01T23:59:59Z'}", &arena,
+                 &token);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -247,6 +297,8 @@ int main(void)
         T(names_the_place_of_bad_text),
         T(shows_values_safely),
         T(cuts_pointers_at_a_step),
+        T(finds_parts_of_a_product),
+        T(holds_tenants_and_tokens),
     };
 
     return cmocka_run_group_tests_name("model/field", tests, fixture_crypto, NULL);
