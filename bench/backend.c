@@ -19,9 +19,9 @@
 #define HEAD_MAX 256
 #define ANSWERS_PER_SEND 16
 #define EVENTS_PER_TURN 256
+#define FDS_MAX 65536
 
 struct conn {
-    int fd;
     uint64_t skip; /* bytes of the current request's body still to come */
     size_t have;
     char buf[BUFFER_SIZE];
@@ -29,6 +29,7 @@ struct conn {
 
 static char *answers; /* ANSWERS_PER_SEND copies of the answer, one after the other */
 static size_t answer_len;
+static struct conn *conns[FDS_MAX]; /* by descriptor */
 
 static int make_answers(size_t body_len)
 {
@@ -46,10 +47,11 @@ static int make_answers(size_t body_len)
     return 0;
 }
 
-static void close_conn(struct conn *conn)
+static void close_conn(int fd)
 {
-    close(conn->fd);
-    free(conn);
+    close(fd);
+    free(conns[fd]);
+    conns[fd] = NULL;
 }
 
 static void on_listener(int poll_fd, int listen_fd)
@@ -57,16 +59,14 @@ static void on_listener(int poll_fd, int listen_fd)
     int fd;
 
     while ((fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct conn *conn = malloc(sizeof(*conn));
-        struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = conn}};
+        struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
 
-        if (conn == NULL)
+        if (fd >= FDS_MAX || (conns[fd] = malloc(sizeof(*conns[fd]))) == NULL)
             exit(1);
-        conn->fd = fd;
-        conn->skip = 0;
-        conn->have = 0;
+        conns[fd]->skip = 0;
+        conns[fd]->have = 0;
         if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-            close_conn(conn);
+            close_conn(fd);
     }
 }
 
@@ -96,9 +96,10 @@ static int take_requests(struct conn *conn)
     return rc < 0 || conn->have == BUFFER_SIZE ? -1 : taken;
 }
 
-static void on_readable(struct conn *conn)
+static void on_readable(int fd)
 {
-    ssize_t got = recv(conn->fd, conn->buf + conn->have, BUFFER_SIZE - conn->have, 0);
+    struct conn *conn = conns[fd];
+    ssize_t got = recv(fd, conn->buf + conn->have, BUFFER_SIZE - conn->have, 0);
     int due = -1;
 
     if (got > 0) {
@@ -107,10 +108,10 @@ static void on_readable(struct conn *conn)
     }
     while (due > 0) {
         int now = due < ANSWERS_PER_SEND ? due : ANSWERS_PER_SEND;
-        due = dm_wire_send(conn->fd, answers, answer_len * (size_t)now) < 0 ? -1 : due - now;
+        due = dm_wire_send(fd, answers, answer_len * (size_t)now) < 0 ? -1 : due - now;
     }
     if (due < 0)
-        close_conn(conn);
+        close_conn(fd);
 }
 
 int main(int argc, char **argv)
@@ -127,17 +128,20 @@ int main(int argc, char **argv)
     }
     dm_wire_start();
     if (make_answers((size_t)dm_wire_number("BODY_BYTES", argv[1], BODY_MAX)) < 0 || poll_fd < 0 ||
-        (listen_fd = dm_wire_listen(0, &port)) < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, listen_fd, &listener) < 0)
+        (listen_fd = dm_wire_listen(0, &port)) < 0)
+        return 1;
+    listener.data.fd = listen_fd;
+    if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, listen_fd, &listener) < 0)
         return 1;
     printf("port %u\n", (unsigned)port);
     fflush(stdout);
     for (;;) {
         int count = epoll_wait(poll_fd, events, EVENTS_PER_TURN, -1);
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == NULL)
+            if (events[i].data.fd == listen_fd)
                 on_listener(poll_fd, listen_fd);
             else
-                on_readable(events[i].data.ptr);
+                on_readable(events[i].data.fd);
         }
     }
 }

@@ -1,0 +1,171 @@
+// Daemun: the only file of the benchmark that knows how it is started and configured.
+//
+// `daemun serve` with a data directory of its own, one worker, no access log. The gateway's processes run on the
+// contestant's core, supervisor and controller on the other. Everything that the comparison names is on: key check,
+// mapping rule, rate limit, usage limit, metrics, a response header policy.
+import fs from 'node:fs';
+import path from 'node:path';
+import { request, until } from '../lib/client.mjs';
+import { Child, Failure, freePort, makeDirectory, nameOf, pin, treeOf } from '../lib/processes.mjs';
+import { ROOT } from '../lib/tools.mjs';
+import { HOST, KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, PATH, headOf, keyOf, probeOf } from '../lib/workload.mjs';
+
+export const REVISION_HEADER = 'x-revision';
+
+const GATEWAY_NAME = /^daemun-gateway/;
+const TOKEN = /(dmt_[\w-]+)/;
+const START_MS = 30000;
+const WRITES_AT_ONCE = 8;
+const CAPS = { connections: 20000, exchanges: 20000, upstream_connections: 4000 };
+
+const serveArguments = ({ directory, apiPort, port }) => [
+  'serve',
+  ...['--data', directory],
+  ...['--api', `127.0.0.1:${apiPort}`],
+  ...['--listen', `127.0.0.1:${port}`],
+  ...['--workers', '1'],
+  ...['--access-log', 'off'],
+];
+
+export const buildDirectory = () => process.env.DAEMUN_BUILD ?? path.join(ROOT, 'build/release');
+export const binaryPath = () => path.join(buildDirectory(), 'src/bin/daemun');
+
+const tenantName = (tenant) => `team-${tenant}`;
+const productName = (product) => `items-${product}`;
+// With one tenant the host is the other contestants' host, so that the request bytes are the same.
+const hostOf = (scale, tenant, product) => (scale.tenants === 1 && product === 0 ? HOST : `p${product}.t${tenant}.bench.test`);
+const keyFor = (tenant, application) => keyOf(tenant * KEY_COUNT + application);
+
+function productOf(scale, tenant, product, revision) {
+  return {
+    name: productName(product),
+    domains: [hostOf(scale, tenant, product)],
+    versions: [
+      {
+        name: 'v1',
+        path: '/',
+        policies: [
+          { type: 'api_key', in: ['header'], header: KEY_HEADER },
+          { type: 'headers', response: [{ op: 'set', name: REVISION_HEADER, value: String(revision) }] },
+        ],
+        mapping_rules: [{ method: 'GET', pattern: '/v1/items/{id}' }],
+        backends: [{ path: '/', backend: 'items' }],
+      },
+    ],
+    plans: [
+      {
+        name: 'basic',
+        limits: [{ metric: 'hits', period: 'day', value: 1e12 }],
+        rate_limits: [{ metric: 'hits', rate: LIMIT_PER_SECOND, per: 'second', burst: LIMIT_PER_SECOND }],
+      },
+    ],
+  };
+}
+
+function documentOf(scale, tenant, backendPort) {
+  const products = Array.from({ length: scale.products }, (_, product) => productOf(scale, tenant, product, 0));
+  return {
+    daemun: 1,
+    tenant: tenantName(tenant),
+    grants: {
+      domains: products.map(({ domains }) => ({ name: domains[0] })),
+      endpoints: [{ address: '127.0.0.1', port: backendPort }],
+    },
+    backends: [{ name: 'items', endpoints: [{ host: '127.0.0.1', port: backendPort }] }],
+    products,
+    applications: Array.from({ length: scale.applications }, (_, application) => ({
+      name: `app-${application}`,
+      subscriptions: products.map(({ name }) => ({ product: name, plan: 'basic' })),
+      credentials: [{ name: 'first', type: 'api_key', key: keyFor(tenant, application) }],
+    })),
+  };
+}
+
+// The REST API with the master's token; anything but success is a failure.
+function apiOf(port, token) {
+  return async (method, target, body) => {
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+    const text = JSON.stringify(body);
+    const answer = await request({ port, method, path: `/api/v1${target}`, headers, body: text });
+    if (answer.status < 200 || answer.status > 299)
+      throw new Failure(`${method} ${target}: ${answer.status} ${answer.text.slice(0, 500)}`);
+    return answer.text === '' ? null : JSON.parse(answer.text);
+  };
+}
+
+async function addTenant(api, scale, tenant, backendPort) {
+  await api('POST', '/tenants', { name: tenantName(tenant), caps: CAPS });
+  await api('PUT', `/tenants/${tenantName(tenant)}/document?wait=live`, documentOf(scale, tenant, backendPort));
+}
+
+async function addTenants(api, scale, backendPort) {
+  let next = 0;
+  const worker = async () => {
+    while (next < scale.tenants) await addTenant(api, scale, next++, backendPort);
+  };
+  await Promise.all(Array.from({ length: WRITES_AT_ONCE }, worker));
+}
+
+// All processes of the gateway: keeper, loader, workers.
+function gatewayPids(root) {
+  return treeOf(root)
+    .map(({ pid }) => pid)
+    .filter((pid) => GATEWAY_NAME.test(nameOf(pid)));
+}
+
+function pinGateway(root, core) {
+  for (const pid of gatewayPids(root)) pin(pid, core);
+}
+
+async function start(bench, binary, scale) {
+  const directory = makeDirectory('daemun');
+  const [port, apiPort] = [await freePort(), await freePort()];
+  const child = new Child(binary, serveArguments({ directory, apiPort, port }), { core: bench.cores.helpers });
+  const token = (await child.line(TOKEN, START_MS))[1];
+  const api = apiOf(apiPort, token);
+  try {
+    await until(200, { port: apiPort, path: '/healthz' }, START_MS);
+    pinGateway(child.pid, bench.cores.contestant);
+    await addTenants(api, scale, bench.backend.port);
+    const host = hostOf(scale, 0, 0);
+    await until(200, probeOf(port, { host, key: keyFor(0, 0) }));
+    await until(403, probeOf(port, { host, key: 'unknown' }));
+    pinGateway(child.pid, bench.cores.contestant);
+  } catch (error) {
+    throw child.failure(error.message);
+  }
+
+  const pids = gatewayPids(child.pid);
+  if (pids.length === 0) throw child.failure('has no process whose name begins with daemun-gateway');
+  const isGateway = new Set(pids);
+  const callerOf = (tenant) => ({ host: hostOf(scale, tenant, 0), key: keyFor(tenant, 0), path: PATH });
+  const heads = Array.from({ length: scale.applications }, (_, application) =>
+    headOf({ host: hostOf(scale, 0, 0), key: keyFor(0, application) }),
+  );
+  return {
+    port,
+    heads,
+    pids: () => pids,
+    helperPids: () => treeOf(child.pid).map(({ pid }) => pid).filter((pid) => !isGateway.has(pid)),
+    stop: () => child.stop(),
+    callerOf,
+    headOf: (tenant) => headOf(callerOf(tenant)),
+    // Gives the tenant's first product another revision and returns when that is live on every gateway.
+    change: async (tenant, revision) => {
+      const target = `/tenants/${tenantName(tenant)}/products/${productName(0)}?wait=live`;
+      const { live } = await api('PUT', target, productOf(scale, tenant, 0, revision));
+      if (!live || live.gateways !== live.of) throw new Failure(`PUT ${target}: not live: ${JSON.stringify(live)}`);
+    },
+  };
+}
+
+// The contestant made of this binary; null when it is not built.
+export function daemun(binary = binaryPath(), title = 'daemun') {
+  if (!fs.existsSync(binary)) return null;
+  return {
+    name: 'daemun',
+    title,
+    binary,
+    start: (bench, scale = { tenants: 1, products: 1, applications: KEY_COUNT }) => start(bench, binary, scale),
+  };
+}

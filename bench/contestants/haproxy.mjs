@@ -1,0 +1,65 @@
+// haproxy as a keep-alive proxy with one thread, plainly or with a map of keys and a limit counted in a stick table.
+import fs from 'node:fs';
+import path from 'node:path';
+import { until } from '../lib/client.mjs';
+import { Child, findProgram, freePort, makeDirectory, treeOf } from '../lib/processes.mjs';
+import { KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, defaultHeads, keyOf, keys, probeOf } from '../lib/workload.mjs';
+
+// For the idle connections. haproxy asks for twice as many descriptors and goes on with fewer (no strict-limits).
+const CONNECTIONS_MAX = 10100;
+
+const keyCheck = (mapFile) => `
+  stick-table type string len 40 size ${10 * KEY_COUNT} expire 60s store http_req_rate(1s)
+  http-request set-var(txn.application) req.hdr(${KEY_HEADER}),map_str(${mapFile})
+  http-request deny deny_status 401 unless { var(txn.application) -m found }
+  http-request track-sc0 req.hdr(${KEY_HEADER})
+  http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${LIMIT_PER_SECOND} }`;
+
+function configuration({ port, backendPort, mapFile }) {
+  return `
+global
+  nbthread 1
+  maxconn ${CONNECTIONS_MAX}
+  no strict-limits
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+frontend gate
+  bind 127.0.0.1:${port} backlog 4096
+  maxconn ${CONNECTIONS_MAX}${mapFile ? keyCheck(mapFile) : ''}
+  default_backend items
+backend items
+  server items 127.0.0.1:${backendPort} pool-purge-delay 1h
+`;
+}
+
+async function start(bench, hasKeys) {
+  const directory = makeDirectory('haproxy');
+  const file = path.join(directory, 'haproxy.cfg');
+  const mapFile = hasKeys ? path.join(directory, 'keys.map') : null;
+  const port = await freePort();
+  fs.writeFileSync(file, configuration({ port, backendPort: bench.backend.port, mapFile }));
+  if (mapFile) fs.writeFileSync(mapFile, keys().map((key, index) => `${key} app${index}\n`).join(''));
+  const child = new Child(findProgram('haproxy'), ['-db', '-f', file], { core: bench.cores.contestant });
+  try {
+    await until(200, probeOf(port, { key: keyOf(0) }));
+    if (hasKeys) await until(401, probeOf(port, { key: 'unknown' }));
+  } catch (error) {
+    throw child.failure(error.message);
+  }
+  return { port, heads: defaultHeads(), pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
+}
+
+export const haproxyPlain = {
+  name: 'haproxy_plain',
+  title: 'haproxy, plain',
+  start: (bench) => start(bench, false),
+};
+
+export const haproxyKeyLimit = {
+  name: 'haproxy_key_limit',
+  title: 'haproxy, key map + stick-table limit',
+  start: (bench) => start(bench, true),
+};

@@ -1,0 +1,92 @@
+// The report: on the screen, as latest.json for machines, as a dated page for people.
+import fs from 'node:fs';
+import path from 'node:path';
+import { BENCH } from './tools.mjs';
+
+const RESULTS = path.join(BENCH, 'results');
+
+export function formatValue(value, unit) {
+  if (value === null) return 'not measured';
+  if (unit === 'ratio') return value.toFixed(3);
+  if (unit === 'ms') return value.toFixed(1);
+  return String(value);
+}
+
+// What else is known of a row: the spread of its rounds, or its note.
+export function remarkOf({ spread, discarded, disturbed, note }) {
+  if (!spread) return note ?? '';
+  const parts = [`${spread.low.toFixed(3)}–${spread.high.toFixed(3)} (middle half)`];
+  parts.push(`${spread.min.toFixed(3)}–${spread.max.toFixed(3)} (all)`, `${spread.rounds} rounds`);
+  if (discarded) parts.push(`${discarded} discarded`);
+  if (disturbed) parts.push(`${disturbed} DISTURBED`);
+  return parts.join(', ');
+}
+
+function align(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => [...row[column]].length)));
+  return rows.map((row) => row.map((cell, column) => cell + ' '.repeat(widths[column] - [...cell].length)));
+}
+
+function table(rows) {
+  const [head, ...body] = align(rows);
+  const rule = head.map((cell) => '-'.repeat(cell.length));
+  return [head, rule, ...body].map((row) => `| ${row.join(' | ')} |`).join('\n');
+}
+
+function goalTable(goals, measured) {
+  const rows = goals.map(({ name, value, unit, goal, ok }) => [
+    name,
+    formatValue(value, unit),
+    unit,
+    `≤ ${goal}`,
+    ok ? 'kept' : 'missed',
+    remarkOf(measured.get(name) ?? {}),
+  ]);
+  return table([['name', 'value', 'unit', 'goal', 'kept?', 'spread'], ...rows]);
+}
+
+function otherTable(rows) {
+  const cells = rows.map((row) => [row.name, formatValue(row.value, row.unit), row.unit, remarkOf(row)]);
+  return table([['name', 'value', 'unit', 'spread'], ...cells]);
+}
+
+const percent = (share) => `${(share * 100).toFixed(1)}%`;
+
+function turnTable(turns) {
+  const rows = turns.map(({ title, spread, ratio, idle, rate, disturbed }) => [
+    title,
+    spread.median.toFixed(2),
+    `${spread.min.toFixed(2)}–${spread.max.toFixed(2)}`,
+    ratio.toFixed(2),
+    Math.round(rate).toString(),
+    percent(Math.max(0, idle)),
+    disturbed ? `${disturbed} of ${spread.rounds}` : '',
+  ]);
+  const head = ['contestant', 'CPU µs/request', 'all rounds', 'ratio to relay', 'requests/s', 'core idle', 'disturbed'];
+  return table([head, ...rows]);
+}
+
+// The whole report as Markdown, readable on a terminal too.
+export function render({ goals, measured, others, turns, machine, versions, date, isQuick }) {
+  const parts = [`# Benchmark, ${date}${isQuick ? ' (quick)' : ''}`];
+  parts.push(
+    [
+      `- machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; ${machine.system}, kernel ${machine.kernel}`,
+      `- daemun ${versions.daemun}, nginx ${versions.nginx}, haproxy ${versions.haproxy}`,
+    ].join('\n'),
+  );
+  if (goals.length > 0) parts.push('## Goals', goalTable(goals, measured));
+  if (others.length > 0) parts.push('## Also measured', otherTable(others));
+  if (turns) parts.push('## In turn, each alone on the core', turnTable(turns));
+  return `${parts.join('\n\n')}\n`;
+}
+
+// Writes latest.json and the dated page. Returns their paths.
+export function write(goals, text, date) {
+  fs.mkdirSync(RESULTS, { recursive: true });
+  const latest = path.join(RESULTS, 'latest.json');
+  const page = path.join(RESULTS, `${date}.md`);
+  fs.writeFileSync(latest, `${JSON.stringify(goals, null, 2)}\n`);
+  fs.writeFileSync(page, text);
+  return [latest, page];
+}

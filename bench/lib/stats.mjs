@@ -1,0 +1,30 @@
+// Order statistics of a few numbers.
+
+// The value below which the share (0 to 1) of the sorted values lies, interpolated between neighbours.
+export function quantile(values, share) {
+  if (values.length === 0) return NaN;
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (sorted.length - 1) * share;
+  const low = Math.floor(at);
+  const high = Math.ceil(at);
+  return sorted[low] + (sorted[high] - sorted[low]) * (at - low);
+}
+
+export const median = (values) => quantile(values, 0.5);
+
+// The smallest value that is not below the share of all values: for tails, where interpolation flatters.
+export function percentile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)];
+}
+
+export function summary(values) {
+  return {
+    rounds: values.length,
+    median: median(values),
+    low: quantile(values, 0.25),
+    high: quantile(values, 0.75),
+    min: Math.min(...values),
+    max: Math.max(...values),
+  };
+}

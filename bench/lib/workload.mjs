@@ -1,0 +1,37 @@
+// What every contestant is asked to do: the same request bytes, the same number of keys, a limit that is never reached.
+
+export const BODY_BYTES = 200;
+export const KEY_COUNT = 1000;
+export const KEY_HEADER = 'X-API-Key';
+export const LIMIT_PER_SECOND = 1000000;
+export const HOST = 'items.bench.test';
+export const PATH = '/v1/items/42';
+
+// 32 characters, the same in every run.
+export function keyOf(index) {
+  let state = (index + 1) * 2654435761;
+  let key = '';
+  while (key.length < 32) {
+    state = (Math.imul(state ^ (state >>> 15), 2246822519) + 374761393) >>> 0;
+    key += state.toString(36).padStart(7, '0');
+  }
+  return key.slice(0, 32);
+}
+
+export const keys = () => Array.from({ length: KEY_COUNT }, (_, index) => keyOf(index));
+
+export function headOf({ host = HOST, path = PATH, key }) {
+  const lines = [`GET ${path} HTTP/1.1`, `Host: ${host}`, 'User-Agent: daemun-bench', 'Accept: */*'];
+  if (key) lines.push(`${KEY_HEADER}: ${key}`);
+  return `${lines.join('\r\n')}\r\n\r\n`;
+}
+
+// One head per connection, each with a key of its own.
+export const defaultHeads = () => keys().map((key) => headOf({ key }));
+
+// The same request for the small client.
+export const probeOf = (port, { host = HOST, path = PATH, key } = {}) => ({
+  port,
+  path,
+  headers: { Host: host, ...(key ? { [KEY_HEADER]: key } : {}) },
+});
