@@ -23,6 +23,11 @@
 #define ARENA_BYTES (96u << 10)
 #define TRIES_MAX 3
 
+struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex)
+{
+    return dm_worker_scratch(ex->worker);
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void hex_u64(uint64_t n, char ret[16])

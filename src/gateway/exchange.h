@@ -6,6 +6,7 @@
 #define DM_GATEWAY_EXCHANGE_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "gateway/limit/limit.h"
 #include "gateway/tenant.h"
 #include "gateway/upstream/upstream.h"
@@ -53,6 +54,10 @@ struct dm_exchange {
     uint8_t tries;
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct;
 };
+
+/* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
+ * with it first. */
+struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex);
 
 /* Callbacks of the worker's server (arg: the worker) and client. */
 extern const struct dm_http_handler dm_exchange_handler;

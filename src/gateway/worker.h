@@ -54,8 +54,7 @@ void dm_worker_done(struct dm_worker *worker);
 int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot);
 void dm_worker_remove(struct dm_worker *worker, struct dm_str tenant, enum dm_unit_kind kind, struct dm_mark mark);
 
-/* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
- * with it first. */
+/* What dm_exchange_scratch gives. */
 static inline struct dm_buf *dm_worker_scratch(struct dm_worker *worker)
 {
     dm_buf_reset(&worker->scratch);

@@ -6,7 +6,6 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
-#include "gateway/worker.h"
 #include "http/query.h"
 #include "model/credential.h"
 
@@ -58,7 +57,7 @@ static bool find_last(struct dm_str query, struct dm_str name, struct dm_query_a
 
 static int remove_from_query(struct dm_exchange *ex, struct dm_str name)
 {
-    struct dm_buf *scratch = dm_worker_scratch(ex->worker);
+    struct dm_buf *scratch = dm_exchange_scratch(ex);
 
     dm_query_without(ex->query, name, scratch);
     return dm_arena_str(&ex->arena, dm_buf_str(scratch), &ex->query);
