@@ -58,6 +58,12 @@ int dm_changes_append(struct dm_txn *txn, const struct dm_change_row *row, struc
     return rc < 0 ? rc : 0;
 }
 
+int dm_changes_latest(struct dm_tenant_handle *handle, int64_t *ret, struct dm_err *err)
+{
+    return dm_sql_int(handle->txn->sql, ret, err, "SELECT COALESCE(MAX(number), 0) FROM change WHERE tenant_id = ?1",
+                      DM_SQL_I(handle->tenant_id));
+}
+
 static int visit_all(struct dm_sql_rows *rows, dm_changes_visit visit, void *arg, struct dm_err *err)
 {
     int rc;

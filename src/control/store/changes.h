@@ -23,6 +23,9 @@ DM_MUST_USE int dm_changes_next(struct dm_txn *txn, int64_t *ret_number, uint8_t
                                 struct dm_err *err);
 DM_MUST_USE int dm_changes_append(struct dm_txn *txn, const struct dm_change_row *row, struct dm_err *err);
 
+/* The number of the tenant's last record; 0 = none. */
+DM_MUST_USE int dm_changes_latest(struct dm_tenant_handle *handle, int64_t *ret, struct dm_err *err);
+
 typedef int (*dm_changes_visit)(void *arg, const struct dm_change_row *row, struct dm_err *err);
 /* Newest first, below number `before` (0 = from the newest), at most limit. Of the tenant; with handle NULL all, for
  * the master only. */

@@ -1,0 +1,83 @@
+/* What the files of fleet/ share. */
+#ifndef DM_CONTROL_FLEET_FLEET_INT_H
+#define DM_CONTROL_FLEET_FLEET_INT_H
+
+#include <pthread.h>
+
+#include "control/fleet/fleet.h"
+#include "control/link/server.h"
+#include "base/map.h"
+#include "io/pool.h"
+
+#define FLEET_LAG_BUCKETS 10
+
+/* The last mark of one tenant and kind. */
+struct target {
+    struct dm_str key; /* "tenant.kind", owns its memory */
+    struct dm_str tenant; /* into key */
+    enum dm_unit_kind kind;
+    struct dm_mark mark;
+    uint64_t published_ns; /* 0 = before this start */
+    bool is_removed;
+};
+
+/* What one gateway has of it. */
+struct held {
+    struct target *target;
+    struct dm_mark sent, live, refused;
+    uint16_t workers_live, workers;
+    bool is_dirty;      /* in the gateway's list of what to send */
+    char *refusal;      /* "pointer LF message" of `refused` */
+    struct held *next_dirty;
+};
+
+struct gateway {
+    struct gateway *next;
+    struct dm_fleet *fleet;
+    struct dm_link_peer *peer; /* NULL while it is away */
+    struct dm_map held;        /* key -> struct held */
+    struct held *dirty, **dirty_tail;
+    size_t n_dirty;
+    struct load *load; /* documents being read for it */
+    struct dm_timer retry;
+    bool is_synced, is_blocked; /* blocked: the link has no room */
+    uint64_t since_ns; /* up or away since */
+    uint16_t n_workers;
+    char id[DM_LINK_ID_MAX + 1];
+    char version[32];
+};
+
+struct dm_fleet {
+    struct dm_fleet_settings settings;
+    struct dm_link_server *link;
+    pthread_mutex_t mutex; /* guards everything below against readers of other threads; the loop alone changes it */
+    struct dm_map targets;
+    struct gateway *gateways;
+    struct dm_fleet_wait *waits; /* the loop's alone */
+    uint64_t lag_buckets[FLEET_LAG_BUCKETS], lag_count;
+    double lag_sum_s;
+    uint64_t n_refused, n_usage_items, n_usage_failed;
+};
+
+/* fleet.c */
+struct target *dm_fleet_target(struct dm_fleet *fleet, struct dm_str tenant, enum dm_unit_kind kind);
+struct target *dm_fleet_set_target(struct dm_fleet *fleet, const struct dm_unit_row *unit);
+struct held *dm_fleet_held(struct gateway *gateway, struct target *target);
+/* wait.c: something became live or was refused. */
+void dm_fleet_wake(struct dm_fleet *fleet, struct dm_str tenant);
+/* events.c */
+extern const struct dm_link_handler dm_fleet_link_handler;
+/* sync.c */
+void dm_fleet_send(struct gateway *gateway, struct target *target, struct dm_str document);
+void dm_fleet_pump(struct gateway *gateway);
+void dm_fleet_drop_load(struct gateway *gateway);
+void dm_fleet_mark_dirty(struct gateway *gateway, struct held *held);
+bool dm_fleet_is_due(const struct held *held);
+DM_MUST_USE int dm_fleet_send_gone(struct gateway *gateway, struct dm_str tenant, enum dm_unit_kind kind,
+                                   struct dm_mark mark);
+/* raise.c: the gateway holds marks of this tenant that this database never gave. */
+void dm_fleet_raise(struct dm_fleet *fleet, struct dm_str tenant, uint64_t epoch);
+/* status.c */
+extern const double dm_fleet_lag_bounds[FLEET_LAG_BUCKETS];
+
+#endif
