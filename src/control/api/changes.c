@@ -19,7 +19,7 @@ static int list_one(void *arg, const struct dm_change_row *row, struct dm_err *e
     dm_hex(row->hash, sizeof(row->hash), hash);
     dm_jsonw_begin_object(&page->w);
     dm_jsonw_member_u64(&page->w, "sequence", (uint64_t)row->number);
-    dm_jsonw_member_str(&page->w, "at", dm_stamp(row->at_ms, stamp));
+    dm_jsonw_member_str(&page->w, "at", dm_stamp(row->at_ms / 1000 * 1000, stamp));
     dm_jsonw_member_str(&page->w, "actor", row->actor);
     if (row->tenant.len > 0)
         dm_jsonw_member_str(&page->w, "tenant", row->tenant);

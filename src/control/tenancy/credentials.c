@@ -127,13 +127,19 @@ static int add(struct dm_write *write, const struct dm_application *application,
     return 0;
 }
 
+static void take_stored(struct dm_credential *wanted, const struct dm_credential *stored)
+{
+    wanted->id = stored->id;
+    wanted->created_at = stored->created_at;
+}
+
 int dm_credentials_add_new(struct dm_write *write, const struct dm_application *before, struct dm_application *wanted)
 {
     int rc = 0;
 
     for (size_t i = 0; rc >= 0 && i < wanted->n_credentials; i++)
         if (is_kept(before, &wanted->credentials[i]))
-            wanted->credentials[i].id = find(before, wanted->credentials[i].name)->id;
+            take_stored(&wanted->credentials[i], find(before, wanted->credentials[i].name));
         else
             rc = add(write, wanted, i);
     return rc;

@@ -68,6 +68,13 @@ static int store_credentials(struct dm_write *write, const struct dm_application
     return rc < 0 ? rc : dm_credentials_add_new(write, before, after);
 }
 
+/* What the controller set in it stands in the answer also when nothing was written. */
+static int take_numbers(struct dm_write *write, const struct dm_application *before, struct dm_application *after)
+{
+    after->id = before->id;
+    return dm_credentials_add_new(write, before, after);
+}
+
 int dm_store_resource(struct dm_write *write, enum dm_kind kind, const void *before, int64_t number, void *object,
                       struct dm_outcome *ret)
 {
@@ -83,7 +90,7 @@ int dm_store_resource(struct dm_write *write, enum dm_kind kind, const void *bef
     ret->is_created = before == NULL;
     ret->is_changed = before == NULL || n_details + n_credentials > 0;
     if (!ret->is_changed)
-        return kind == DM_KIND_APPLICATION ? dm_credentials_add_new(write, before, object) : 0;
+        return kind == DM_KIND_APPLICATION ? take_numbers(write, before, object) : 0;
     rc = dm_write_record(write, ret->is_created ? DM_CHANGE_CREATE : DM_CHANGE_UPDATE, dm_kinds[kind].name,
                          dm_kind_name_of(kind, object), details, &ret->version);
     if (rc < 0 || (rc = store_row(write, kind, object, number, ret->version)) < 0)
