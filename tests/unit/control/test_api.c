@@ -1,0 +1,522 @@
+#include "harness.h"
+
+#include "base/mem.h"
+
+#define T "/api/v1/tenants/orders"
+
+static const char product[] =
+    "{\"domains\":[\"orders.localhost\"],\"versions\":[{\"name\":\"v1\",\"path\":\"/\",\"policies\":[{\"type\":\"api_key\"}],"
+    "\"mapping_rules\":[{\"method\":\"GET\",\"pattern\":\"/\"}],\"backends\":[{\"path\":\"/\",\"backend\":\"service\"}]}],"
+    "\"plans\":[{\"name\":\"basic\"},{\"name\":\"gold\"}]}";
+
+static void assert_str(char *got, const char *want)
+{
+    assert_non_null(got);
+    assert_string_equal(got, want);
+    dm_free(got);
+}
+
+static void done(char *text)
+{
+    dm_free(text);
+}
+
+#define MASTER h->master
+#define GET(status, member, target) expect(h, status, member, "GET", target, MASTER, "", NULL)
+#define PUT(status, member, target, body) expect(h, status, member, "PUT", target, MASTER, "", body)
+#define PATCH(status, member, target, body) expect(h, status, member, "PATCH", target, MASTER, "", body)
+#define POST(status, member, target, body) expect(h, status, member, "POST", target, MASTER, "", body)
+#define DELETE(status, member, target) expect(h, status, member, "DELETE", target, MASTER, "", NULL)
+
+static void make_orders(struct harness *h)
+{
+    done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"orders\"}"));
+    done(PUT(200, NULL, T "/grants",
+             "{\"domains\":[{\"name\":\"orders.localhost\"}],\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":9101}]}"));
+    done(PUT(201, NULL, T "/backends/service", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
+    done(PUT(201, NULL, T "/products/shop", product));
+}
+
+static char *tenant_token(struct harness *h, const char *tenant)
+{
+    char target[128];
+
+    snprintf(target, sizeof(target), "/api/v1/tenants/%s/tokens", tenant);
+    return POST(201, "token", target, "{\"name\":\"admin\",\"role\":\"tenant_admin\"}");
+}
+
+/* --- tokens and rights ------------------------------------------------------------------------------------------------ */
+
+static void test_authentication(void **state)
+{
+    struct harness *h = *state;
+    char *id;
+
+    assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", NULL, "", NULL), "unauthenticated");
+    assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", "dmt_no", "", NULL), "unauthenticated");
+    assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", "dmt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "",
+                      NULL), "unauthenticated");
+    assert_str(GET(200, "role", "/api/v1/whoami"), "master_admin");
+    assert_str(POST(422, "errors.0.pointer", "/api/v1/tokens",
+                    "{\"name\":\"x\",\"role\":\"master_admin\",\"expires_at\":\"2001-01-01T00:00:00Z\"}"),
+               "/expires_at");
+    done(POST(201, NULL, "/api/v1/tokens", "{\"name\":\"x\",\"role\":\"master_admin\"}"));
+    assert_str(POST(409, "reason", "/api/v1/tokens", "{\"name\":\"x\",\"role\":\"master_admin\"}"), "exists");
+    id = GET(200, "items.1.id", "/api/v1/tokens");
+    assert_string_equal(id, "2");
+    done(id);
+    done(DELETE(204, NULL, "/api/v1/tokens/2"));
+    done(DELETE(404, NULL, "/api/v1/tokens/2"));
+}
+
+/* P2, P8: a tenant admin has its tenant and nothing else. */
+static void test_rights(void **state)
+{
+    struct harness *h = *state;
+    char *token, *other;
+
+    make_orders(h);
+    done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"catalog\"}"));
+    token = tenant_token(h, "orders");
+    other = tenant_token(h, "catalog");
+    assert_str(expect(h, 200, "tenant", "GET", "/api/v1/whoami", token, "", NULL), "orders");
+    assert_str(expect(h, 200, "items.0.name", "GET", "/api/v1/tenants", token, "", NULL), "orders");
+    assert_null(expect(h, 200, "items.1", "GET", "/api/v1/tenants", token, "", NULL));
+    assert_str(expect(h, 200, "name", "GET", T "/products/shop", token, "", NULL), "shop");
+
+    static const char *const foreign[] = {"", "/grants", "/backends", "/backends/service", "/products", "/applications",
+                                          "/document", "/status", "/changes", "/usage", "/tokens"};
+    for (size_t i = 0; i < DM_COUNT(foreign); i++) {
+        char target[128];
+        char *missing;
+
+        snprintf(target, sizeof(target), T "%s", foreign[i]);
+        assert_str(expect(h, 404, "detail", "GET", target, other, "", NULL), "there is no tenant 'orders'");
+        snprintf(target, sizeof(target), "/api/v1/tenants/nosuch%s", foreign[i]);
+        missing = expect(h, 404, "detail", "GET", target, other, "", NULL);
+        assert_str(missing, "there is no tenant 'nosuch'");
+    }
+    assert_str(expect(h, 404, "reason", "PUT", T "/backends/service", other, "", "{}"), "not_found");
+    assert_str(expect(h, 404, "reason", "DELETE", T "/products/shop", other, "", NULL), "not_found");
+    assert_str(expect(h, 403, "reason", "PUT", T "/grants", token, "", "{}"), "master_only");
+    assert_str(expect(h, 403, "reason", "PATCH", T, token, "", "{\"weight\":9}"), "master_only");
+    assert_str(expect(h, 403, "reason", "DELETE", T, token, "", NULL), "master_only");
+    assert_str(expect(h, 403, "reason", "POST", "/api/v1/tenants", token, "", "{\"name\":\"mine\"}"), "master_only");
+    assert_str(expect(h, 403, "reason", "GET", "/api/v1/status", token, "", NULL), "master_only");
+    assert_str(expect(h, 403, "reason", "GET", "/api/v1/changes", token, "", NULL), "master_only");
+    assert_str(expect(h, 403, "reason", "GET", "/api/v1/tokens", token, "", NULL), "master_only");
+    assert_str(expect(h, 422, "errors.0.pointer", "POST", T "/tokens", token, "",
+                      "{\"name\":\"m\",\"role\":\"master_admin\"}"), "/role");
+    dm_free(token);
+    dm_free(other);
+}
+
+static void test_suspended_tenant(void **state)
+{
+    struct harness *h = *state;
+    char *token;
+
+    make_orders(h);
+    token = tenant_token(h, "orders");
+    assert_str(PATCH(200, "state", T, "{\"state\":\"suspended\"}"), "suspended");
+    assert_str(expect(h, 403, "reason", "PATCH", T "/backends/service", token, "", "{\"base_path\":\"/x\"}"),
+               "tenant_suspended");
+    assert_str(expect(h, 200, "name", "GET", T "/backends/service", token, "", NULL), "service");
+    done(PATCH(200, NULL, T "/backends/service", "{\"base_path\":\"/x\"}"));
+    dm_free(token);
+}
+
+/* --- resources -------------------------------------------------------------------------------------------------------- */
+
+static void test_etags(void **state)
+{
+    struct harness *h = *state;
+    struct answer answer;
+    char *etag, fields[128];
+
+    make_orders(h);
+    request(h, &answer, "GET", T "/backends/service", MASTER, "", NULL);
+    etag = answer_field(&answer, "ETag");
+    answer_done(&answer);
+    snprintf(fields, sizeof(fields), "If-Match: %s\r\n", etag);
+    assert_str(expect(h, 200, "base_path", "PATCH", T "/backends/service", MASTER, fields, "{\"base_path\":\"/a\"}"), "/a");
+    assert_str(expect(h, 412, "reason", "PATCH", T "/backends/service", MASTER, fields, "{\"base_path\":\"/b\"}"),
+               "precondition_failed");
+    assert_str(expect(h, 412, "reason", "DELETE", T "/backends/service", MASTER, fields, NULL), "precondition_failed");
+    assert_str(GET(200, "base_path", T "/backends/service"), "/a");
+    assert_str(expect(h, 412, "reason", "PUT", T "/backends/service", MASTER, "If-None-Match: *\r\n",
+                      "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"), "precondition_failed");
+    done(expect(h, 201, NULL, "PUT", T "/backends/other", MASTER, "If-None-Match: *\r\n",
+                "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
+    assert_str(expect(h, 412, "reason", "PUT", T "/backends/third", MASTER, "If-Match: *\r\n",
+                      "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"), "precondition_failed");
+    done(etag);
+}
+
+/* The same body again writes nothing: same ETag, no change record, no new sequence. */
+static void test_put_is_idempotent(void **state)
+{
+    struct harness *h = *state;
+    struct answer first, second;
+    char *a, *b, *before, *after;
+
+    make_orders(h);
+    request(h, &first, "PUT", T "/products/shop", MASTER, "", product);
+    before = GET(200, "units.0.sequence", T "/status");
+    request(h, &second, "PUT", T "/products/shop", MASTER, "", product);
+    after = GET(200, "units.0.sequence", T "/status");
+    a = answer_field(&first, "ETag");
+    b = answer_field(&second, "ETag");
+    assert_int_equal(second.status, 200);
+    assert_string_equal(a, b);
+    assert_string_equal(before, after);
+    done(a);
+    done(b);
+    done(before);
+    done(after);
+    answer_done(&first);
+    answer_done(&second);
+}
+
+static void test_refusals_name_the_place(void **state)
+{
+    struct harness *h = *state;
+
+    make_orders(h);
+    assert_str(PUT(422, "errors.0.pointer", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":0}]}"),
+               "/endpoints/0/port");
+    assert_str(PUT(422, "errors.0.pointer", T "/backends/x", "{\"endpoint\":[]}"), "/endpoint");
+    assert_str(PUT(422, "errors.0.pointer", T "/backends/x",
+                   "{\"name\":\"y\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"), "/name");
+    assert_str(PUT(403, "reason", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9102}]}"), "not_granted");
+    assert_str(PUT(403, "errors.0.pointer", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9102}]}"),
+               "/endpoints/0");
+    assert_str(PATCH(403, "errors.0.pointer", T "/products/shop", "{\"domains\":[\"evil.example\"]}"), "/domains/0");
+    assert_str(PATCH(422, "errors.0.pointer", T "/products/shop",
+                     "{\"versions\":[{\"name\":\"v1\",\"path\":\"/\",\"policies\":[{\"type\":\"api_key\"}],"
+                     "\"backends\":[{\"path\":\"/\",\"backend\":\"nosuch\"}]}]}"), "/versions/0/backends/0/backend");
+    assert_str(PUT(400, "reason", T "/backends/x", "{\"endpoints\":"), "malformed");
+    assert_str(PUT(422, "reason", T "/backends/x", "[]"), "invalid");
+    done(GET(404, NULL, T "/backends/x"));
+    assert_str(GET(404, "reason", "/api/v2"), "not_found");
+    assert_str(POST(405, "reason", T "/backends", "{}"), "method_not_allowed");
+    assert_str(expect(h, 415, "reason", "PUT", T "/backends/x", MASTER, "Content-Type: text/yaml\r\n", "x"),
+               "unsupported_media_type");
+}
+
+static void test_references(void **state)
+{
+    struct harness *h = *state;
+
+    make_orders(h);
+    assert_str(DELETE(409, "reason", T "/backends/service"), "in_use");
+    assert_str(PUT(422, "errors.0.pointer", T "/applications/mobile",
+                   "{\"subscriptions\":[{\"product\":\"shop\",\"plan\":\"nosuch\"}]}"), "/subscriptions/0/plan");
+    assert_str(PUT(422, "errors.0.pointer", T "/applications/mobile",
+                   "{\"subscriptions\":[{\"product\":\"nosuch\",\"plan\":\"basic\"}]}"), "/subscriptions/0/product");
+    done(PUT(201, NULL, T "/applications/mobile", "{\"subscriptions\":[{\"product\":\"shop\",\"plan\":\"gold\"}]}"));
+    assert_str(PATCH(409, "reason", T "/products/shop", "{\"plans\":[{\"name\":\"basic\"}]}"), "in_use");
+    assert_str(DELETE(409, "reason", T "/products/shop"), "in_use");
+    done(DELETE(204, NULL, T "/applications/mobile"));
+    done(DELETE(204, NULL, T "/products/shop"));
+    done(DELETE(204, NULL, T "/backends/service"));
+    done(DELETE(404, NULL, T "/backends/service"));
+}
+
+static void test_merge_patch(void **state)
+{
+    struct harness *h = *state;
+
+    make_orders(h);
+    assert_str(PATCH(200, "description", T "/backends/service", "{\"description\":\"d\",\"base_path\":\"/p\"}"), "d");
+    assert_str(PATCH(200, "base_path", T "/backends/service", "{\"description\":null}"), "/p");
+    assert_str(GET(200, "description", T "/backends/service"), "");
+    done(PATCH(404, NULL, T "/backends/nosuch", "{}"));
+    assert_str(PATCH(200, "weight", T, "{\"weight\":7}"), "7");
+    assert_str(PATCH(200, "caps.connections", T, "{\"caps\":{\"connections\":5}}"), "5");
+    assert_str(GET(200, "weight", T), "7");
+    assert_str(PATCH(200, "endpoints.0.port", T "/grants", "{\"domains\":[]}"), "9101");
+}
+
+static void test_domains_are_of_one_tenant(void **state)
+{
+    struct harness *h = *state;
+
+    make_orders(h);
+    done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"catalog\"}"));
+    assert_str(PUT(409, "reason", "/api/v1/tenants/catalog/grants",
+                   "{\"domains\":[{\"name\":\"catalog.localhost\"},{\"name\":\"orders.localhost\"}]}"), "domain_taken");
+    assert_str(PUT(409, "errors.0.pointer", "/api/v1/tenants/catalog/grants",
+                   "{\"domains\":[{\"name\":\"catalog.localhost\"},{\"name\":\"orders.localhost\"}]}"), "/domains/1/name");
+    assert_str(GET(200, "domains", "/api/v1/tenants/catalog/grants"), "[]");
+    done(DELETE(204, NULL, T));
+    done(GET(404, NULL, T));
+    done(PUT(200, NULL, "/api/v1/tenants/catalog/grants", "{\"domains\":[{\"name\":\"orders.localhost\"}]}"));
+}
+
+static void test_pages(void **state)
+{
+    struct harness *h = *state;
+    char target[256], *next, *name;
+
+    make_orders(h);
+    for (char c = 'a'; c <= 'g'; c++) {
+        snprintf(target, sizeof(target), T "/backends/%c", c);
+        done(PUT(201, NULL, target, "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
+    }
+    next = GET(200, "next", T "/backends?limit=3");
+    assert_non_null(next);
+    /* What comes and goes between two pages moves nothing: the next page begins behind "c". */
+    done(DELETE(204, NULL, T "/backends/c"));
+    done(PUT(201, NULL, T "/backends/aa", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
+    snprintf(target, sizeof(target), T "/backends?limit=100&cursor=%s", next);
+    name = GET(200, "items.0.name", target);
+    assert_str(name, "d");
+    assert_str(GET(200, "items.4.name", target), "service");
+    assert_null(GET(200, "next", target));
+    assert_str(GET(422, "reason", T "/backends?cursor=%21"), "invalid");
+    assert_str(GET(422, "reason", T "/backends?limit=0"), "invalid");
+    assert_str(GET(200, "items.0.kind", T "/changes?limit=1"), "backend");
+    done(next);
+}
+
+/* --- credentials ------------------------------------------------------------------------------------------------------- */
+
+static void test_keys_are_shown_once(void **state)
+{
+    struct harness *h = *state;
+    char *key, *document;
+
+    make_orders(h);
+    key = PUT(201, "credentials.0.key", T "/applications/mobile", "{\"credentials\":[{\"name\":\"first\"}]}");
+    assert_non_null(key);
+    assert_null(GET(200, "credentials.0.key", T "/applications/mobile"));
+    document = GET(200, "applications", T "/document");
+    assert_null(strstr(document, key));
+    done(document);
+    document = GET(200, "items", T "/changes");
+    assert_null(strstr(document, key));
+    done(document);
+    /* Left out, credentials stay; the empty list takes them away. */
+    assert_str(PUT(200, "credentials.0.name", T "/applications/mobile", "{\"description\":\"x\"}"), "first");
+    assert_null(PUT(200, "credentials.0.key", T "/applications/mobile", "{\"credentials\":[{\"name\":\"first\"}]}"));
+    assert_str(PUT(200, "credentials", T "/applications/mobile", "{\"credentials\":[]}"), "[]");
+    done(key);
+}
+
+static void test_credentials(void **state)
+{
+    struct harness *h = *state;
+    char *key, *second;
+
+    make_orders(h);
+    done(PUT(201, NULL, T "/applications/mobile", "{}"));
+    done(PUT(201, NULL, T "/applications/web", "{}"));
+    key = POST(201, "key", T "/applications/mobile/credentials", "{\"name\":\"first\"}");
+    assert_non_null(key);
+    assert_null(POST(201, "key", T "/applications/mobile/credentials", "{\"name\":\"given\",\"key\":\"abcdefgh12345678\"}"));
+    assert_str(POST(409, "reason", T "/applications/mobile/credentials", "{\"name\":\"first\"}"), "exists");
+    assert_str(POST(409, "reason", T "/applications/web/credentials", "{\"name\":\"x\",\"key\":\"abcdefgh12345678\"}"),
+               "key_in_use");
+    assert_str(GET(200, "items.1.name", T "/applications/mobile/credentials"), "given");
+    done(DELETE(204, NULL, T "/applications/mobile/credentials/given"));
+    done(DELETE(404, NULL, T "/applications/mobile/credentials/given"));
+    done(POST(201, NULL, T "/applications/web/credentials", "{\"name\":\"x\",\"key\":\"abcdefgh12345678\"}"));
+    second = expect(h, 201, "key", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
+                    "{\"name\":\"again\"}");
+    assert_str(expect(h, 201, "key", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
+                      "{\"name\":\"again\"}"), second);
+    assert_str(expect(h, 422, "reason", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
+                      "{\"name\":\"other\"}"), "idempotency_key_reused");
+    done(key);
+    done(second);
+}
+
+/* --- the declarative file ----------------------------------------------------------------------------------------------- */
+
+static void test_document_round_trip(void **state)
+{
+    struct harness *h = *state;
+    struct answer answer, again;
+    char *body;
+
+    make_orders(h);
+    done(PUT(201, NULL, T "/applications/mobile",
+             "{\"subscriptions\":[{\"product\":\"shop\",\"plan\":\"basic\"}],\"credentials\":[{\"name\":\"first\"}]}"));
+    request(h, &answer, "GET", T "/document", MASTER, "", NULL);
+    body = dm_strdup(dm_buf_str(&answer.body));
+    assert_str(PUT(200, "changes", T "/document?dry_run=true", body), "[]");
+    assert_str(PUT(200, "changed", T "/document", body), "false");
+    request(h, &again, "GET", T "/document", MASTER, "", NULL);
+    assert_int_equal(answer.body.len, again.body.len);
+    assert_memory_equal(answer.body.ptr, again.body.ptr, answer.body.len);
+    done(body);
+    answer_done(&answer);
+    answer_done(&again);
+}
+
+static const char file_head[] = "{\"daemun\":1,\"tenant\":\"orders\",\"backends\":[{\"name\":\"service\",\"endpoints\":"
+                                "[{\"host\":\"127.0.0.1\",\"port\":9101}]}]";
+
+static void test_document_apply(void **state)
+{
+    struct harness *h = *state;
+    char body[2048], *key;
+
+    make_orders(h);
+    snprintf(body, sizeof(body),
+             "%s,\"products\":[{\"name\":\"shop\",\"domains\":[\"orders.localhost\"],\"plans\":[{\"name\":\"basic\"}],"
+             "\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],\"backends\":[{\"backend\":\"service\"}]}]}],"
+             "\"applications\":[{\"name\":\"a\",\"credentials\":[{\"name\":\"k\"}]},"
+             "{\"name\":\"b\",\"credentials\":[{\"name\":\"k\",\"key\":\"0123456789abcdef\"}]}]}",
+             file_head);
+    /* A dry run answers what would change and changes nothing. */
+    assert_str(PUT(200, "changed", T "/document?dry_run=true", body), "true");
+    assert_str(GET(200, "items", T "/applications"), "[]");
+    key = PUT(200, "credentials.0.key", T "/document", body);
+    assert_non_null(key);
+    assert_str(PUT(200, "changed", T "/document", body), "false");
+    assert_str(GET(200, "versions.0.mapping_rules", T "/products/shop"), "[]");
+
+    /* A key moves from one application to another within one file; credentials that are left out stay. */
+    snprintf(body, sizeof(body),
+             "%s,\"applications\":[{\"name\":\"a\"},{\"name\":\"c\",\"credentials\":[{\"name\":\"k\",\"key\":"
+             "\"0123456789abcdef\"}]}]}",
+             file_head);
+    assert_str(PUT(200, "changed", T "/document", body), "true");
+    assert_str(GET(200, "credentials.0.name", T "/applications/a"), "k");
+    done(GET(404, NULL, T "/applications/b"));
+    done(GET(404, NULL, T "/products/shop"));
+
+    /* Nothing is half-applied. */
+    snprintf(body, sizeof(body), "%s,\"applications\":[{\"name\":\"new\"},{\"name\":\"d\",\"credentials\":[{\"name\":"
+             "\"k\",\"key\":\"0123456789abcdef\"}]},{\"name\":\"c\"}]}", file_head);
+    assert_str(PUT(409, "reason", T "/document", body), "key_in_use");
+    done(GET(404, NULL, T "/applications/new"));
+    assert_str(PUT(422, "errors.0.pointer", T "/document", "{\"daemun\":1,\"tenant\":\"catalog\"}"), "/tenant");
+    done(key);
+}
+
+static void test_document_grants_are_the_masters(void **state)
+{
+    struct harness *h = *state;
+    char *token;
+
+    make_orders(h);
+    token = tenant_token(h, "orders");
+    assert_str(expect(h, 403, "errors.0.pointer", "PUT", T "/document", token, "",
+                      "{\"daemun\":1,\"tenant\":\"orders\",\"grants\":{\"domains\":[{\"name\":\"more.localhost\"}]}}"),
+               "/grants");
+    assert_str(expect(h, 200, "changed", "PUT", T "/document", token, "",
+                      "{\"daemun\":1,\"tenant\":\"orders\",\"grants\":{\"domains\":[{\"name\":\"orders.localhost\"}],"
+                      "\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":9101}]}}"), "true");
+    assert_str(expect(h, 403, "reason", "PUT", T "/document", token, "",
+                      "{\"daemun\":1,\"tenant\":\"orders\",\"backends\":[{\"name\":\"x\",\"endpoints\":"
+                      "[{\"host\":\"127.0.0.1\",\"port\":9102}]}]}"), "not_granted");
+    dm_free(token);
+}
+
+/* --- around ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_changes(void **state)
+{
+    struct harness *h = *state;
+
+    make_orders(h);
+    done(expect(h, 200, NULL, "PATCH", T "/backends/service", MASTER, "X-Request-Id: my-id\r\n", "{\"base_path\":\"/x\"}"));
+    assert_str(GET(200, "items.0.request_id", T "/changes"), "my-id");
+    assert_str(GET(200, "items.0.action", T "/changes"), "update");
+    assert_str(GET(200, "items.0.details.0.pointer", T "/changes"), "/base_path");
+    assert_str(GET(200, "items.0.details.0.before", T "/changes"), "/");
+    assert_str(GET(200, "items.0.details.0.after", T "/changes"), "/x");
+    assert_str(GET(200, "items.0.actor", T "/changes"), "master");
+    assert_str(GET(200, "intact", "/api/v1/changes/verification"), "true");
+    done(DELETE(204, NULL, T));
+    done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"orders\"}"));
+    assert_null(GET(200, "items.1", T "/changes"));
+    assert_str(GET(200, "items.1.action", "/api/v1/changes"), "delete");
+}
+
+static void test_large_bodies(void **state)
+{
+    struct harness *h = *state;
+    size_t size = 2u << 20;
+    char *body = dm_alloc(size + 1);
+
+    make_orders(h);
+    memset(body, ' ', size);
+    body[size] = '\0';
+    assert_str(PUT(413, "reason", T "/backends/x", body), "too_large");
+    assert_str(PUT(400, "reason", T "/document", body), "malformed");
+    dm_free(body);
+}
+
+static void test_open_routes(void **state)
+{
+    struct harness *h = *state;
+    struct answer answer;
+    char *version;
+
+    make_orders(h);
+    assert_str(expect(h, 200, "status", "GET", "/healthz", NULL, "", NULL), "ok");
+    version = expect(h, 200, "openapi", "GET", "/api/v1/openapi.json", NULL, "", NULL);
+    assert_memory_equal(version, "3.1", 3);
+    done(version);
+    request(h, &answer, "GET", "/metrics", NULL, "", NULL);
+    dm_buf_add_char(&answer.body, '\0');
+    assert_non_null(strstr(answer.body.ptr, "daemun_controller_requests_total{route=\"PUT /api/v1/tenants/{tenant}/grants\""));
+    assert_null(strstr(answer.body.ptr, "orders"));
+    answer_done(&answer);
+    request(h, &answer, "GET", "/metrics", MASTER, "", NULL);
+    dm_buf_add_char(&answer.body, '\0');
+    assert_non_null(strstr(answer.body.ptr, "daemun_controller_unit_sequence{tenant=\"orders\",kind=\"grants\"} 2"));
+    answer_done(&answer);
+    request(h, &answer, "HEAD", T, MASTER, "", NULL);
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(answer.body.len, 0);
+    answer_done(&answer);
+}
+
+static void test_restart_keeps_everything(void **state)
+{
+    struct harness *h = *state;
+    char *before, *after;
+
+    make_orders(h);
+    before = GET(200, "units", T "/status");
+    harness_restart(h);
+    after = GET(200, "units", T "/status");
+    assert_string_equal(before, after);
+    assert_str(GET(200, "name", T "/products/shop"), "shop");
+    done(before);
+    done(after);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, harness_serving_setup, harness_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_authentication),
+        TEST(test_rights),
+        TEST(test_suspended_tenant),
+        TEST(test_etags),
+        TEST(test_put_is_idempotent),
+        TEST(test_refusals_name_the_place),
+        TEST(test_references),
+        TEST(test_merge_patch),
+        TEST(test_domains_are_of_one_tenant),
+        TEST(test_pages),
+        TEST(test_keys_are_shown_once),
+        TEST(test_credentials),
+        TEST(test_document_round_trip),
+        TEST(test_document_apply),
+        TEST(test_document_grants_are_the_masters),
+        TEST(test_changes),
+        TEST(test_large_bodies),
+        TEST(test_open_routes),
+        TEST(test_restart_keeps_everything),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
