@@ -61,27 +61,36 @@ static int read_number(struct dm_str value, uint64_t min, uint64_t max, uint64_t
     return 0;
 }
 
-static int read_dir(struct dm_str value, const char **ret, struct dm_err *err)
-{
-    if (value.len == 0)
-        return dm_fail(err, DM_EINVAL, "", "expected a directory, found nothing");
-    *ret = value.ptr;
-    return 0;
-}
-
+/* Absolute, for other processes and for addresses of sockets in it. */
 static int read_data(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
-    if (value.len > DM_GATEWAY_DATA_MAX)
+    char cwd[DM_GATEWAY_DATA_MAX + 1] = "";
+    struct dm_buf buf;
+
+    while (value.len > 1 && value.ptr[value.len - 1] == '/')
+        value.len--;
+    if (value.len == 0 || (value.ptr[0] == '/' && value.len == 1))
+        return dm_fail(err, DM_EINVAL, "", "expected a directory, found '%.*s'", DM_STR_ARG(value));
+    if (value.ptr[0] != '/' && !getcwd(cwd, sizeof(cwd)))
+        return dm_fail(err, DM_EINVAL, "", "expected an absolute path, found '%.*s'", DM_STR_ARG(value));
+    dm_buf_init_fixed(&buf, options->data_dir, sizeof(options->data_dir));
+    dm_buf_add(&buf, dm_str_of(cwd));
+    if (cwd[0])
+        dm_buf_add_char(&buf, '/');
+    dm_buf_add(&buf, value);
+    dm_buf_add_char(&buf, '\0');
+    if (buf.failed)
         return dm_fail(err, DM_EINVAL, "", "expected a path of at most %d bytes, found one of %zu", DM_GATEWAY_DATA_MAX,
-                       value.len);
-    return read_dir(value, &options->data_dir, err);
+                       strlen(cwd) + 1 + value.len);
+    return 0;
 }
 
 static int read_log_dir(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
-    if (value.len > DM_GATEWAY_PATH_MAX - 64)
-        return dm_fail(err, DM_EINVAL, "", "expected a shorter path");
-    return read_dir(value, &options->log_dir, err);
+    if (value.len == 0 || value.len > DM_GATEWAY_PATH_MAX - 64)
+        return dm_fail(err, DM_EINVAL, "", "expected a directory, found a path of %zu bytes", value.len);
+    options->log_dir = value.ptr;
+    return 0;
 }
 
 static int read_listen(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
@@ -288,7 +297,7 @@ static int read_option(struct dm_gateway_options *options, struct dm_str name, s
 
 static int finish(struct dm_gateway_options *options, struct dm_err *err)
 {
-    if (!options->data_dir)
+    if (!options->data_dir[0])
         return dm_fail(err, DM_EINVAL, "", "--data: expected a directory, found no such option");
     if (options->n_listen == 0)
         return read_listen(options, DM_STR("0.0.0.0:8080"), err);

@@ -18,7 +18,7 @@ enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER };
 
 struct dm_gateway_options {
     enum dm_gateway_role role;
-    const char *data_dir;          /* documents, units, run lie below it; no slash at its end */
+    char data_dir[DM_GATEWAY_DATA_MAX + 1]; /* absolute; documents, units, run lie below it; no slash at its end */
     const char *log_dir;           /* access logs; NULL: data_dir/log */
     struct dm_addr listen[DM_GATEWAY_LISTEN_MAX];
     size_t n_listen;

@@ -1,0 +1,27 @@
+/* daemun-gateway: one binary for the keeper (what a person starts) and for the workers and the loader that it starts. */
+#include "gateway/keeper.h"
+#include "gateway/loader.h"
+#include "gateway/worker.h"
+
+int main(int argc, char **argv)
+{
+    struct dm_gateway_options options;
+    struct dm_err err = {0};
+    int rc = dm_gateway_options_read(&options, argc - 1, (const char *const *)argv + 1, &err);
+
+    if (rc > 0)
+        return 0;
+    if (rc < 0) {
+        fprintf(stderr, "daemun-gateway: %s\n", err.message);
+        return 2;
+    }
+    switch (options.role) {
+    case DM_ROLE_WORKER:
+        return dm_worker_main(&options);
+    case DM_ROLE_LOADER:
+        return dm_loader_main(&options);
+    case DM_ROLE_KEEPER:
+        break;
+    }
+    return dm_keeper_main(&options);
+}

@@ -1,0 +1,22 @@
+/* The keeper: the main process of a gateway. Supervises the loader and the workers, holds the link to the controller and the
+ * accepted documents and units on disk, tells workers which unit file to map, collects their acknowledgements, takes their
+ * usage counts and log lines, serves /metrics. It never touches a byte of traffic.
+ *
+ *   starting --[lock, disk looked at, ports free]--> running --[SIGTERM, SIGINT]--> draining --[all workers gone]--> exit
+ *
+ * K1. Its death changes nothing for traffic: workers are not tied to it, and the next keeper adopts them.
+ * K2. Workers listen once they have every unit that the disk gives (SYNCED): a gateway never answers from a part of it.
+ * K3. A change costs what that unit costs: no step looks at all tenants, and the one sync of the document runs while the
+ *     loader compiles it.
+ *
+ * A change:  UNIT --> staged on disk --> loader compiles | document is synced --> files renamed --> UNIT to workers
+ *                                                                             --> APPLIED by all --> ACK live n of n */
+#ifndef DM_GATEWAY_KEEPER_H
+#define DM_GATEWAY_KEEPER_H
+
+struct dm_gateway_options;
+
+/* The role `keeper` of daemun-gateway; returns the exit code. */
+int dm_keeper_main(const struct dm_gateway_options *options);
+
+#endif

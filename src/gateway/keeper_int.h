@@ -1,0 +1,138 @@
+/* What the files of the keeper share. Threads: one. */
+#ifndef DM_GATEWAY_KEEPER_INT_H
+#define DM_GATEWAY_KEEPER_INT_H
+
+#include "base/vec.h"
+#include "gateway/keeper_store.h"
+#include "gateway/link/controller.h"
+#include "gateway/link/spool.h"
+#include "gateway/loader.h"
+#include "gateway/observe/log_writer.h"
+#include "io/channel.h"
+#include "io/listener.h"
+#include "io/lockfile.h"
+#include "io/process.h"
+#include "io/shm.h"
+#include "io/signals.h"
+
+struct dm_keeper;
+struct dm_worker_conn;
+struct dm_loader_conn;
+struct dm_http_server;
+
+/* A document on its way from the link (or the disk) to the workers. */
+struct dm_keeper_job {
+    struct dm_keeper_job *next;
+    struct dm_held_unit *unit;
+    struct dm_mark mark;
+    uint8_t body_hash[DM_DIGEST_BYTES];
+    struct dm_staged staged;
+    uint64_t id;
+    unsigned n_deaths;  /* of loaders that had it in hand */
+    bool is_again;      /* from the disk: nothing to sync and nobody to acknowledge to */
+    bool is_sent, is_compiled, is_synced, is_unsyncable;
+};
+
+/* keeper_loader.c: jobs wait in order; the first sent one is in the loader's hands. */
+struct dm_keeper_loader {
+    struct dm_keeper *keeper;
+    struct dm_process process;
+    struct dm_loader_conn *conn; /* NULL: none */
+    int child_fd;                /* between on_spawn and on_spawned */
+    struct dm_keeper_job *head, *tail;
+    size_t n_jobs, n_sent;
+    uint64_t next_id, n_deaths;
+    struct dm_timer watchdog;
+};
+
+/* keeper_workers.c */
+struct dm_keeper_worker {
+    struct dm_keeper *keeper;
+    unsigned slot;
+    struct dm_process process;
+    struct dm_worker_conn *conn; /* NULL: not connected */
+    bool is_synced;
+    struct dm_timer timer;       /* it should have said HELLO by then */
+    struct dm_log_writer log;
+    struct dm_shm counters;
+    uint64_t n_restarts;
+};
+
+struct dm_keeper {
+    struct dm_gateway_options options; /* id filled */
+    struct dm_sys *sys;
+    struct dm_loop *loop;
+    struct dm_lockfile lock;
+    struct dm_signals signals;
+    struct dm_store store;
+    bool is_stopping;
+    int exit_code;
+    uint64_t started_ns;
+    struct dm_gateway_args spawn_args; /* for the duration of a start */
+
+    struct dm_keeper_loader loader;
+    DM_VEC(struct dm_keeper_job *) unsynced; /* staged in this turn */
+    struct dm_task sync_task;
+    struct dm_timer dir_timer;
+    size_t n_again;                          /* jobs from the disk that K2 waits for */
+    uint64_t n_accepted, n_refused;
+
+    struct dm_listener socket;               /* run/keeper.sock */
+    struct dm_keeper_worker *workers;        /* options.n_workers, by slot */
+    unsigned n_connected;
+    size_t n_conns;                          /* whose memory is in use */
+    struct dm_timer drain_timer;
+
+    struct dm_controller controller;
+    struct dm_spool spool;
+    char spool_dir[DM_GATEWAY_PATH_MAX];
+    DM_VEC(struct dm_link_held) held;        /* for HELLO */
+
+    struct dm_listener admin;
+    struct dm_http_server *admin_server;
+};
+
+/* --- keeper_loader.c --- */
+
+void dm_keeper_loader_start(struct dm_keeper *k);
+/* Takes over the job; dm_keeper_compiled() comes when it is through. */
+void dm_keeper_loader_submit(struct dm_keeper *k, struct dm_keeper_job *job);
+/* Ends the process and drops what waits. */
+void dm_keeper_loader_stop(struct dm_keeper *k);
+
+/* --- keeper_units.c --- */
+
+/* Compiles again what the disk has only as documents. */
+void dm_keeper_units_start(struct dm_keeper *k);
+void dm_keeper_units_done(struct dm_keeper *k);
+/* The loader's answer: 0, or a code with err filled. The job is owned by the callee again. */
+void dm_keeper_compiled(struct dm_keeper *k, struct dm_keeper_job *job, int code, const struct dm_err *err);
+void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, const struct dm_worker_applied *applied);
+/* The worker is gone, and with it what it had applied. */
+void dm_keeper_forget_applied(struct dm_keeper *k, unsigned slot);
+unsigned dm_keeper_count_applied(const struct dm_held_unit *unit);
+void dm_keeper_link_start(struct dm_keeper *k);
+
+/* --- keeper_workers.c --- */
+
+DM_MUST_USE int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err);
+/* UNIT or GONE, as the unit is now, to all that are connected. */
+void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit);
+/* SYNCED to those that wait for it, when K2 allows. */
+void dm_keeper_workers_sync(struct dm_keeper *k);
+void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms);
+void dm_keeper_workers_done(struct dm_keeper *k);
+
+/* --- keeper_check.c --- */
+
+/* The id of the gateway: as given, as kept in data_dir/id, or made and kept. */
+DM_MUST_USE int dm_keeper_find_id(struct dm_keeper *k, struct dm_err *err);
+/* Can requests come in at these addresses? Those of our own surviving workers do not count as in use. */
+DM_MUST_USE int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err);
+
+/* --- keeper_admin.c --- */
+
+DM_MUST_USE int dm_keeper_admin_start(struct dm_keeper *k, struct dm_err *err);
+void dm_keeper_admin_stop(struct dm_keeper *k);
+
+#endif

@@ -1,0 +1,392 @@
+#include "gateway/observe/metrics.h"
+
+#include "base/mem.h"
+
+struct family {
+    const char *name, *type, *help;
+    size_t offset;
+    double divide_by; /* 0: a whole number */
+};
+
+#define TENANT(member) offsetof(struct dm_tenant_counters, member)
+#define WORKER(member) offsetof(struct dm_worker_counters, member)
+
+static const struct family tenant_families[] = {
+    {"daemun_requests_total", "counter", "Requests of a tenant.", TENANT(requests), 0},
+    {"daemun_received_bytes_total", "counter", "Bytes from clients.", TENANT(bytes_in), 0},
+    {"daemun_sent_bytes_total", "counter", "Bytes to clients.", TENANT(bytes_out), 0},
+    {"daemun_upstream_received_bytes_total", "counter", "Bytes from backends.", TENANT(upstream_bytes_in), 0},
+    {"daemun_upstream_sent_bytes_total", "counter", "Bytes to backends.", TENANT(upstream_bytes_out), 0},
+    {"daemun_upstream_connects_total", "counter", "Connections made to backends.", TENANT(upstream_connects), 0},
+    {"daemun_upstream_reuses_total", "counter", "Requests sent on a connection that was there.", TENANT(upstream_reuses), 0},
+    {"daemun_upstream_failures_total", "counter", "Attempts at a backend that failed.", TENANT(upstream_failures), 0},
+    {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
+};
+
+static const struct family worker_families[] = {
+    {"daemun_worker_connections_total", "counter", "Client connections accepted.", WORKER(connections_accepted), 0},
+    {"daemun_worker_connections", "gauge", "Client connections open.", WORKER(connections_open), 0},
+    {"daemun_worker_faults_total", "counter", "Requests that could not be parsed.", WORKER(faults), 0},
+    {"daemun_worker_unknown_host_total", "counter", "Requests for a host that is nobody's.", WORKER(unknown_host), 0},
+    {"daemun_worker_loop_turns_total", "counter", "Turns of the event loop.", WORKER(loop_turns), 0},
+    {"daemun_worker_loop_busy_seconds_total", "counter", "Time not spent waiting.", WORKER(loop_busy_ns), 1e9},
+    {"daemun_worker_loop_longest_turn_seconds", "gauge", "Longest turn lately.", WORKER(loop_longest_turn_ns), 1e9},
+    {"daemun_worker_loop_lag_seconds", "gauge", "How late a timer was at most lately.", WORKER(loop_lag_ns), 1e9},
+    {"daemun_worker_log_lines_total", "counter", "Access log lines made.", WORKER(log_lines), 0},
+    {"daemun_worker_log_dropped_total", "counter", "Access log lines that the worker dropped.", WORKER(log_dropped), 0},
+    {"daemun_worker_allocator_calls_total", "counter", "Calls of the system allocator.", WORKER(memory_calls), 0},
+    {"daemun_worker_start_time_seconds", "gauge", "When the worker started, Unix time.", WORKER(started_at), 0},
+    {"daemun_worker_units_applied_total", "counter", "Units taken into service.", WORKER(units_applied), 0},
+    {"daemun_worker_units_refused_total", "counter", "Units that a worker could not open.", WORKER(units_refused), 0},
+    {"daemun_worker_limit_slots", "gauge", "Slots of the limit table in use.", WORKER(limit_slots_used), 0},
+    {"daemun_worker_limit_table_full_total", "counter", "Times that the limit table was full.", WORKER(limit_table_full), 0},
+};
+
+/* --- text -------------------------------------------------------------------------------------------------------- */
+
+void dm_metrics_escape(struct dm_str value, struct dm_buf *ret)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.ptr[i];
+        if (c == '\n') {
+            dm_buf_add_lit(ret, "\\n");
+            continue;
+        }
+        if (c == '\\' || c == '"')
+            dm_buf_add_char(ret, '\\');
+        dm_buf_add_char(ret, c);
+    }
+}
+
+static void begin(struct dm_buf *ret, const char *name, const char *type, const char *help)
+{
+    dm_buf_printf(ret, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* name{label="value" */
+static void begin_sample(struct dm_buf *ret, const char *name, const char *suffix, const char *label, struct dm_str value)
+{
+    dm_buf_add(ret, dm_str_of(name));
+    dm_buf_add(ret, dm_str_of(suffix));
+    dm_buf_add_char(ret, '{');
+    dm_buf_add(ret, dm_str_of(label));
+    dm_buf_add_lit(ret, "=\"");
+    dm_metrics_escape(value, ret);
+    dm_buf_add_char(ret, '"');
+}
+
+/* ,label="value" — values from our own tables */
+static void add_label(struct dm_buf *ret, const char *label, const char *value)
+{
+    dm_buf_add_char(ret, ',');
+    dm_buf_add(ret, dm_str_of(label));
+    dm_buf_add_lit(ret, "=\"");
+    dm_buf_add(ret, dm_str_of(value));
+    dm_buf_add_char(ret, '"');
+}
+
+static void end_sample(struct dm_buf *ret, uint64_t value)
+{
+    dm_buf_add_lit(ret, "} ");
+    dm_buf_add_u64(ret, value);
+    dm_buf_add_char(ret, '\n');
+}
+
+static void end_sample_real(struct dm_buf *ret, double value)
+{
+    dm_buf_printf(ret, "} %.9g\n", value);
+}
+
+static void write_one(struct dm_buf *ret, const char *name, const char *type, const char *help, uint64_t value)
+{
+    begin(ret, name, type, help);
+    dm_buf_printf(ret, "%s %llu\n", name, (unsigned long long)value);
+}
+
+/* --- tenants ----------------------------------------------------------------------------------------------------- */
+
+/* A tenant with its counters of all workers. */
+struct summed {
+    const struct dm_metrics_tenant *tenant;
+    struct dm_tenant_counters counters;
+};
+
+struct sums {
+    struct summed *items;
+    size_t count;
+};
+
+#define WORDS (sizeof(struct dm_tenant_counters) / sizeof(uint64_t))
+_Static_assert(sizeof(struct dm_tenant_counters) % sizeof(uint64_t) == 0, "the counters are all uint64_t");
+
+static void sum_tenant(const struct dm_metrics_view *view, uint32_t slot, struct dm_tenant_counters *ret)
+{
+    uint64_t *to = (uint64_t *)ret;
+
+    for (size_t w = 0; w < view->n_workers; w++) {
+        const uint64_t *from;
+        if (!view->workers[w].page || slot >= DM_COUNTERS_TENANTS)
+            continue;
+        from = (const uint64_t *)&view->workers[w].page->tenants[slot];
+        for (size_t i = 0; i < WORDS; i++)
+            to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
+}
+
+static struct sums sum_all(const struct dm_metrics_view *view)
+{
+    struct sums sums = {.items = dm_calloc(view->n_tenants, sizeof(struct summed))};
+
+    for (size_t i = 0; i < view->n_tenants; i++) {
+        struct summed *s = &sums.items[sums.count];
+        memset(s, 0, sizeof(*s));
+        s->tenant = &view->tenants[i];
+        sum_tenant(view, s->tenant->slot, &s->counters);
+        sums.count += s->tenant->is_live || s->counters.requests > 0;
+    }
+    return sums;
+}
+
+static void write_tenant_family(const struct sums *sums, const struct family *family, struct dm_buf *ret)
+{
+    begin(ret, family->name, family->type, family->help);
+    for (size_t i = 0; i < sums->count; i++) {
+        begin_sample(ret, family->name, "", "tenant", sums->items[i].tenant->name);
+        end_sample(ret, *(const uint64_t *)(const void *)((const char *)&sums->items[i].counters + family->offset));
+    }
+}
+
+static void write_in_flight(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_requests_in_flight", "gauge", "Requests being served now.");
+    for (size_t i = 0; i < sums->count; i++) {
+        const struct dm_tenant_counters *c = &sums->items[i].counters;
+        begin_sample(ret, "daemun_requests_in_flight", "", "tenant", sums->items[i].tenant->name);
+        end_sample(ret, c->exchanges_begun > c->exchanges_ended ? c->exchanges_begun - c->exchanges_ended : 0);
+    }
+}
+
+static void write_statuses(const struct sums *sums, struct dm_buf *ret)
+{
+    static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+
+    begin(ret, "daemun_responses_total", "counter", "Responses by class of their status; none: ended without one.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (size_t c = 0; c < DM_COUNT(classes); c++) {
+            begin_sample(ret, "daemun_responses_total", "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "class", classes[c]);
+            end_sample(ret, sums->items[i].counters.status[c]);
+        }
+}
+
+/* Only those that occurred. */
+static void write_reasons(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_refusals_total", "counter", "Answers that the gateway made itself, and broken exchanges, by reason.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (int reason = DM_REASON_NONE + 1; reason < DM_REASON_COUNT; reason++) {
+            uint64_t n = sums->items[i].counters.reasons[reason];
+            if (n == 0)
+                continue;
+            begin_sample(ret, "daemun_refusals_total", "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "reason", dm_reason_info((enum dm_reason)reason)->code);
+            end_sample(ret, n);
+        }
+}
+
+static void write_histogram(const struct dm_metrics_tenant *tenant, const char *name, const uint64_t *buckets,
+                            uint64_t sum_us, struct dm_buf *ret)
+{
+    uint64_t n = 0;
+    char bound[32];
+
+    for (size_t b = 0; b < DM_LATENCY_BUCKETS; b++) {
+        n += buckets[b];
+        if (b < DM_LATENCY_BUCKETS - 1)
+            snprintf(bound, sizeof(bound), "%.6g", dm_latency_bounds_us[b] / 1e6);
+        begin_sample(ret, name, "_bucket", "tenant", tenant->name);
+        add_label(ret, "le", b < DM_LATENCY_BUCKETS - 1 ? bound : "+Inf");
+        end_sample(ret, n);
+    }
+    begin_sample(ret, name, "_sum", "tenant", tenant->name);
+    end_sample_real(ret, (double)sum_us / 1e6);
+    begin_sample(ret, name, "_count", "tenant", tenant->name);
+    end_sample(ret, n);
+}
+
+static void write_latencies(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_request_duration_seconds", "histogram", "From the first byte of a request to the last of its response.");
+    for (size_t i = 0; i < sums->count; i++)
+        if (sums->items[i].counters.requests > 0)
+            write_histogram(sums->items[i].tenant, "daemun_request_duration_seconds", sums->items[i].counters.latency,
+                            sums->items[i].counters.latency_us_sum, ret);
+    begin(ret, "daemun_upstream_duration_seconds", "histogram", "Time that backends took.");
+    for (size_t i = 0; i < sums->count; i++)
+        if (sums->items[i].counters.requests > 0)
+            write_histogram(sums->items[i].tenant, "daemun_upstream_duration_seconds",
+                            sums->items[i].counters.upstream_latency, sums->items[i].counters.upstream_latency_us_sum,
+                            ret);
+}
+
+static void write_marks(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_unit_sequence", "gauge", "Sequence of the unit that is live.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++) {
+            const struct dm_metrics_tenant *tenant = sums->items[i].tenant;
+            if (tenant->live[kind].sequence == 0)
+                continue;
+            begin_sample(ret, "daemun_unit_sequence", "", "tenant", tenant->name);
+            add_label(ret, "kind", dm_unit_kind_names[kind]);
+            end_sample(ret, tenant->live[kind].sequence);
+        }
+}
+
+static void write_troubled(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    begin(ret, "daemun_units_refused", "gauge", "Kinds of a tenant whose newest document was refused; the former is live.");
+    for (size_t i = 0; i < view->n_tenants; i++)
+        if (view->tenants[i].n_refused > 0) {
+            begin_sample(ret, "daemun_units_refused", "", "tenant", view->tenants[i].name);
+            end_sample(ret, view->tenants[i].n_refused);
+        }
+    begin(ret, "daemun_units_damaged", "gauge", "Kinds of a tenant whose files on disk are damaged and not live.");
+    for (size_t i = 0; i < view->n_tenants; i++)
+        if (view->tenants[i].n_damaged > 0) {
+            begin_sample(ret, "daemun_units_damaged", "", "tenant", view->tenants[i].name);
+            end_sample(ret, view->tenants[i].n_damaged);
+        }
+}
+
+static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    struct sums sums = sum_all(view);
+
+    for (size_t i = 0; i < DM_COUNT(tenant_families); i++)
+        write_tenant_family(&sums, &tenant_families[i], ret);
+    write_in_flight(&sums, ret);
+    write_statuses(&sums, ret);
+    write_reasons(&sums, ret);
+    write_latencies(&sums, ret);
+    write_marks(&sums, ret);
+    write_troubled(view, ret);
+    dm_free(sums.items);
+}
+
+/* --- workers ----------------------------------------------------------------------------------------------------- */
+
+static void begin_worker_sample(struct dm_buf *ret, const char *name, size_t slot)
+{
+    dm_buf_printf(ret, "%s{worker=\"%zu\"", name, slot);
+}
+
+static void write_worker_family(const struct dm_metrics_view *view, const struct family *family, struct dm_buf *ret)
+{
+    begin(ret, family->name, family->type, family->help);
+    for (size_t i = 0; i < view->n_workers; i++) {
+        const struct dm_counters_page *page = view->workers[i].page;
+        uint64_t value;
+        if (!page)
+            continue;
+        value = __atomic_load_n((const uint64_t *)(const void *)((const char *)&page->worker + family->offset),
+                                __ATOMIC_RELAXED);
+        begin_worker_sample(ret, family->name, i);
+        if (family->divide_by > 0)
+            end_sample_real(ret, (double)value / family->divide_by);
+        else
+            end_sample(ret, value);
+    }
+}
+
+static void write_keeper_view(const struct dm_metrics_view *view, const char *name, const char *type, const char *help,
+                              uint64_t (*get)(const struct dm_metrics_worker *worker), struct dm_buf *ret)
+{
+    begin(ret, name, type, help);
+    for (size_t i = 0; i < view->n_workers; i++) {
+        begin_worker_sample(ret, name, i);
+        end_sample(ret, get(&view->workers[i]));
+    }
+}
+
+static uint64_t get_up(const struct dm_metrics_worker *worker)
+{
+    return worker->is_up;
+}
+
+static uint64_t get_restarts(const struct dm_metrics_worker *worker)
+{
+    return worker->n_restarts;
+}
+
+static uint64_t get_written(const struct dm_metrics_worker *worker)
+{
+    return worker->log_lines;
+}
+
+static uint64_t get_unwritten(const struct dm_metrics_worker *worker)
+{
+    return worker->log_dropped;
+}
+
+static void write_workers(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    write_keeper_view(view, "daemun_worker_up", "gauge", "Is the worker connected to its keeper?", get_up, ret);
+    write_keeper_view(view, "daemun_worker_restarts_total", "counter", "Times that the worker died since the keeper started.",
+                      get_restarts, ret);
+    write_keeper_view(view, "daemun_access_log_written_total", "counter", "Access log lines on disk.", get_written, ret);
+    write_keeper_view(view, "daemun_access_log_lost_total", "counter", "Access log lines that could not be written.",
+                      get_unwritten, ret);
+    for (size_t i = 0; i < DM_COUNT(worker_families); i++)
+        write_worker_family(view, &worker_families[i], ret);
+}
+
+/* --- the rest ---------------------------------------------------------------------------------------------------- */
+
+static void write_build(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    begin(ret, "daemun_build_info", "gauge", "What runs here.");
+    begin_sample(ret, "daemun_build_info", "", "version", view->version);
+    dm_buf_add_lit(ret, ",gateway=\"");
+    dm_metrics_escape(view->gateway, ret);
+    dm_buf_add_lit(ret, "\",program=\"daemun-gateway\"");
+    end_sample(ret, 1);
+}
+
+static void write_link(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    if (!view->has_link)
+        return;
+    write_one(ret, "daemun_link_up", "gauge", "Is the controller connected?", view->is_link_up);
+    write_one(ret, "daemun_link_connects_total", "counter", "Connections made to the controller.", view->link_connects);
+    if (view->link_silent_s < 0)
+        return;
+    begin(ret, "daemun_link_silent_seconds", "gauge", "Time since the controller was last heard.");
+    dm_buf_printf(ret, "daemun_link_silent_seconds %.3f\n", view->link_silent_s);
+}
+
+static void write_keeper(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    write_one(ret, "daemun_loader_starts_total", "counter", "Starts of the loader.", view->loader_starts);
+    write_one(ret, "daemun_loader_deaths_total", "counter", "Loaders that died with a document in hand or without.",
+              view->loader_deaths);
+    write_one(ret, "daemun_documents_accepted_total", "counter", "Documents that became live.", view->units_accepted);
+    write_one(ret, "daemun_documents_refused_total", "counter", "Documents that were refused.", view->units_refused);
+    write_one(ret, "daemun_usage_batches_total", "counter", "Batches of usage counts made.", view->usage_batches);
+    write_one(ret, "daemun_usage_files_waiting", "gauge", "Spooled usage files that the controller has not stored yet.",
+              view->usage_waiting);
+    write_one(ret, "daemun_usage_dropped_total", "counter", "Spooled usage files that were lost.", view->usage_dropped);
+    write_one(ret, "daemun_keeper_log_dropped_total", "counter", "Lines that the keeper's own log dropped.",
+              view->keeper_log_dropped);
+    write_one(ret, "daemun_keeper_allocator_calls_total", "counter", "Calls of the system allocator by the keeper.",
+              view->keeper_memory_calls);
+}
+
+void dm_metrics_write(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    write_build(view, ret);
+    write_link(view, ret);
+    write_keeper(view, ret);
+    write_workers(view, ret);
+    write_tenants(view, ret);
+}
