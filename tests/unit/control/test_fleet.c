@@ -1,0 +1,468 @@
+/* The link and the fleet against a gateway that does what the test says. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#include "control/store/units.h"
+#include "control/store/usage.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "model/document.h"
+#include "model/link.h"
+
+#define T "/api/v1/tenants/orders"
+
+/* --- a gateway ---------------------------------------------------------------------------------------------------------- */
+
+enum ack_mode { ACK_LIVE, ACK_REFUSE, ACK_NEVER };
+
+struct seen {
+    char tenant[64];
+    enum dm_unit_kind kind;
+    struct dm_mark mark;
+    bool is_gone;
+};
+
+struct gateway {
+    struct harness *h;
+    struct dm_watch watch;
+    struct dm_buf in;
+    enum ack_mode mode;
+    bool is_welcome, is_synced, is_cut, is_deaf; /* deaf: reads nothing */
+    uint8_t public_key[DM_SIGN_PUBLIC_BYTES];
+    struct seen seen[512];
+    size_t n_seen;
+    uint64_t used;
+};
+
+static void say(struct gateway *g, const struct dm_link_message *message)
+{
+    struct dm_buf frame;
+
+    dm_buf_init(&frame, DM_LINK_PAYLOAD_MAX);
+    dm_link_encode(message, &frame);
+    assert_int_equal(write(g->watch.fd, frame.ptr, frame.len), frame.len);
+    dm_buf_done(&frame);
+}
+
+static void say_ack(struct gateway *g, const struct seen *seen, enum dm_link_status status)
+{
+    struct dm_link_message message = {
+        .type = DM_LINK_ACK,
+        .ack = {.tenant = dm_str_of(seen->tenant), .kind = seen->kind, .mark = seen->mark, .status = status,
+                .workers_live = 2, .workers = 2, .pointer = DM_STR("/products/0"), .message = DM_STR("no good")},
+    };
+
+    say(g, &message);
+}
+
+static void note(struct gateway *g, struct dm_str tenant, enum dm_unit_kind kind, struct dm_mark mark, bool is_gone)
+{
+    struct seen *seen = &g->seen[g->n_seen++];
+
+    assert_true(g->n_seen < DM_COUNT(g->seen));
+    *seen = (struct seen){.kind = kind, .mark = mark, .is_gone = is_gone};
+    snprintf(seen->tenant, sizeof(seen->tenant), "%.*s", DM_STR_ARG(tenant));
+    if (g->mode != ACK_NEVER)
+        say_ack(g, seen, g->mode == ACK_LIVE ? DM_LINK_LIVE : DM_LINK_REFUSED);
+}
+
+static void take_unit(struct gateway *g, struct dm_str bytes)
+{
+    struct dm_document_head head;
+    struct dm_document document;
+    struct dm_errs errs = {0};
+    struct dm_err err = {0};
+    struct dm_arena arena;
+
+    if (dm_document_open(g->public_key, bytes, &head, &err) < 0)
+        fail_msg("%s", err.message);
+    dm_arena_init(&arena, NULL, DM_DOCUMENT_ARENA_BYTES);
+    if (dm_document_read(&head, &arena, &document, &errs) < 0)
+        fail_msg("%s: %s", errs.items[0].pointer, errs.items[0].message);
+    dm_arena_done(&arena);
+    note(g, head.tenant, head.kind, head.mark, false);
+}
+
+static void take_message(struct gateway *g, const struct dm_link_message *m)
+{
+    switch (m->type) {
+    case DM_LINK_WELCOME:
+        g->is_welcome = true;
+        memcpy(g->public_key, m->welcome.public_key, sizeof(g->public_key));
+        break;
+    case DM_LINK_UNIT:
+        take_unit(g, m->unit);
+        break;
+    case DM_LINK_GONE:
+        note(g, m->gone.tenant, m->gone.kind, m->gone.mark, true);
+        break;
+    case DM_LINK_SYNCED:
+        g->is_synced = true;
+        break;
+    case DM_LINK_USED:
+        g->used = m->number;
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_link(struct dm_watch *watch, unsigned ready)
+{
+    struct gateway *g = DM_CONTAINER_OF(watch, struct gateway, watch);
+    char bytes[65536];
+    struct dm_link_message message;
+    struct dm_arena arena;
+    ssize_t n = 0;
+
+    if (g->is_deaf)
+        return;
+    while ((n = read(watch->fd, bytes, sizeof(bytes))) > 0)
+        dm_buf_add_n(&g->in, bytes, (size_t)n);
+    g->is_cut |= n == 0 || errno != EAGAIN;
+    dm_arena_init(&arena, NULL, DM_LINK_ARENA_BYTES);
+    while ((n = dm_link_decode(dm_buf_str(&g->in), &arena, &message, NULL)) > 0) {
+        take_message(g, &message);
+        dm_buf_consume(&g->in, (size_t)n);
+    }
+    assert_int_equal(n, 0);
+    dm_arena_done(&arena);
+}
+
+static void dial(struct harness *h, struct gateway *g)
+{
+    char text[160];
+    struct dm_addr addr;
+    int fd;
+
+    *g = (struct gateway){.h = h};
+    dm_buf_init(&g->in, DM_LINK_PAYLOAD_MAX * 2);
+    snprintf(text, sizeof(text), "unix:%s", h->socket);
+    assert_int_equal(dm_addr_parse(dm_str_of(text), &addr, NULL), 0);
+    fd = dm_sys_real()->ops->connect(dm_sys_real(), &addr);
+    assert_true(fd >= 0);
+    assert_int_equal(dm_watch_add(h->loop, &g->watch, fd, on_link), 0);
+}
+
+static void say_hello(struct gateway *g, const char *id, const struct dm_link_held *held, size_t n_held)
+{
+    struct dm_link_message hello = {
+        .type = DM_LINK_HELLO,
+        .hello = {.version = DM_LINK_VERSION, .gateway = dm_str_of(id), .program_version = DM_STR("0.1.0"),
+                  .n_workers = 2, .held = held, .n_held = n_held},
+    };
+
+    say(g, &hello);
+}
+
+static void hang_up(struct gateway *g)
+{
+    if (g->watch.fd >= 0)
+        dm_watch_close(g->h->loop, &g->watch);
+    dm_buf_done(&g->in);
+}
+
+static void turn_until_seen(struct gateway *g, size_t n)
+{
+    while (g->n_seen < n)
+        assert_true(dm_loop_turn(g->h->loop, -1) >= 0);
+}
+
+static void settle(struct harness *h)
+{
+    while (dm_loop_turn(h->loop, 0) > 0 || dm_pool_in_flight(h->pool) > 0)
+        ;
+}
+
+static const struct seen *find(const struct gateway *g, const char *tenant, enum dm_unit_kind kind)
+{
+    for (size_t i = g->n_seen; i-- > 0;)
+        if (strcmp(g->seen[i].tenant, tenant) == 0 && g->seen[i].kind == kind)
+            return &g->seen[i];
+    return NULL;
+}
+
+static void assert_str(char *got, const char *want)
+{
+    assert_non_null(got);
+    assert_string_equal(got, want);
+    dm_free(got);
+}
+
+/* --- tests ----------------------------------------------------------------------------------------------------------------- */
+
+static void serve_team(struct harness *h)
+{
+    make_team(h, "orders", 9101, "key-of-orders-1234");
+    make_team(h, "catalog", 9102, "key-of-catalog-123");
+    harness_restart(h);
+}
+
+static void test_hello_brings_what_is_lacking(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g, again;
+    struct dm_link_held held[2];
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    assert_true(g.is_welcome);
+    assert_int_equal(g.n_seen, 6);
+    settle(h);
+    assert_str(expect(h, 200, "units.0.live", "GET", T "/status", h->master, "", NULL), "1");
+    assert_str(expect(h, 200, "units.2.gateways.0.state", "GET", T "/status", h->master, "", NULL), "live");
+
+    /* The same gateway comes again with some of it: it is sent the rest, and the former connection ends. */
+    for (int i = 0; i < 2; i++)
+        held[i] = (struct dm_link_held){DM_STR("orders"), i + 1, find(&g, "orders", i + 1)->mark};
+    held[1].mark.sequence--;
+    dial(h, &again);
+    say_hello(&again, "g1", held, 2);
+    harness_until(h, &again.is_synced);
+    assert_int_equal(again.n_seen, 5);
+    assert_null(find(&again, "orders", DM_UNIT_RELEASE));
+    harness_until(h, &g.is_cut);
+    hang_up(&g);
+    hang_up(&again);
+}
+
+static void test_wait_until_live(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    settle(h);
+    assert_str(expect(h, 200, "live.gateways", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
+                      "{\"base_path\":\"/x\"}"), "1");
+    assert_int_equal(g.n_seen, 7);
+    /* Nothing changed: what there is must be live. */
+    assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
+                      "{\"base_path\":\"/x\"}"), "1");
+    assert_int_equal(g.n_seen, 7);
+    g.mode = ACK_REFUSE;
+    assert_str(expect(h, 200, "live.refused.0.message", "PATCH", T "/backends/service?wait=live&timeout_ms=100000",
+                      h->master, "", "{\"base_path\":\"/y\"}"), "no good");
+    assert_str(expect(h, 200, "units.0.gateways.0.error.pointer", "GET", T "/status", h->master, "", NULL), "/products/0");
+    g.mode = ACK_NEVER;
+    assert_str(expect(h, 200, "live.lagging.0", "PATCH", T "/backends/service?wait=live&timeout_ms=30", h->master, "",
+                      "{\"base_path\":\"/z\"}"), "g1");
+    assert_str(expect(h, 200, "units.0.gateways.0.state", "GET", T "/status", h->master, "", NULL), "sent");
+    /* Away, it still counts. */
+    hang_up(&g);
+    settle(h);
+    assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=30", h->master, "",
+                      "{\"base_path\":\"/w\"}"), "1");
+}
+
+static void test_deleting_a_tenant(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    struct dm_mark last;
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    last = find(&g, "orders", DM_UNIT_GRANTS)->mark;
+    assert_str(expect(h, 200, "live.gateways", "DELETE", T "?wait=live&timeout_ms=100000", h->master, "", NULL), "1");
+    assert_int_equal(g.n_seen, 9);
+    assert_true(find(&g, "orders", DM_UNIT_GRANTS)->is_gone);
+    assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_GRANTS)->mark, last) > 0);
+    last = find(&g, "orders", DM_UNIT_GRANTS)->mark;
+    hang_up(&g);
+
+    /* Made again, it is ahead of what went; a gateway that never had it is not told of what went. */
+    dm_free(expect(h, 201, NULL, "POST", "/api/v1/tenants", h->master, "", "{\"name\":\"orders\"}"));
+    dial(h, &g);
+    say_hello(&g, "g2", NULL, 0);
+    harness_until(h, &g.is_synced);
+    assert_int_equal(g.n_seen, 6);
+    assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_GRANTS)->mark, last) > 0);
+    hang_up(&g);
+}
+
+/* A database from a backup: the gateway is ahead of it, and must still take the next change. */
+static void test_a_gateway_ahead_of_the_database(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    struct dm_link_held held = {DM_STR("orders"), DM_UNIT_RELEASE, {UINT64_C(1) << 40, 9}};
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", &held, 1);
+    turn_until_seen(&g, 8);
+    settle(h);
+    assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_RELEASE)->mark, held.mark) > 0);
+    hang_up(&g);
+}
+
+static void test_unknown_tenants_go(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    struct dm_link_held held = {DM_STR("nobody"), DM_UNIT_RELEASE, {7, 9}};
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", &held, 1);
+    harness_until(h, &g.is_synced);
+    assert_true(find(&g, "nobody", DM_UNIT_RELEASE)->is_gone);
+    assert_true(dm_mark_cmp(find(&g, "nobody", DM_UNIT_RELEASE)->mark, held.mark) > 0);
+    hang_up(&g);
+}
+
+/* F1: a gateway that does not read for a while gets the newest, not all that was in between. */
+static void test_a_slow_gateway_gets_the_newest(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    char body[64], *big = dm_alloc(400001), *text = dm_alloc(500000), *sequence, want[32];
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    settle(h);
+    g.is_deaf = true;
+    /* A large release, so that a few fill the link. */
+    memset(big, 'x', 400000);
+    big[400000] = '\0';
+    snprintf(text, 500000, "{\"versions\":[{\"name\":\"v1\",\"path\":\"/\",\"policies\":[{\"type\":\"api_key\"}],\"errors\":{");
+    for (int i = 0; i < 25; i++) {
+        static const char *const reasons[] = {"no_mapping_rule", "auth_missing", "auth_invalid", "limit_exceeded",
+                                              "rate_limited"};
+        size_t len = strlen(text);
+
+        if (i >= 5)
+            break;
+        snprintf(text + len, 500000 - len, "%s\"%s\":{\"body\":\"%.16000s\"}", i > 0 ? "," : "", reasons[i], big);
+    }
+    snprintf(text + strlen(text), 200, "},\"backends\":[{\"path\":\"/\",\"backend\":\"service\"}]}]}");
+    dm_free(expect(h, 200, NULL, "PATCH", T "/products/shop", h->master, "", text));
+    for (int i = 0; i < 60; i++) {
+        snprintf(body, sizeof(body), "{\"base_path\":\"/n%d\"}", i);
+        dm_free(expect(h, 200, NULL, "PATCH", T "/backends/service", h->master, "", body));
+    }
+    sequence = expect(h, 200, "units.0.sequence", "GET", T "/status", h->master, "", NULL);
+    g.is_deaf = false;
+    on_link(&g.watch, DM_READY_IN);
+    do {
+        dm_loop_turn(h->loop, -1);
+        snprintf(want, sizeof(want), "%llu", (unsigned long long)find(&g, "orders", DM_UNIT_RELEASE)->mark.sequence);
+    } while (strcmp(want, sequence) != 0);
+    settle(h);
+    assert_true(g.n_seen < 6 + 50);
+    assert_str(expect(h, 200, "units.0.gateways.0.state", "GET", T "/status", h->master, "", NULL), "live");
+    hang_up(&g);
+    dm_free(big);
+    dm_free(text);
+    dm_free(sequence);
+}
+
+static void send_usage(struct gateway *g, uint64_t batch, uint64_t delta)
+{
+    struct dm_link_usage_item items[] = {{1, DM_STR("shop"), DM_STR("hits"), delta}};
+    struct dm_link_message message = {
+        .type = DM_LINK_USAGE,
+        .usage = {.batch = batch, .from_s = 60, .to_s = 61, .tenant = DM_STR("orders"), .items = items, .n_items = 1},
+    };
+
+    say(g, &message);
+    while (g->used != batch)
+        dm_loop_turn(g->h->loop, -1);
+}
+
+static void test_usage(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    const char *target = T "/usage?from=1970-01-01T00:00:00Z&to=1970-01-02T00:00:00Z&step=minute";
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    send_usage(&g, 1, 5);
+    send_usage(&g, 2, 7);
+    g.used = 0;
+    send_usage(&g, 2, 7); /* again: the answer was lost */
+    assert_str(expect(h, 200, "items.0.count", "GET", target, h->master, "", NULL), "12");
+    assert_str(expect(h, 200, "items.0.application", "GET", target, h->master, "", NULL), "mobile");
+    assert_str(expect(h, 200, "items", "GET", "/api/v1/tenants/catalog/usage?from=1970-01-01T00:00:00Z", h->master, "", NULL),
+               "[]");
+    hang_up(&g);
+}
+
+static void test_bad_frames_end_the_link(void **state)
+{
+    struct harness *h = *state;
+    struct dm_link_message pong = {.type = DM_LINK_PONG, .number = 1};
+    struct gateway g;
+
+    dial(h, &g);
+    say(&g, &pong); /* before HELLO */
+    harness_until(h, &g.is_cut);
+    hang_up(&g);
+
+    dial(h, &g);
+    assert_int_equal(write(g.watch.fd, "\xff\xff\xff\xff\xff", 5), 5);
+    harness_until(h, &g.is_cut);
+    hang_up(&g);
+
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_cut);
+    hang_up(&g);
+}
+
+/* P2: neither keys nor anything of another tenant is in what a gateway is sent for a tenant. */
+static void test_documents_hold_no_keys(void **state)
+{
+    struct harness *h = *state;
+    struct dm_txn *txn;
+    struct dm_tenant_handle *tenant;
+
+    serve_team(h);
+    assert_int_equal(dm_txn_begin(h->store, DM_TXN_READ, &h->arena, &txn, &h->err), 0);
+    assert_int_equal(dm_tenants_open(txn, &master_caller, DM_STR("orders"), &tenant, &h->err), 0);
+    for (int kind = 1; kind < DM_UNIT_KINDS; kind++) {
+        struct dm_unit_row unit;
+
+        assert_int_equal(dm_units_get(tenant, kind, &unit, &h->err), 0);
+        assert_null(memmem(unit.document.ptr, unit.document.len, "key-of-", 7));
+        assert_null(memmem(unit.document.ptr, unit.document.len, "catalog", 7));
+    }
+    dm_txn_abort(&txn);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, harness_serving_setup, harness_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_hello_brings_what_is_lacking),
+        TEST(test_wait_until_live),
+        TEST(test_deleting_a_tenant),
+        TEST(test_a_gateway_ahead_of_the_database),
+        TEST(test_unknown_tenants_go),
+        TEST(test_a_slow_gateway_gets_the_newest),
+        TEST(test_usage),
+        TEST(test_bad_frames_end_the_link),
+        TEST(test_documents_hold_no_keys),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
