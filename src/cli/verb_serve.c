@@ -1,0 +1,435 @@
+/* daemun serve: the controller and the gateway as two supervised processes.
+ *
+ *   starting --[both answer]--> ready --[SIGTERM, SIGINT, SIGHUP]--> stopping: the gateway ends --> the controller ends
+ *   starting --[a process ends that never answered]--> stopping, and the exit code says so
+ *
+ * V1. When this process dies, both serve on; the next `daemun serve` on the same data directory adopts them.
+ * V2. What was adopted is left running when the start fails. */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "cli/child.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/verb.h"
+#include "base/sys.h"
+#include "io/lockfile.h"
+#include "io/signals.h"
+
+#define LISTEN_DEFAULT "127.0.0.1:8080"
+#define API_DEFAULT "127.0.0.1:9080"
+#define ADMIN_DEFAULT "127.0.0.1:9090"
+#define SOCKET_PATH_MAX 100 /* sun_path holds 108 */
+
+enum { LOOK_MS = 25, ANSWER_MS = 500, PATIENCE_MS = 15000 };
+
+struct serve {
+    struct dm_cli *cli;
+    struct dm_loop *loop;
+    struct dm_signals signals;
+    struct dm_lockfile lock;
+    struct dm_child controller, gateway;
+    struct dm_timer look;
+    uint64_t began_ns;
+    const char *data;
+    char api[DM_ADDR_TEXT_MAX], admin[DM_ADDR_TEXT_MAX], listen[512]; /* where the living ones listen */
+    bool is_ready, is_stopping, is_failed, is_impatient;
+};
+
+/* --- options ------------------------------------------------------------------------------------------------------ */
+
+static const char *option_or(const struct serve *s, const char *name, const char *otherwise)
+{
+    const char *value = dm_args_get(&s->cli->args, name);
+
+    return value ? value : otherwise;
+}
+
+static int check_address(const struct serve *s, const char *option, const char *text)
+{
+    struct dm_addr addr;
+    struct dm_err err = {0};
+
+    if (dm_addr_parse(dm_str_of(text), &addr, &err) < 0 || addr.ss.ss_family == AF_UNIX || dm_addr_port(&addr) == 0)
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be ADDRESS:PORT such as 127.0.0.1:8080, found '%s'", option,
+                           text);
+    return DM_EXIT_OK;
+}
+
+static int read_addresses(struct serve *s)
+{
+    const char *api = option_or(s, "api", API_DEFAULT), *admin = option_or(s, "admin", ADMIN_DEFAULT), *listen;
+    int rc;
+
+    if ((rc = check_address(s, "api", api)) != DM_EXIT_OK || (rc = check_address(s, "admin", admin)) != DM_EXIT_OK)
+        return rc;
+    snprintf(s->api, sizeof(s->api), "%s", api);
+    snprintf(s->admin, sizeof(s->admin), "%s", admin);
+    snprintf(s->listen, sizeof(s->listen), "%s", option_or(s, "listen", LISTEN_DEFAULT));
+    for (size_t i = 0; (listen = dm_args_at(&s->cli->args, "listen", i)); i++)
+        if ((rc = check_address(s, "listen", listen)) != DM_EXIT_OK)
+            return rc;
+    return DM_EXIT_OK;
+}
+
+static int read_data(struct serve *s, char path[DM_CHILD_PATH_MAX])
+{
+    const char *given = dm_args_get(&s->cli->args, "data"), *xdg = s->cli->world->env("XDG_DATA_HOME");
+    int n;
+
+    if (given)
+        n = snprintf(path, DM_CHILD_PATH_MAX, "%s", given);
+    else if (xdg && xdg[0] == '/')
+        n = snprintf(path, DM_CHILD_PATH_MAX, "%s/daemun", xdg);
+    else
+        n = snprintf(path, DM_CHILD_PATH_MAX, "daemun-data");
+    if (n == 0)
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--data must be a directory");
+    if (n > SOCKET_PATH_MAX - (int)sizeof("/gateway/run/controller.sock"))
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the path of the data directory is too long for the sockets below it: %s",
+                           path);
+    s->data = path;
+    return DM_EXIT_OK;
+}
+
+static void pass_on(struct serve *s, struct dm_child *child, const char *option)
+{
+    const char *value;
+
+    for (size_t i = 0; (value = dm_args_at(&s->cli->args, option, i)); i++)
+        dm_child_arg(child, "--%s=%s", option, value);
+}
+
+static void make_args(struct serve *s)
+{
+    dm_child_arg(&s->controller, "--data=%s", s->data);
+    dm_child_arg(&s->controller, "--listen=%s", s->api);
+    pass_on(s, &s->controller, "master-token-file");
+    pass_on(s, &s->controller, "log-level");
+    pass_on(s, &s->controller, "log-format");
+    snprintf(s->controller.lock, sizeof(s->controller.lock), "%s/run/controller.lock", s->data);
+
+    dm_child_arg(&s->gateway, "--data=%s/gateway", s->data);
+    dm_child_arg(&s->gateway, "--log-dir=%s/log", s->data);
+    dm_child_arg(&s->gateway, "--controller=unix:%s/run/controller.sock", s->data);
+    dm_child_arg(&s->gateway, "--admin=%s", s->admin);
+    if (dm_args_has(&s->cli->args, "listen"))
+        pass_on(s, &s->gateway, "listen");
+    else
+        dm_child_arg(&s->gateway, "--listen=%s", s->listen);
+    pass_on(s, &s->gateway, "workers");
+    pass_on(s, &s->gateway, "access-log");
+    pass_on(s, &s->gateway, "trusted-fronts");
+    pass_on(s, &s->gateway, "log-level");
+    pass_on(s, &s->gateway, "log-format");
+    snprintf(s->gateway.lock, sizeof(s->gateway.lock), "%s/gateway/run/keeper.lock", s->data);
+}
+
+/* --- are they ready? ---------------------------------------------------------------------------------------------- */
+
+/* A wildcard address is asked at its loopback. */
+static void url_of(const char *address, char *ret, size_t max)
+{
+    struct dm_str text = dm_str_of(address);
+
+    if (dm_str_starts(text, DM_STR("0.0.0.0:")))
+        snprintf(ret, max, "http://127.0.0.1%s", address + 7);
+    else if (dm_str_starts(text, DM_STR("[::]:")))
+        snprintf(ret, max, "http://[::1]%s", address + 4);
+    else
+        snprintf(ret, max, "http://%s", address);
+}
+
+static bool answers(const char *address)
+{
+    DM_CLEANUP(dm_reply_done) struct dm_reply reply = {0};
+    char url[DM_ADDR_TEXT_MAX + 16];
+    struct dm_client *client;
+    int rc;
+
+    url_of(address, url, sizeof(url));
+    client = dm_client_new(&(struct dm_client_config){.server = url, .timeout_ms = ANSWER_MS});
+    rc = dm_client_call(client, "GET", "/healthz", DM_STR_NULL, 0, &reply, NULL);
+    dm_client_free(client);
+    return rc >= 0 && reply.status == 200;
+}
+
+static void look_at(struct dm_child *child, const char *address)
+{
+    if (child->is_ready || child->process.state != DM_PROCESS_RUNNING || !answers(address))
+        return;
+    child->is_ready = child->was_ready = true;
+}
+
+static void tell_ready(struct serve *s)
+{
+    char api[DM_ADDR_TEXT_MAX + 16], admin[DM_ADDR_TEXT_MAX + 16], gate[DM_ADDR_TEXT_MAX + 16];
+    const struct dm_cli *cli = s->cli;
+
+    url_of(s->api, api, sizeof(api));
+    url_of(s->admin, admin, sizeof(admin));
+    url_of(s->listen, gate, sizeof(gate));
+    dm_cli_say(cli, "Daemun is ready.");
+    dm_cli_say(cli, "  gateway  %s   what callers use", gate);
+    dm_cli_say(cli, "  API      %s   sign in: daemun login%s%s", api, strcmp(s->api, API_DEFAULT) == 0 ? "" : " --server ",
+               strcmp(s->api, API_DEFAULT) == 0 ? "" : api);
+    dm_cli_say(cli, "  metrics  %s/metrics and %s/metrics", admin, api);
+    dm_cli_say(cli, "  data     %s", s->data);
+    dm_cli_say(cli, "Ctrl-C stops it.");
+    fflush(cli->world->out);
+}
+
+static void complain(struct serve *s)
+{
+    s->is_impatient = true;
+    for (struct dm_child *child = &s->controller; child; child = child == &s->controller ? &s->gateway : NULL)
+        if (!child->is_ready)
+            fprintf(s->cli->world->err, "daemun: %s has not answered on http://%s/healthz for %d s; still waiting\n",
+                    child->name, child == &s->controller ? s->api : s->admin, PATIENCE_MS / 1000);
+}
+
+static void on_look(struct dm_timer *timer)
+{
+    struct serve *s = DM_CONTAINER_OF(timer, struct serve, look);
+
+    if (s->is_stopping)
+        return;
+    look_at(&s->controller, s->api);
+    look_at(&s->gateway, s->admin);
+    if (s->controller.is_ready && s->gateway.is_ready) {
+        if (!s->is_ready)
+            tell_ready(s);
+        s->is_ready = true;
+        return;
+    }
+    if (!s->is_impatient && dm_loop_now_ns(s->loop) - s->began_ns > (uint64_t)PATIENCE_MS * 1000000)
+        complain(s);
+    dm_timer_arm(s->loop, &s->look, LOOK_MS);
+}
+
+/* --- stopping ----------------------------------------------------------------------------------------------------- */
+
+static bool is_ours(const struct serve *s, const struct dm_child *child)
+{
+    return !(s->is_failed && child->process.is_adopted);
+}
+
+/* The gateway first: what it counted goes to the controller. */
+static void stop_next(struct serve *s)
+{
+    struct dm_child *const order[] = {&s->gateway, &s->controller};
+
+    for (size_t i = 0; i < DM_COUNT(order); i++) {
+        struct dm_process *process = &order[i]->process;
+
+        if (process->state == DM_PROCESS_IDLE)
+            continue;
+        if (!is_ours(s, order[i])) {
+            dm_process_release(process);
+            continue;
+        }
+        if (process->state != DM_PROCESS_STOPPING)
+            dm_process_stop(process);
+        if (process->state != DM_PROCESS_IDLE)
+            return;
+    }
+    dm_loop_stop(s->loop);
+}
+
+static void begin_stop(struct serve *s)
+{
+    s->is_stopping = true;
+    dm_timer_cancel(s->loop, &s->look);
+    stop_next(s);
+}
+
+static void on_signal(struct dm_signals *signals, int signo)
+{
+    struct serve *s = DM_CONTAINER_OF(signals, struct serve, signals);
+
+    if (!s->is_stopping) {
+        dm_cli_say(s->cli, "Stopping: requests in hand are finished first.");
+        fflush(s->cli->world->out);
+        begin_stop(s);
+        return;
+    }
+    (void)dm_process_signal(&s->gateway.process, SIGTERM);
+    (void)dm_process_signal(&s->controller.process, SIGTERM);
+}
+
+/* --- a process ended ---------------------------------------------------------------------------------------------- */
+
+static void on_end(struct serve *s, struct dm_child *child, int status)
+{
+    char text[DM_PROCESS_STATUS_MAX];
+
+    if (s->is_stopping) {
+        stop_next(s);
+        return;
+    }
+    dm_process_status_text(status, text);
+    if (!child->was_ready && !child->process.is_adopted && status != -1) {
+        s->is_failed = true;
+        dm_cli_fail(s->cli, DM_EXIT_FAILED, "%s did not start (%s); what it said stands above", child->name, text);
+        dm_process_stop(&child->process);
+        begin_stop(s);
+        return;
+    }
+    fprintf(s->cli->world->err, "daemun: %s ended (%s); starting it again\n", child->name, text);
+    if (!dm_timer_is_armed(&s->look))
+        dm_timer_arm(s->loop, &s->look, LOOK_MS);
+}
+
+static void on_controller_end(struct dm_child *child, int status)
+{
+    on_end(DM_CONTAINER_OF(child, struct serve, controller), child, status);
+}
+
+static void on_gateway_end(struct dm_child *child, int status)
+{
+    on_end(DM_CONTAINER_OF(child, struct serve, gateway), child, status);
+}
+
+/* --- starting ----------------------------------------------------------------------------------------------------- */
+
+static int take_data(struct serve *s)
+{
+    char path[DM_CHILD_PATH_MAX];
+    struct dm_err err = {0};
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/run", s->data);
+    if (dm_sys_make_dirs(dm_sys_real(), path, 0700, &err) < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", s->data, err.message);
+    snprintf(path, sizeof(path), "%s/run/serve.lock", s->data);
+    if ((rc = dm_lockfile_take(&s->lock, path, &err)) == DM_EEXIST) {
+        dm_cli_fail(s->cli, DM_EXIT_FAILED, "daemun serve runs already on %s (process %d)", s->data,
+                    dm_lockfile_holder(path));
+        dm_cli_hint(s->cli, "Use that one, stop it, or take another directory with --data and other ports.");
+        return DM_EXIT_FAILED;
+    }
+    return rc < 0 ? dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", s->data, err.message)
+                  : DM_EXIT_OK;
+}
+
+/* What it listens on is what it was started with, not what we were. */
+static void tell_adopted(struct serve *s, struct dm_child *child)
+{
+    dm_cli_say(s->cli, "%s runs already (process %d); taking it over with the options that it has.", child->name,
+               (int)child->process.pid);
+    if (child == &s->controller) {
+        (void)dm_child_option(child, "--listen", s->api, sizeof(s->api));
+    } else {
+        (void)dm_child_option(child, "--listen", s->listen, sizeof(s->listen));
+        (void)dm_child_option(child, "--admin", s->admin, sizeof(s->admin));
+    }
+}
+
+static int begin_child(struct serve *s, struct dm_child *child)
+{
+    struct dm_err err = {0};
+    int rc = dm_child_begin(child, &err);
+
+    if (rc < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "%s", err.message);
+    if (rc > 0)
+        tell_adopted(s, child);
+    return DM_EXIT_OK;
+}
+
+static int run_loop(struct serve *s)
+{
+    static const int signos[] = {SIGTERM, SIGINT, SIGHUP};
+    int rc;
+
+    if ((rc = dm_signals_open(&s->signals, s->loop, signos, DM_COUNT(signos), on_signal)) < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "signals can't be received: %s", strerror(-rc));
+    if ((rc = begin_child(s, &s->controller)) != DM_EXIT_OK || (rc = begin_child(s, &s->gateway)) != DM_EXIT_OK) {
+        s->is_failed = true;
+        begin_stop(s);
+    } else {
+        s->began_ns = dm_loop_now_ns(s->loop);
+        s->look.on_due = on_look;
+        dm_timer_arm(s->loop, &s->look, LOOK_MS);
+    }
+    if (dm_loop_run(s->loop) < 0)
+        rc = dm_cli_fail(s->cli, DM_EXIT_FAILED, "the event loop failed");
+    dm_signals_close(&s->signals);
+    return s->is_failed ? DM_EXIT_FAILED : rc;
+}
+
+static int find_programs(struct serve *s)
+{
+    const char *path = s->cli->world->env("PATH");
+    struct dm_err err = {0};
+
+    if (dm_child_find(&s->controller, path, &err) < 0 || dm_child_find(&s->gateway, path, &err) < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "%s", err.message);
+    return DM_EXIT_OK;
+}
+
+static int run(struct dm_cli *cli)
+{
+    static const struct dm_process_type controller_type = {
+        .on_spawn = dm_child_on_spawn, .on_exit = dm_child_on_exit, .stop_ms = 15000};
+    static const struct dm_process_type gateway_type = {
+        .on_spawn = dm_child_on_spawn, .on_exit = dm_child_on_exit, .stop_ms = 30000};
+    struct serve s = {.cli = cli, .loop = dm_loop_new(dm_sys_real()), .lock = {-1}};
+    char data[DM_CHILD_PATH_MAX];
+    int rc;
+
+    dm_child_init(&s.controller, "daemun-controller", &controller_type, s.loop);
+    dm_child_init(&s.gateway, "daemun-gateway", &gateway_type, s.loop);
+    s.controller.on_exit = on_controller_end;
+    s.gateway.on_exit = on_gateway_end;
+    if ((rc = read_addresses(&s)) == DM_EXIT_OK && (rc = read_data(&s, data)) == DM_EXIT_OK &&
+        (rc = find_programs(&s)) == DM_EXIT_OK && (rc = take_data(&s)) == DM_EXIT_OK) {
+        make_args(&s);
+        rc = run_loop(&s);
+    }
+    dm_lockfile_release(&s.lock);
+    dm_child_done(&s.controller);
+    dm_child_done(&s.gateway);
+    dm_loop_free(s.loop);
+    return rc;
+}
+
+static const char *const switch_names[] = {"on", "off", NULL};
+static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_names[] = {"text", "json", NULL};
+
+static const struct dm_option options[] = {
+    {"data", 0, "DIR", "Where everything is kept; made when missing (default: $XDG_DATA_HOME/daemun if that is set, else ./daemun-data).",
+     .completes = DM_COMPLETES_DIRECTORIES},
+    {"listen", 0, "ADDRESS:PORT", "Where the gateway takes requests; may be repeated (default: 127.0.0.1:8080).",
+     .is_repeatable = true},
+    {"api", 0, "ADDRESS:PORT", "Where the controller's API listens (default: 127.0.0.1:9080)."},
+    {"admin", 0, "ADDRESS:PORT", "Where the gateway's metrics and health are (default: 127.0.0.1:9090)."},
+    {"workers", 0, "N", "Worker processes of the gateway (default: one a core)."},
+    {"access-log", 0, "on|off", "Write an access log below DIR/log (default: on).", .choices = switch_names},
+    {"trusted-fronts", 0, "CIDR,...", "Balancers whose Forwarded and X-Forwarded-* fields count (default: none)."},
+    {"log-level", 0, "LEVEL", "What the two processes log on standard error (default: info).", .choices = level_names},
+    {"log-format", 0, "FORMAT", "text, or json for machines (default: text on a terminal).", .choices = format_names},
+    {"master-token-file", 0, "FILE", "Write the first master token to this file (mode 0600) instead of showing it.",
+     .completes = DM_COMPLETES_FILES},
+};
+
+const struct dm_verb dm_verb_serve = {
+    .name = "serve",
+    .operands = "",
+    .summary = "run controller and gateway on this machine",
+    .text = "Starts the controller (API, store) and the gateway (what callers use) as two processes, keeps them running, and "
+            "says where they listen once they answer. The first start makes a master token and shows it once: keep it, it "
+            "signs you in with `daemun login`.\n"
+            "\n"
+            "A process that dies is started again. Ctrl-C or SIGTERM stops both politely: requests in hand are finished; a "
+            "second one does not wait for them. When `daemun serve` itself is killed, both serve on, and the next `daemun "
+            "serve` on the same data directory takes them over.",
+    .options = DM_OPTIONS(options),
+    .examples = {{"daemun serve", "Runs everything with its defaults."},
+                 {"daemun serve --data /var/lib/daemun --listen 0.0.0.0:80 --workers 4",
+                  "For callers from outside; API and metrics stay on this machine."}},
+    .run = run,
+};
