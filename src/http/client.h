@@ -6,7 +6,16 @@
  *     on_done or on_abort                            (last callback of this exchange)
  *
  * After on_done, dm_http_peer_is_reusable() tells whether the connection may be kept: an idle one calls on_idle_end when the
- * backend closes it. Threads: one loop. Memory: an idle connection owns no buffer. */
+ * backend closes it. Inside on_done the owner keeps it, closes it, or sends the next request.
+ *
+ * C1. on_done may come from inside dm_http_peer_end() when that is called in on_response_end; no other callback comes from
+ *     inside a call.
+ * C2. Bytes behind a response, or before its request left, are no response: they end the connection, with ABORT_FAULT and
+ *     fault 0 for an exchange in hand.
+ * C3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped; a request that ends with fewer
+ *     bytes ends our direction; one whose head is above 128 KiB is not sent (ABORT_FAULT, DM_HTTP_HEAD_TOO_LARGE).
+ *
+ * Threads: one loop. Memory: an idle connection owns no buffer. */
 #ifndef DM_HTTP_CLIENT_H
 #define DM_HTTP_CLIENT_H
 
@@ -25,9 +34,10 @@ extern const struct dm_http_client_settings dm_http_client_defaults;
 
 /* Per connection, given at connect. */
 struct dm_http_peer_timeouts {
-    uint32_t connect_ms;
+    uint32_t connect_ms; /* 0 as in the others: no limit but the system's */
     uint32_t response_ms; /* from the end of the request to the end of the response head */
-    uint32_t idle_ms;     /* inside a body, without a byte */
+    uint32_t idle_ms;     /* inside a body, without a byte in either direction while the backend is waited for; found up to a
+                             quarter, at most 10 s, late */
 };
 
 struct dm_http_peer_handler {
@@ -48,11 +58,11 @@ struct dm_http_peer_handler {
 
 struct dm_http_client *dm_http_client_new(struct dm_loop *loop, const struct dm_http_client_settings *settings,
                                           const struct dm_http_peer_handler *handler);
-/* All connections must be closed before. */
+/* All connections must be closed before. Turns the loop until they are gone: not from a callback. */
 void dm_http_client_free(struct dm_http_client *client);
 
 /* Starts to connect. A send before the connection stands is kept and goes out with it. A failure that the kernel reports at
- * once comes as on_abort from the loop, never from inside this call. */
+ * once comes as on_abort from the loop, never from inside this call, and not before send. */
 struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const struct dm_addr *addr,
                                             const struct dm_http_peer_timeouts *timeouts);
 /* The exchange that owns the connection now; callbacks get it. Set before send. */

@@ -19,7 +19,7 @@ struct dm_http_message {
 enum dm_http_abort {
     DM_HTTP_ABORT_PEER_CLOSED = 1, /* end of stream inside a message */
     DM_HTTP_ABORT_PEER_RESET,      /* the socket failed */
-    DM_HTTP_ABORT_IDLE,            /* nothing moved for idle_timeout_ms while we waited for the peer */
+    DM_HTTP_ABORT_IDLE,            /* nothing moved for too long while we waited for the peer */
     DM_HTTP_ABORT_HEAD_TIMEOUT,    /* the head was not complete in time */
     DM_HTTP_ABORT_BODY_RATE,       /* the body came or left slower than body_rate_bytes */
     DM_HTTP_ABORT_CONNECT_FAILED,
@@ -34,7 +34,7 @@ const char *dm_http_abort_name(enum dm_http_abort why);
 /* The codec's fault as an abort reads: set with DM_HTTP_ABORT_FAULT, otherwise 0. */
 struct dm_http_end {
     enum dm_http_abort why;
-    int fault; /* enum dm_http_fault, positive */
+    int fault; /* enum dm_http_fault, positive; 0: bytes that belong to no message */
     int error; /* negative errno of the socket, when there is one */
 };
 

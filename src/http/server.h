@@ -12,8 +12,15 @@
  * Inside on_done and on_abort the owner forgets the request; the connection is the server's and frees itself.
  *
  * S1. on_done may come from inside dm_http_conn_end() and dm_http_conn_reply(); no other callback comes from inside a call.
- * S2. A response that is through before its request: a rest of the request up to 64 KiB is read and dropped, with a larger
- *     one the connection closes.
+ * S2. A response that is through before its request: a rest of the request up to 64 KiB is read and dropped; with a larger
+ *     one, a chunked one, or one that the client holds back (Expect), the connection closes. It also closes, after on_done,
+ *     when a rest does not come in time.
+ * S3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped, a response with fewer bytes closes
+ *     the connection, and a head above 128 KiB is answered as 500 without a body.
+ * S4. Before the connection closes after its last answer, all of that answer is sent, as long as the client reads it.
+ *
+ * Output of a connection is bounded by write_cap_bytes and one piece (64 KiB), or one dm_http_conn_reply(): with a full queue
+ * no further request is given out.
  *
  * Threads: all of one server on one loop. Memory: an idle connection owns no buffer. */
 #ifndef DM_HTTP_SERVER_H
@@ -31,8 +38,12 @@ struct dm_http_server_settings {
     uint64_t body_bytes_max;       /* 0 = no limit: on_request decides with dm_http_conn_limit_body */
     uint32_t head_timeout_ms;      /* from the first byte of a head to its end */
     uint32_t idle_timeout_ms;      /* between requests */
-    uint32_t body_timeout_ms;      /* without a byte of body arriving (while reading is on) or leaving */
-    uint32_t body_rate_bytes;      /* per second on average after the first 10 s; 0 = off */
+    /* Without a byte of body arriving or leaving while the client is waited for. While the response moves, the request may
+     * rest. Found up to a quarter, at most 10 s, late. */
+    uint32_t body_timeout_ms;
+    /* Per second and direction, on average over the time in which the client is waited for, after its first 10 s; 0 = off.
+     * The owner's own pauses (body not taken, nothing to send) do not count. */
+    uint32_t body_rate_bytes;
     size_t write_cap_bytes;        /* unsent response bytes kept before write stops taking */
     size_t connections_max;
 };
@@ -60,7 +71,7 @@ struct dm_http_handler {
 /* The handler and arg are borrowed and outlive the server. */
 struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,
                                           const struct dm_http_handler *handler, void *arg);
-/* Closes what is left at once. */
+/* Closes what is left at once, with on_abort(SHUTDOWN) for each request in hand. Turns the loop: not from a callback. */
 void dm_http_server_free(struct dm_http_server *server);
 /* Takes over an accepted descriptor. */
 void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer);
@@ -73,7 +84,8 @@ void *dm_http_conn_user(const struct dm_http_conn *conn);
 const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn);
 struct dm_loop *dm_http_conn_loop(const struct dm_http_conn *conn);
 
-/* A 1xx response other than 101 (103, or 100 to let the client send what it announced with Expect). */
+/* A 1xx response other than 101 (103, or 100 to let the client send what it announced with Expect). Left out for HTTP/1.0,
+ * after respond, and when the client does not read. */
 void dm_http_conn_inform(struct dm_http_conn *conn, unsigned status, struct dm_str fields);
 /* The response head. With HEAD, 204 and 304 the body is left out whatever is written. */
 void dm_http_conn_respond(struct dm_http_conn *conn, const struct dm_http_message *message);
@@ -84,7 +96,8 @@ void dm_http_conn_end(struct dm_http_conn *conn, struct dm_str trailers);
 /* Head, whole body and end at once, with Content-Length; what is left of the request is dropped. For bodies made in memory:
  * they are queued whole, above write_cap_bytes too. */
 void dm_http_conn_reply(struct dm_http_conn *conn, struct dm_http_message *message, struct dm_str body);
-/* The response can't be completed: the connection is cut, so that the client sees it. No callback follows. */
+/* The response can't be completed: the connection is cut, so that the client sees it (but a client of HTTP/1.0 that got a
+ * response without Content-Length takes it for the end). No callback follows. */
 void dm_http_conn_abort(struct dm_http_conn *conn);
 /* Presents body bytes again that on_body did not take. */
 void dm_http_conn_resume(struct dm_http_conn *conn);
@@ -92,7 +105,7 @@ void dm_http_conn_resume(struct dm_http_conn *conn);
 void dm_http_conn_ignore_body(struct dm_http_conn *conn);
 /* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. */
 void dm_http_conn_limit_body(struct dm_http_conn *conn, uint64_t max_bytes);
-/* Bytes of this request and response on the wire so far. */
+/* Bytes of this request and response on the wire so far, of pipelined ones each its own. */
 uint64_t dm_http_conn_bytes_in(const struct dm_http_conn *conn);
 uint64_t dm_http_conn_bytes_out(const struct dm_http_conn *conn);
 
