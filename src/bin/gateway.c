@@ -1,7 +1,19 @@
 /* daemun-gateway: one binary for the keeper (what a person starts) and for the workers and the loader that it starts. */
+#include <unistd.h>
+
 #include "gateway/keeper.h"
 #include "gateway/loader.h"
 #include "gateway/worker.h"
+
+static int run_worker(const struct dm_gateway_options *options)
+{
+    char role[32];
+
+    snprintf(role, sizeof(role), "worker-%u", options->slot);
+    dm_log_init("daemun-gateway", role, STDERR_FILENO, false, options->log_level);
+    dm_log_set_text(options->log_is_text);
+    return dm_worker_main(options);
+}
 
 int main(int argc, char **argv)
 {
@@ -17,7 +29,7 @@ int main(int argc, char **argv)
     }
     switch (options.role) {
     case DM_ROLE_WORKER:
-        return dm_worker_main(&options);
+        return run_worker(&options);
     case DM_ROLE_LOADER:
         return dm_loader_main(&options);
     case DM_ROLE_KEEPER:

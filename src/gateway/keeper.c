@@ -139,16 +139,17 @@ static void say_running(const struct dm_keeper *k)
 static void run(struct dm_keeper *k)
 {
     struct dm_err err = {0};
+    int rc;
 
     k->loop = dm_loop_new(k->sys);
     k->started_ns = dm_loop_now_ns(k->loop);
     k->workers = dm_calloc(k->options.n_workers, sizeof(*k->workers));
-    if (start_parts(k, &err) == 0) {
+    if ((rc = start_parts(k, &err)) == 0) {
         say_running(k);
-        if (dm_loop_run(k->loop) < 0)
-            dm_fail(&err, DM_EIO, "", "polling failed");
+        if ((rc = dm_loop_run(k->loop)) < 0)
+            dm_fail(&err, DM_EIO, "", "polling failed: %s", strerror(-rc));
     }
-    if (err.code < 0) {
+    if (rc < 0) {
         dm_log(DM_LOG_ERROR, "keeper_failed", "%s", err.message);
         k->exit_code = 1;
     }

@@ -363,7 +363,7 @@ static void on_gone(struct dm_keeper *k, const struct dm_link_gone *gone)
     struct dm_err err = {0};
     int cmp = unit ? dm_mark_cmp(gone->mark, unit->floor) : 0;
 
-    if (!unit) { /* never was here */
+    if (!unit || (unit->is_gone && cmp > 0)) { /* never was here, or is no more */
         struct dm_link_ack ack = new_ack(k, gone->tenant, gone->kind, gone->mark);
         ack.workers_live = ack.workers;
         send_ack(k, &ack);
@@ -380,15 +380,16 @@ static void on_gone(struct dm_keeper *k, const struct dm_link_gone *gone)
     }
 }
 
+/* Tombstones are told too: a controller that was restored from a backup must number above them. */
 static void on_hello(void *arg, struct dm_link_hello *hello)
 {
     struct dm_keeper *k = arg;
 
     k->held.count = 0;
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
-        if (!dm_mark_is_none(unit->document) && k->held.count < DM_LINK_HELD_MAX)
-            *dm_vec_push(&k->held) =
-                (struct dm_link_held){dm_str_of(unit->tenant->name), unit->kind, unit->document};
+        if ((unit->is_gone || !dm_mark_is_none(unit->document)) && k->held.count < DM_LINK_HELD_MAX)
+            *dm_vec_push(&k->held) = (struct dm_link_held){dm_str_of(unit->tenant->name), unit->kind,
+                                                           unit->is_gone ? unit->floor : unit->document};
     hello->gateway = dm_str_of(k->options.id);
     hello->program_version = DM_STR(DM_VERSION);
     hello->n_workers = (uint16_t)k->options.n_workers;
@@ -409,8 +410,7 @@ static void on_up(void *arg)
     struct dm_keeper *k = arg;
 
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit)) {
-        if (!unit->is_gone || !unit->is_announced)
-            ack_status(k, unit);
+        ack_status(k, unit);
         if (unit->refusal)
             ack_refused(k, dm_str_of(unit->tenant->name), unit->kind, unit->refusal->mark, &unit->refusal->err);
     }

@@ -12,6 +12,7 @@ enum {
     PATH_BYTES = 640,
     FLUSH_MS = 1000,
     FLUSH_DOWN_MS = 30000,
+    RETRY_MS = 5000,
     FILE_BYTES_MAX = 16 << 20,
     SPOOL_BYTES_MAX = 64 << 20,
     SPOOL_FILES_MAX = 10000,
@@ -104,15 +105,17 @@ static int by_number(const void *a, const void *b)
     return x->first < y->first ? -1 : x->first > y->first;
 }
 
+static void stop_sending(struct dm_spool *spool);
+
 static void forget_first(struct dm_spool *spool)
 {
     char path[PATH_BYTES];
 
+    stop_sending(spool);
     file_path(spool, &spool->files.items[0], path);
     spool->sys->ops->unlink(spool->sys, path);
     spool->spooled_bytes -= spool->files.items[0].bytes;
     memmove(spool->files.items, spool->files.items + 1, --spool->files.count * sizeof(spool->files.items[0]));
-    spool->n_unused = 0;
 }
 
 static void keep_bounded(struct dm_spool *spool)
@@ -126,55 +129,62 @@ static void keep_bounded(struct dm_spool *spool)
 
 /* --- sending (U2) ------------------------------------------------------------------------------------------------ */
 
-/* Sends the batches of a spool file; returns how many, 0 when it is damaged. */
-static size_t send_frames(struct dm_spool *spool, struct dm_str bytes)
+static void stop_sending(struct dm_spool *spool)
 {
-    struct dm_arena arena;
-    size_t n_sent = 0;
-
-    dm_arena_init(&arena, NULL, DM_LINK_ARENA_BYTES);
-    while (bytes.len > 0) {
-        struct dm_link_message message;
-        ssize_t n = dm_link_decode(bytes, &arena, &message, NULL);
-        if (n <= 0 || message.type != DM_LINK_USAGE)
-            break;
-        n_sent++;
-        spool->send(spool->arg, &message);
-        bytes = dm_str_skip(bytes, (size_t)n);
-        dm_arena_reset(&arena);
-    }
-    dm_arena_done(&arena);
-    return n_sent;
+    dm_timer_cancel(spool->loop, &spool->retry);
+    dm_buf_done(&spool->frames);
+    spool->sent_at = 0;
+    spool->sent_batch = 0;
 }
 
-static void send_first(struct dm_spool *spool)
+/* Sends the batch that stands at sent_at; false when there is none. */
+static bool send_batch(struct dm_spool *spool)
+{
+    struct dm_str bytes = dm_str_skip(dm_buf_str(&spool->frames), spool->sent_at);
+    struct dm_link_message message;
+    struct dm_arena arena;
+    bool is_sent = false;
+
+    dm_arena_init(&arena, NULL, DM_LINK_ARENA_BYTES);
+    if (dm_link_decode(bytes, &arena, &message, NULL) > 0 && message.type == DM_LINK_USAGE) {
+        is_sent = true;
+        spool->sent_batch = message.usage.batch;
+        dm_timer_arm(spool->loop, &spool->retry, spool->retry_ms);
+        spool->send(spool->arg, &message);
+    }
+    dm_arena_done(&arena);
+    return is_sent;
+}
+
+static bool load_first(struct dm_spool *spool)
 {
     char path[PATH_BYTES];
     struct dm_err err = {0};
-    struct dm_buf bytes;
 
-    while (spool->is_up && spool->files.count > 0 && spool->n_unused == 0) {
-        struct dm_spool_file *file = &spool->files.items[0];
-        file_path(spool, file, path);
-        if (dm_sys_read_file(spool->sys, path, FILE_BYTES_MAX, &bytes, &err) == 0) {
-            /* Set before: the connection may be lost while we send. */
-            spool->n_unused = file->last - file->first + 1;
-            spool->n_unused = send_frames(spool, dm_buf_str(&bytes));
-            dm_buf_done(&bytes);
-        }
-        if (spool->n_unused == 0 && spool->is_up) {
-            dm_log(DM_LOG_ERROR, "usage_damaged", "the spooled counts in %s can't be read", path);
+    file_path(spool, &spool->files.items[0], path);
+    spool->sent_at = 0;
+    if (dm_sys_read_file(spool->sys, path, FILE_BYTES_MAX, &spool->frames, &err) < 0)
+        spool->frames = (struct dm_buf){0};
+    else if (send_batch(spool))
+        return true;
+    if (spool->is_up)
+        dm_log(DM_LOG_ERROR, "usage_damaged", "the spooled counts in %s can't be read and are dropped", path);
+    return false;
+}
+
+/* Begins with the oldest file, when nothing is in flight. */
+static void send_first(struct dm_spool *spool)
+{
+    while (spool->is_up && spool->files.count > 0 && spool->sent_batch == 0)
+        if (!load_first(spool) && spool->is_up) {
+            spool->n_dropped++;
             forget_first(spool);
         }
-    }
-    if (!spool->is_up)
-        spool->n_unused = 0;
 }
 
 void dm_spool_up(struct dm_spool *spool)
 {
     spool->is_up = true;
-    spool->n_unused = 0;
     if (dm_timer_is_armed(&spool->timer))
         dm_timer_arm(spool->loop, &spool->timer, spool->flush_ms);
     send_first(spool);
@@ -183,19 +193,31 @@ void dm_spool_up(struct dm_spool *spool)
 void dm_spool_down(struct dm_spool *spool)
 {
     spool->is_up = false;
-    spool->n_unused = 0;
+    stop_sending(spool);
 }
 
 void dm_spool_used(struct dm_spool *spool, uint64_t batch)
 {
-    const struct dm_spool_file *file = spool->files.items;
+    struct dm_str rest = dm_str_skip(dm_buf_str(&spool->frames), spool->sent_at);
+    ssize_t n;
 
-    if (spool->n_unused == 0 || batch < file->first || batch > file->last)
+    if (spool->sent_batch == 0 || batch != spool->sent_batch)
         return;
-    if (--spool->n_unused > 0)
+    n = dm_link_frame_bytes(rest);
+    spool->sent_at += n > 0 ? (size_t)n : rest.len;
+    if (spool->sent_at < spool->frames.len && send_batch(spool))
         return;
     forget_first(spool);
     send_first(spool);
+}
+
+/* A controller that could not take a batch does not answer. */
+static void on_retry(struct dm_timer *timer)
+{
+    struct dm_spool *spool = DM_CONTAINER_OF(timer, struct dm_spool, retry);
+
+    if (spool->is_up && spool->sent_batch != 0)
+        send_batch(spool);
 }
 
 /* --- summing ----------------------------------------------------------------------------------------------------- */
@@ -348,9 +370,16 @@ void dm_spool_flush(struct dm_spool *spool)
     send_first(spool);
 }
 
+/* While a file is on its way, what comes is summed on: the slower the controller, the fewer the batches. */
 static void on_due(struct dm_timer *timer)
 {
-    dm_spool_flush(DM_CONTAINER_OF(timer, struct dm_spool, timer));
+    struct dm_spool *spool = DM_CONTAINER_OF(timer, struct dm_spool, timer);
+    uint64_t age_s = spool->sys->ops->wall_ns(spool->sys) / 1000000000 - spool->began_s;
+
+    if (spool->files.count > 0 && age_s * 1000 < spool->flush_down_ms)
+        dm_timer_arm(spool->loop, &spool->timer, spool->flush_ms);
+    else
+        dm_spool_flush(spool);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -366,6 +395,8 @@ int dm_spool_open(struct dm_spool *spool, struct dm_loop *loop, const char *dir,
                                      .send = send,
                                      .arg = arg,
                                      .timer.on_due = on_due,
+                                     .retry.on_due = on_retry,
+                                     .retry_ms = RETRY_MS,
                                      .next_batch = 1,
                                      .flush_ms = FLUSH_MS,
                                      .flush_down_ms = FLUSH_DOWN_MS,
@@ -388,7 +419,7 @@ int dm_spool_open(struct dm_spool *spool, struct dm_loop *loop, const char *dir,
 
 void dm_spool_close(struct dm_spool *spool)
 {
-    spool->is_up = false;
+    dm_spool_down(spool);
     dm_spool_flush(spool);
     dm_timer_cancel(spool->loop, &spool->timer);
     dm_map_done(&spool->sums);

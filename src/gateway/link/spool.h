@@ -4,8 +4,9 @@
  * U1. A batch is spooled under its number before it is sent, and sent again under the same number until it is USED; numbers
  *     only go up, over restarts too (they are taken from disk in blocks). So the controller can tell what it has stored, and
  *     nothing is counted twice. What is lost with a killed keeper is what came in the last flush_ms.
- * U2. One spool file is in flight at a time; a file holds all batches of one flush.
- * U3. While the controller is away, flushes are rarer; the spool is bounded, and its oldest files are dropped and counted.
+ * U2. One batch is in flight at a time, and sent again when it is not USED in retry_ms: batches are stored in the order of
+ *     their numbers. A spool file holds all batches of one flush.
+ * U3. While the controller is away or slow, flushes are rarer; the spool is bounded, and its oldest files are dropped and counted.
  *
  * Threads: the loop's. */
 #ifndef DM_GATEWAY_LINK_SPOOL_H
@@ -45,9 +46,12 @@ struct dm_spool {
     struct dm_timer timer;
     uint64_t next_batch, reserved; /* numbers below reserved may be used */
     uint64_t began_s;          /* of what is summed */
-    size_t n_unused;           /* batches of files.items[0] that are not USED yet; 0: not sent */
+    struct dm_buf frames;      /* of files.items[0], while it is sent */
+    size_t sent_at;            /* the frame in flight */
+    uint64_t sent_batch;       /* its number; 0: none */
+    struct dm_timer retry;
     bool is_up;
-    uint32_t flush_ms, flush_down_ms;
+    uint32_t flush_ms, flush_down_ms, retry_ms;
     size_t max_bytes, max_files;
 };
 
