@@ -29,8 +29,18 @@ static const char help[] =
     "At first start it makes its keys under DATA/controller/keys and a master token, which is shown once.\n"
     "SIGTERM and SIGINT end it after the requests in hand.\n";
 
-enum { OPT_DATA = 256, OPT_LISTEN, OPT_LINK, OPT_LINK_UID, OPT_TOKEN_FILE, OPT_THREADS, OPT_LEVEL, OPT_FORMAT, OPT_VERSION,
-       OPT_HELP };
+enum {
+    OPT_DATA = 256,
+    OPT_LISTEN,
+    OPT_LINK,
+    OPT_LINK_UID,
+    OPT_TOKEN_FILE,
+    OPT_THREADS,
+    OPT_LEVEL,
+    OPT_FORMAT,
+    OPT_VERSION,
+    OPT_HELP
+};
 
 static const struct option options[] = {
     {"data", required_argument, NULL, OPT_DATA},
@@ -88,37 +98,28 @@ static int read_option(struct arguments *args, int option, const char *value)
     int rc;
 
     switch (option) {
-    case OPT_DATA:
-        args->app.data = value;
-        return 0;
+    case OPT_DATA: args->app.data = value; return 0;
     case OPT_LISTEN:
         if (dm_addr_parse(dm_str_of(value), &args->app.listen, NULL) < 0)
             return usage_error("--listen must be ADDRESS:PORT such as 127.0.0.1:9080, found '%s'", value);
         return 0;
-    case OPT_LINK:
-        args->app.link = value;
-        return 0;
+    case OPT_LINK: args->app.link = value; return 0;
     case OPT_LINK_UID:
         if ((rc = read_number("--link-uid", value, UINT32_MAX - 1, &number)) == 0)
             args->app.link_uid = (uid_t)number;
         return rc;
-    case OPT_TOKEN_FILE:
-        args->app.master_token_file = value;
-        return 0;
+    case OPT_TOKEN_FILE: args->app.master_token_file = value; return 0;
     case OPT_THREADS:
         if ((rc = read_number("--threads", value, 64, &number)) == 0)
             args->app.threads = (unsigned)DM_MAX(number, (uint64_t)1);
         return rc;
-    case OPT_LEVEL:
-        return read_level(value, &args->level);
+    case OPT_LEVEL: return read_level(value, &args->level);
     case OPT_FORMAT:
         args->is_text = strcmp(value, "text") == 0;
         if (!args->is_text && strcmp(value, "json") != 0)
             return usage_error("--log-format must be json or text, found '%s'", value);
         return 0;
-    default:
-        fprintf(stderr, "see daemun-controller --help\n");
-        return 2;
+    default: fprintf(stderr, "see daemun-controller --help\n"); return 2;
     }
 }
 

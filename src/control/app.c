@@ -51,7 +51,7 @@ void dm_app_defaults(struct dm_app_settings *ret)
 
 static const char *path_in(const struct app *app, const char *name, char ret[PATH_BYTES])
 {
-    snprintf(ret, PATH_BYTES, "%s/%s", app->settings->data, name);
+    snprintf(ret, PATH_BYTES, "%s%s%s", app->settings->data, name[0] != '\0' ? "/" : "", name);
     return ret;
 }
 
@@ -86,7 +86,8 @@ static int take_lock(struct app *app, struct dm_err *err)
     if (rc == DM_EEXIST)
         return dm_fail(err, rc, "", "another controller runs on the data directory '%s': %s", app->settings->data,
                        why.message);
-    return rc < 0 ? dm_fail(err, rc, "", "can't lock the data directory '%s': %s", app->settings->data, why.message) : 0;
+    return rc < 0 ? dm_fail(err, rc, "", "can't lock the data directory '%s': %s", app->settings->data, why.message)
+                  : 0;
 }
 
 static int open_store(struct app *app, struct dm_err *err)
@@ -163,14 +164,18 @@ static int open_fleet(struct app *app, struct dm_err *err)
 static int open_api(struct app *app, struct dm_err *err)
 {
     char text[DM_ADDR_TEXT_MAX];
+    struct dm_err why = {0};
     int rc;
 
     app->metrics = dm_metrics_new(dm_routes_count);
-    app->api = (struct dm_api){
-        .store = app->store, .keyring = &app->keyring, .fleet = app->fleet, .metrics = app->metrics};
+    app->api =
+        (struct dm_api){.store = app->store, .keyring = &app->keyring, .fleet = app->fleet, .metrics = app->metrics};
     app->server = dm_api_server_new(app->loop, app->pool, &app->api);
-    if ((rc = dm_api_server_listen(app->server, &app->settings->listen, err)) < 0)
-        return rc;
+    rc = dm_api_server_listen(app->server, &app->settings->listen, &why);
+    if (rc == DM_EEXIST)
+        return dm_fail(err, rc, "", "%s: stop what uses the address, or choose another with --listen", why.message);
+    if (rc < 0)
+        return dm_fail(err, rc, "", "%s", why.message);
     dm_addr_format(dm_api_server_addr(app->server), true, text);
     dm_log(DM_LOG_INFO, "ready", "the API listens on http://%s", text);
     return 0;

@@ -63,8 +63,8 @@ void dm_call_run(struct dm_call *call);
 
 /* A query argument, decoded; DM_STR_NULL when it is not there. */
 struct dm_str dm_call_query(struct dm_call *call, const char *name);
-DM_MUST_USE int dm_call_query_u64(struct dm_call *call, const char *name, uint64_t min, uint64_t max, uint64_t otherwise,
-                                  uint64_t *ret);
+DM_MUST_USE int dm_call_query_u64(struct dm_call *call, const char *name, uint64_t min, uint64_t max,
+                                  uint64_t otherwise, uint64_t *ret);
 DM_MUST_USE int dm_call_query_bool(struct dm_call *call, const char *name, bool *ret);
 /* The body as a JSON object; the caller frees it. */
 DM_MUST_USE int dm_call_json(struct dm_call *call, struct dm_json **ret);

@@ -68,7 +68,7 @@ static void write_counts(const struct dm_metrics *metrics, void (*route_label)(s
     dm_buf_add_lit(ret, "# HELP daemun_controller_requests_total Requests to the API.\n"
                         "# TYPE daemun_controller_requests_total counter\n");
     for (size_t route = 0; route <= metrics->n_routes; route++)
-        for (unsigned class = 1; class < CLASSES; class++) {
+        for (unsigned class = 1; class < CLASSES; class ++) {
             if (metrics->series[route].by_class[class] == 0)
                 continue;
             dm_buf_add_lit(ret, "daemun_controller_requests_total{route=\"");

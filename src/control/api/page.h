@@ -13,7 +13,7 @@ struct dm_call;
 
 struct dm_page {
     struct dm_call *call;
-    struct dm_jsonw w; /* items are written here */
+    struct dm_jsonw w;   /* items are written here */
     struct dm_str after; /* key of the item before the page; "" = from the start */
     size_t limit, count;
     bool has_more;

@@ -31,7 +31,8 @@ static void request_digest(const struct dm_call *call, uint8_t ret[DM_DIGEST_BYT
 
 static struct dm_str context_of(const struct dm_call *call, char ret[192])
 {
-    int len = snprintf(ret, 192, "reply %lld %.*s", (long long)call->caller.token_id, DM_STR_ARG(call->idempotency_key));
+    int len =
+        snprintf(ret, 192, "reply %lld %.*s", (long long)call->caller.token_id, DM_STR_ARG(call->idempotency_key));
 
     return dm_str_n(ret, (size_t)len);
 }

@@ -18,103 +18,207 @@ enum { LIST = DM_ROUTE_LIST, MATCH = DM_ROUTE_IF_MATCH, WAIT = DM_ROUTE_WAIT, MA
 
 /* The five routes of a kind of resource. */
 #define RESOURCE_ROUTES(kind, Kind, plural, schema)                                                                    \
-    {{"GET", TENANT "/" plural, "list" Kind "s", "The " plural " of a tenant", LIST, 200, NULL, &schema},               \
-     DM_OP_RESOURCE_READ, dm_handle_resources_list, kind, 0},                                                          \
-    {{"GET", TENANT "/" plural "/{name}", "get" Kind, "One of the " plural, MATCH, 200, NULL, &schema},                 \
-     DM_OP_RESOURCE_READ, dm_handle_resource_get, kind, 0},                                                            \
-    {{"PUT", TENANT "/" plural "/{name}", "put" Kind, "Make or replace it", WRITE, 200, &schema, &schema},              \
-     DM_OP_RESOURCE_WRITE, dm_handle_resource_put, kind, BODY_MAX},                                                    \
-    {{"PATCH", TENANT "/" plural "/{name}", "patch" Kind, "Change some members (JSON merge patch)", WRITE, 200,         \
-      &schema, &schema},                                                                                               \
-     DM_OP_RESOURCE_WRITE, dm_handle_resource_patch, kind, BODY_MAX},                                                  \
-    {{"DELETE", TENANT "/" plural "/{name}", "delete" Kind, "Delete it", WRITE, 204, NULL, NULL},                       \
-     DM_OP_RESOURCE_WRITE, dm_handle_resource_delete, kind, 0}
+    {{"GET", TENANT "/" plural, "list" Kind "s", "The " plural " of a tenant", LIST, 200, NULL, &schema},              \
+     DM_OP_RESOURCE_READ,                                                                                              \
+     dm_handle_resources_list,                                                                                         \
+     kind,                                                                                                             \
+     0},                                                                                                               \
+        {{"GET", TENANT "/" plural "/{name}", "get" Kind, "One of the " plural, MATCH, 200, NULL, &schema},            \
+         DM_OP_RESOURCE_READ,                                                                                          \
+         dm_handle_resource_get,                                                                                       \
+         kind,                                                                                                         \
+         0},                                                                                                           \
+        {{"PUT", TENANT "/" plural "/{name}", "put" Kind, "Make or replace it", WRITE, 200, &schema, &schema},         \
+         DM_OP_RESOURCE_WRITE,                                                                                         \
+         dm_handle_resource_put,                                                                                       \
+         kind,                                                                                                         \
+         BODY_MAX},                                                                                                    \
+        {{"PATCH", TENANT "/" plural "/{name}", "patch" Kind, "Change some members (JSON merge patch)", WRITE, 200,    \
+          &schema, &schema},                                                                                           \
+         DM_OP_RESOURCE_WRITE,                                                                                         \
+         dm_handle_resource_patch,                                                                                     \
+         kind,                                                                                                         \
+         BODY_MAX},                                                                                                    \
+    {                                                                                                                  \
+        {"DELETE", TENANT "/" plural "/{name}", "delete" Kind, "Delete it", WRITE, 204, NULL, NULL},                   \
+            DM_OP_RESOURCE_WRITE, dm_handle_resource_delete, kind, 0                                                   \
+    }
 
 const struct dm_route dm_routes[] = {
     {{"GET", V1 "/whoami", "whoami", "Whose token this is", 0, 200, NULL, NULL}, DM_OP_WHOAMI, dm_handle_whoami, 0, 0},
 
     {{"GET", V1 "/tenants", "listTenants", "The tenants that the caller may see", LIST, 200, NULL, &dm_schema_tenant},
-     DM_OP_TENANT_LIST, dm_handle_tenants_list, 0, 0},
+     DM_OP_TENANT_LIST,
+     dm_handle_tenants_list,
+     0,
+     0},
     {{"POST", V1 "/tenants", "createTenant", "Make a tenant", WAIT | MASTER, 201, &dm_schema_tenant, &dm_schema_tenant},
-     DM_OP_TENANT_CREATE, dm_handle_tenants_create, 0, BODY_MAX},
+     DM_OP_TENANT_CREATE,
+     dm_handle_tenants_create,
+     0,
+     BODY_MAX},
     {{"GET", TENANT, "getTenant", "One tenant", MATCH, 200, NULL, &dm_schema_tenant},
-     DM_OP_TENANT_READ, dm_handle_tenant_get, 0, 0},
-    {{"PUT", TENANT, "putTenant", "Make or replace a tenant", WRITE | MASTER, 200, &dm_schema_tenant, &dm_schema_tenant},
-     DM_OP_TENANT_WRITE, dm_handle_tenant_put, 0, BODY_MAX},
+     DM_OP_TENANT_READ,
+     dm_handle_tenant_get,
+     0,
+     0},
+    {{"PUT", TENANT, "putTenant", "Make or replace a tenant", WRITE | MASTER, 200, &dm_schema_tenant,
+      &dm_schema_tenant},
+     DM_OP_TENANT_WRITE,
+     dm_handle_tenant_put,
+     0,
+     BODY_MAX},
     {{"PATCH", TENANT, "patchTenant", "Change some members (JSON merge patch)", WRITE | MASTER, 200, &dm_schema_tenant,
       &dm_schema_tenant},
-     DM_OP_TENANT_WRITE, dm_handle_tenant_patch, 0, BODY_MAX},
+     DM_OP_TENANT_WRITE,
+     dm_handle_tenant_patch,
+     0,
+     BODY_MAX},
     {{"DELETE", TENANT, "deleteTenant", "Delete a tenant with everything it has", WRITE | MASTER, 204, NULL, NULL},
-     DM_OP_TENANT_DELETE, dm_handle_tenant_delete, 0, 0},
+     DM_OP_TENANT_DELETE,
+     dm_handle_tenant_delete,
+     0,
+     0},
 
-    {{"GET", TENANT "/grants", "getGrants", "What the master opened for the tenant", MATCH, 200, NULL, &dm_schema_grants},
-     DM_OP_GRANTS_READ, dm_handle_grants_get, 0, 0},
+    {{"GET", TENANT "/grants", "getGrants", "What the master opened for the tenant", MATCH, 200, NULL,
+      &dm_schema_grants},
+     DM_OP_GRANTS_READ,
+     dm_handle_grants_get,
+     0,
+     0},
     {{"PUT", TENANT "/grants", "putGrants", "Give domains and endpoints", WRITE | MASTER, 200, &dm_schema_grants,
       &dm_schema_grants},
-     DM_OP_GRANTS_WRITE, dm_handle_grants_put, 0, BODY_MAX},
+     DM_OP_GRANTS_WRITE,
+     dm_handle_grants_put,
+     0,
+     BODY_MAX},
     {{"PATCH", TENANT "/grants", "patchGrants", "Change some members (JSON merge patch)", WRITE | MASTER, 200,
       &dm_schema_grants, &dm_schema_grants},
-     DM_OP_GRANTS_WRITE, dm_handle_grants_patch, 0, BODY_MAX},
+     DM_OP_GRANTS_WRITE,
+     dm_handle_grants_patch,
+     0,
+     BODY_MAX},
 
     RESOURCE_ROUTES(DM_KIND_BACKEND, "Backend", "backends", dm_schema_backend),
     RESOURCE_ROUTES(DM_KIND_PRODUCT, "Product", "products", dm_schema_product),
     RESOURCE_ROUTES(DM_KIND_APPLICATION, "Application", "applications", dm_schema_application),
 
-    {{"GET", TENANT "/applications/{name}/credentials", "listCredentials", "The credentials of an application", LIST, 200,
-      NULL, &dm_schema_credential},
-     DM_OP_RESOURCE_READ, dm_handle_credentials_list, 0, 0},
+    {{"GET", TENANT "/applications/{name}/credentials", "listCredentials", "The credentials of an application", LIST,
+      200, NULL, &dm_schema_credential},
+     DM_OP_RESOURCE_READ,
+     dm_handle_credentials_list,
+     0,
+     0},
     {{"POST", TENANT "/applications/{name}/credentials", "createCredential",
       "Add a credential; a key that is left out is generated and shown once", WAIT, 201, &dm_schema_credential,
       &dm_schema_credential},
-     DM_OP_RESOURCE_WRITE, dm_handle_credentials_create, 0, BODY_MAX},
+     DM_OP_RESOURCE_WRITE,
+     dm_handle_credentials_create,
+     0,
+     BODY_MAX},
     {{"DELETE", TENANT "/applications/{name}/credentials/{credential}", "deleteCredential", "Revoke a credential", WAIT,
       204, NULL, NULL},
-     DM_OP_RESOURCE_WRITE, dm_handle_credential_delete, 0, 0},
+     DM_OP_RESOURCE_WRITE,
+     dm_handle_credential_delete,
+     0,
+     0},
 
     {{"GET", TENANT "/document", "getDocument", "The whole declarative file of a tenant", MATCH, 200, NULL,
       &dm_schema_tenant_file},
-     DM_OP_RESOURCE_READ, dm_handle_document_get, 0, 0},
+     DM_OP_RESOURCE_READ,
+     dm_handle_document_get,
+     0,
+     0},
     {{"PUT", TENANT "/document", "putDocument", "Apply a whole declarative file; answers what differs",
       WRITE | DM_ROUTE_DRY_RUN, 200, &dm_schema_tenant_file, NULL},
-     DM_OP_RESOURCE_WRITE, dm_handle_document_put, 0, DOCUMENT_MAX},
+     DM_OP_RESOURCE_WRITE,
+     dm_handle_document_put,
+     0,
+     DOCUMENT_MAX},
 
     {{"GET", TENANT "/status", "getTenantStatus", "What of the tenant is live on which gateway", 0, 200, NULL, NULL},
-     DM_OP_STATUS_READ, dm_handle_status_get, 0, 0},
+     DM_OP_STATUS_READ,
+     dm_handle_status_get,
+     0,
+     0},
     {{"GET", TENANT "/changes", "listTenantChanges", "The change records of the tenant, newest first", LIST, 200, NULL,
       &dm_schema_change},
-     DM_OP_CHANGES_READ, dm_handle_changes_list, 0, 0},
+     DM_OP_CHANGES_READ,
+     dm_handle_changes_list,
+     0,
+     0},
     {{"GET", TENANT "/usage", "getTenantUsage", "Usage by product, application and metric", 0, 200, NULL, NULL},
-     DM_OP_USAGE_READ, dm_handle_usage_get, 0, 0},
+     DM_OP_USAGE_READ,
+     dm_handle_usage_get,
+     0,
+     0},
     {{"GET", TENANT "/tokens", "listTenantTokens", "The tokens of the tenant", LIST, 200, NULL, &dm_schema_token},
-     DM_OP_TOKENS_READ, dm_handle_tokens_list, 0, 0},
+     DM_OP_TOKENS_READ,
+     dm_handle_tokens_list,
+     0,
+     0},
     {{"POST", TENANT "/tokens", "createTenantToken", "Make a token of the tenant; it is shown once", 0, 201,
       &dm_schema_token, &dm_schema_token},
-     DM_OP_TOKENS_WRITE, dm_handle_tokens_create, 0, BODY_MAX},
+     DM_OP_TOKENS_WRITE,
+     dm_handle_tokens_create,
+     0,
+     BODY_MAX},
     {{"DELETE", TENANT "/tokens/{id}", "deleteTenantToken", "Revoke a token of the tenant", 0, 204, NULL, NULL},
-     DM_OP_TOKENS_WRITE, dm_handle_token_delete, 0, 0},
+     DM_OP_TOKENS_WRITE,
+     dm_handle_token_delete,
+     0,
+     0},
 
     {{"GET", V1 "/status", "getStatus", "Gateways and what is live on them", MASTER, 200, NULL, NULL},
-     DM_OP_PLATFORM_STATUS_READ, dm_handle_status_get, 0, 0},
+     DM_OP_PLATFORM_STATUS_READ,
+     dm_handle_status_get,
+     0,
+     0},
     {{"GET", V1 "/changes", "listChanges", "All change records, newest first", LIST | MASTER, 200, NULL,
       &dm_schema_change},
-     DM_OP_PLATFORM_CHANGES_READ, dm_handle_changes_list, 0, 0},
-    {{"GET", V1 "/changes/verification", "verifyChanges", "Is the chain of change records whole?", MASTER, 200, NULL, NULL},
-     DM_OP_PLATFORM_CHANGES_READ, dm_handle_changes_verify, 0, 0},
+     DM_OP_PLATFORM_CHANGES_READ,
+     dm_handle_changes_list,
+     0,
+     0},
+    {{"GET", V1 "/changes/verification", "verifyChanges", "Is the chain of change records whole?", MASTER, 200, NULL,
+      NULL},
+     DM_OP_PLATFORM_CHANGES_READ,
+     dm_handle_changes_verify,
+     0,
+     0},
     {{"GET", V1 "/tokens", "listTokens", "All tokens", LIST | MASTER, 200, NULL, &dm_schema_token},
-     DM_OP_PLATFORM_TOKENS_READ, dm_handle_tokens_list, 0, 0},
+     DM_OP_PLATFORM_TOKENS_READ,
+     dm_handle_tokens_list,
+     0,
+     0},
     {{"POST", V1 "/tokens", "createToken", "Make a token of the master or of a tenant; it is shown once", MASTER, 201,
       &dm_schema_token, &dm_schema_token},
-     DM_OP_PLATFORM_TOKENS_WRITE, dm_handle_tokens_create, 0, BODY_MAX},
+     DM_OP_PLATFORM_TOKENS_WRITE,
+     dm_handle_tokens_create,
+     0,
+     BODY_MAX},
     {{"DELETE", V1 "/tokens/{id}", "deleteToken", "Revoke a token", MASTER, 204, NULL, NULL},
-     DM_OP_PLATFORM_TOKENS_WRITE, dm_handle_token_delete, 0, 0},
+     DM_OP_PLATFORM_TOKENS_WRITE,
+     dm_handle_token_delete,
+     0,
+     0},
 
     {{"GET", V1 "/openapi.json", "getOpenapi", "This description", DM_ROUTE_OPEN, 200, NULL, NULL},
-     DM_OP_OPEN, dm_handle_openapi, 0, 0},
+     DM_OP_OPEN,
+     dm_handle_openapi,
+     0,
+     0},
     {{"GET", "/healthz", "getHealth", "Is the controller ready?", DM_ROUTE_OPEN, 200, NULL, NULL},
-     DM_OP_OPEN, dm_handle_healthz, 0, 0},
-    {{"GET", "/metrics", "getMetrics", "Prometheus; with tenants' names for the master's token", DM_ROUTE_OPEN, 200, NULL,
-      NULL},
-     DM_OP_OPEN, dm_handle_metrics, 0, 0},
+     DM_OP_OPEN,
+     dm_handle_healthz,
+     0,
+     0},
+    {{"GET", "/metrics", "getMetrics", "Prometheus; with tenants' names for the master's token", DM_ROUTE_OPEN, 200,
+      NULL, NULL},
+     DM_OP_OPEN,
+     dm_handle_metrics,
+     0,
+     0},
 };
 
 const size_t dm_routes_count = DM_COUNT(dm_routes);

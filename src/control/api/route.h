@@ -12,8 +12,8 @@ struct dm_route {
     struct dm_route_doc doc;
     enum dm_operation operation;
     int (*handle)(struct dm_call *call);
-    int detail;           /* for handlers that serve several routes: an enum dm_kind */
-    uint32_t body_max;    /* 0 = takes no body */
+    int detail;        /* for handlers that serve several routes: an enum dm_kind */
+    uint32_t body_max; /* 0 = takes no body */
 };
 
 extern const struct dm_route dm_routes[];

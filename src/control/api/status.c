@@ -38,7 +38,8 @@ static int query_minute(struct dm_call *call, const char *name, int64_t otherwis
     if (text.ptr == NULL)
         return 0;
     if (dm_stamp_parse(text, &ms) < 0)
-        return dm_failure_add(&call->failure, DM_EINVAL, NULL, "", "%s must be a time such as 2026-11-01T12:00:00Z", name);
+        return dm_failure_add(&call->failure, DM_EINVAL, NULL, "", "%s must be a time such as 2026-11-01T12:00:00Z",
+                              name);
     *ret = ms / 60000;
     return 0;
 }

@@ -98,7 +98,8 @@ static int open_owner(struct dm_call *call, struct dm_write *write, struct dm_to
             return dm_failure_add(&call->failure, DM_EINVAL, NULL, "/tenant", "must be '%.*s' as in the path",
                                   DM_STR_ARG(call->params[0]));
         if (token->role != DM_ROLE_TENANT_ADMIN)
-            return dm_failure_add(&call->failure, DM_EINVAL, NULL, "/role", "must be 'tenant_admin' for a tenant's token");
+            return dm_failure_add(&call->failure, DM_EINVAL, NULL, "/role",
+                                  "must be 'tenant_admin' for a tenant's token");
         token->tenant = call->params[0];
     }
     if (token->role == DM_ROLE_MASTER_ADMIN)

@@ -1,6 +1,5 @@
 /* What gateways say. */
 #include "control/fleet/fleet_int.h"
-#include "control/usage/ingest.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -155,8 +154,8 @@ static void take_refusal(struct dm_fleet *fleet, struct gateway *gateway, struct
     snprintf(held->refusal, size, "%.*s\n%.*s", DM_STR_ARG(ack->pointer), DM_STR_ARG(ack->message));
     held->refused = ack->mark;
     fleet->n_refused++;
-    dm_log(DM_LOG_ERROR, "unit_refused", "gateway '%s' refused %s of tenant '%.*s' (%llu, %llu): %.*s: %.*s", gateway->id,
-           dm_unit_kind_names[ack->kind], DM_STR_ARG(ack->tenant), (unsigned long long)ack->mark.epoch,
+    dm_log(DM_LOG_ERROR, "unit_refused", "gateway '%s' refused %s of tenant '%.*s' (%llu, %llu): %.*s: %.*s",
+           gateway->id, dm_unit_kind_names[ack->kind], DM_STR_ARG(ack->tenant), (unsigned long long)ack->mark.epoch,
            (unsigned long long)ack->mark.sequence, DM_STR_ARG(ack->pointer), DM_STR_ARG(ack->message));
 }
 
@@ -181,88 +180,9 @@ static void on_ack(void *arg, struct dm_link_peer *peer, const struct dm_link_ac
     dm_fleet_wake(fleet, ack->tenant);
 }
 
-/* --- usage -------------------------------------------------------------------------------------------------------- */
-
-struct usage_job {
-    struct dm_job job;
-    struct dm_fleet *fleet;
-    struct dm_arena arena;
-    struct dm_link_usage usage; /* the arena's */
-    char gateway[DM_LINK_ID_MAX + 1];
-    int rc;
-};
-
-#define USAGE_ARENA_BYTES (4u << 20)
-
-static void run_usage(struct dm_job *base)
-{
-    struct usage_job *job = DM_CONTAINER_OF(base, struct usage_job, job);
-    struct dm_err err = {0};
-
-    job->rc = dm_usage_ingest(job->fleet->settings.store, dm_str_of(job->gateway), &job->usage, &err);
-    if (job->rc < 0)
-        dm_log(DM_LOG_ERROR, "usage_not_stored", "batch %llu of gateway '%s': %s", (unsigned long long)job->usage.batch,
-               job->gateway, err.message);
-}
-
-static void free_usage(struct usage_job *job)
-{
-    dm_arena_done(&job->arena);
-    dm_free(job);
-}
-
-static void on_usage_stored(struct dm_job *base)
-{
-    struct usage_job *job = DM_CONTAINER_OF(base, struct usage_job, job);
-    struct dm_link_message used = {.type = DM_LINK_USED, .number = job->usage.batch};
-    struct gateway *gateway = find_gateway(job->fleet, dm_str_of(job->gateway));
-
-    pthread_mutex_lock(&job->fleet->mutex);
-    job->fleet->n_usage_items += job->rc < 0 ? 0 : job->usage.n_items;
-    job->fleet->n_usage_failed += job->rc < 0;
-    pthread_mutex_unlock(&job->fleet->mutex);
-    if (job->rc >= 0 && gateway->peer != NULL && dm_link_send(gateway->peer, &used) < 0)
-        dm_log(DM_LOG_DEBUG, "used_not_sent", "gateway '%s' will send its batch again", job->gateway);
-    free_usage(job);
-}
-
-static int copy_usage(const struct dm_link_usage *usage, struct dm_arena *arena, struct dm_link_usage *ret)
-{
-    struct dm_link_usage_item *items = dm_arena_calloc(arena, (usage->n_items + 1) * sizeof(*items));
-
-    if (items == NULL)
-        return DM_EBUDGET;
-    *ret = *usage;
-    ret->items = items;
-    if (dm_arena_str(arena, usage->tenant, &ret->tenant) < 0)
-        return DM_EBUDGET;
-    for (size_t i = 0; i < usage->n_items; i++) {
-        items[i] = usage->items[i];
-        if (dm_arena_str(arena, usage->items[i].product, &items[i].product) < 0 ||
-            dm_arena_str(arena, usage->items[i].metric, &items[i].metric) < 0)
-            return DM_EBUDGET;
-    }
-    return 0;
-}
-
-/* A batch that can't be taken now is not answered: the gateway sends it again. */
-static void on_usage(void *arg, struct dm_link_peer *peer, const struct dm_link_usage *usage)
-{
-    struct dm_fleet *fleet = arg;
-    struct usage_job *job = dm_calloc(1, sizeof(*job));
-
-    job->job = (struct dm_job){.run = run_usage, .done = on_usage_stored};
-    job->fleet = fleet;
-    snprintf(job->gateway, sizeof(job->gateway), "%.*s", DM_STR_ARG(dm_link_peer_gateway(peer)));
-    dm_arena_init(&job->arena, NULL, USAGE_ARENA_BYTES);
-    if (copy_usage(usage, &job->arena, &job->usage) < 0 || dm_pool_submit(fleet->settings.pool, &job->job) < 0)
-        free_usage(job);
-}
-
 const struct dm_link_handler dm_fleet_link_handler = {
     .on_hello = on_hello,
     .on_ack = on_ack,
-    .on_usage = on_usage,
     .on_room = on_room,
     .on_gone = on_gone,
 };

@@ -97,9 +97,13 @@ int dm_fleet_new(const struct dm_fleet_settings *settings, struct dm_fleet **ret
     return 0;
 }
 
-int dm_fleet_listen(struct dm_fleet *fleet, const struct dm_link_settings *settings, struct dm_err *err)
+int dm_fleet_listen(struct dm_fleet *fleet, const struct dm_link_settings *link, struct dm_err *err)
 {
-    return dm_link_server_open(fleet->settings.loop, settings, &dm_fleet_link_handler, fleet, &fleet->link, err);
+    struct dm_link_settings settings = *link;
+
+    settings.pool = fleet->settings.pool;
+    settings.store = fleet->settings.store;
+    return dm_link_server_open(fleet->settings.loop, &settings, &dm_fleet_link_handler, fleet, &fleet->link, err);
 }
 
 void dm_fleet_close(struct dm_fleet *fleet)

@@ -27,8 +27,8 @@ struct dm_fleet_settings {
 
 /* Reads the targets from the store (blocking, at start). */
 DM_MUST_USE int dm_fleet_new(const struct dm_fleet_settings *settings, struct dm_fleet **ret, struct dm_err *err);
-/* Listens for gateways. */
-DM_MUST_USE int dm_fleet_listen(struct dm_fleet *fleet, const struct dm_link_settings *settings, struct dm_err *err);
+/* Listens for gateways. The link's pool and store are the fleet's. */
+DM_MUST_USE int dm_fleet_listen(struct dm_fleet *fleet, const struct dm_link_settings *link, struct dm_err *err);
 /* Cuts the links; jobs in the pool go on. */
 void dm_fleet_close(struct dm_fleet *fleet);
 /* After the pool has ended and the loop has turned until the links are closed. */

@@ -13,7 +13,7 @@
 
 /* The last mark of one tenant and kind. */
 struct target {
-    struct dm_str key; /* "tenant.kind", owns its memory */
+    struct dm_str key;    /* "tenant.kind", owns its memory */
     struct dm_str tenant; /* into key */
     enum dm_unit_kind kind;
     struct dm_mark mark;
@@ -26,8 +26,8 @@ struct held {
     struct target *target;
     struct dm_mark sent, live, refused;
     uint16_t workers_live, workers;
-    bool is_dirty;      /* in the gateway's list of what to send */
-    char *refusal;      /* "pointer LF message" of `refused` */
+    bool is_dirty; /* in the gateway's list of what to send */
+    char *refusal; /* "pointer LF message" of `refused` */
     struct held *next_dirty;
 };
 
@@ -41,7 +41,7 @@ struct gateway {
     struct load *load; /* documents being read for it */
     struct dm_timer retry;
     bool is_synced, is_blocked; /* blocked: the link has no room */
-    uint64_t since_ns; /* up or away since */
+    uint64_t since_ns;          /* up or away since */
     uint16_t n_workers;
     char id[DM_LINK_ID_MAX + 1];
     char version[32];
@@ -56,7 +56,7 @@ struct dm_fleet {
     struct dm_fleet_wait *waits; /* the loop's alone */
     uint64_t lag_buckets[FLEET_LAG_BUCKETS], lag_count;
     double lag_sum_s;
-    uint64_t n_refused, n_usage_items, n_usage_failed;
+    uint64_t n_refused;
 };
 
 /* fleet.c */

@@ -162,6 +162,10 @@ static void write_lag(const struct dm_fleet *fleet, struct dm_buf *ret)
 
 static void write_counters(const struct dm_fleet *fleet, struct dm_buf *ret)
 {
+    uint64_t n_items = 0, n_failed = 0;
+
+    if (fleet->link != NULL)
+        dm_link_usage_counts(fleet->link, &n_items, &n_failed);
     dm_buf_printf(ret,
                   "# HELP daemun_controller_units Units of all tenants.\n"
                   "# TYPE daemun_controller_units gauge\ndaemun_controller_units %zu\n"
@@ -173,7 +177,7 @@ static void write_counters(const struct dm_fleet *fleet, struct dm_buf *ret)
                   "# TYPE daemun_controller_usage_items_total counter\ndaemun_controller_usage_items_total %llu\n"
                   "# HELP daemun_controller_usage_failed_total Usage batches that could not be stored.\n"
                   "# TYPE daemun_controller_usage_failed_total counter\ndaemun_controller_usage_failed_total %llu\n",
-                  (unsigned long long)fleet->n_usage_items, (unsigned long long)fleet->n_usage_failed);
+                  (unsigned long long)n_items, (unsigned long long)n_failed);
 }
 
 static void write_sequences(struct dm_fleet *fleet, struct dm_buf *ret)

@@ -3,12 +3,14 @@
  * P1. on_hello comes once, then others, then on_gone once; no callback for a peer that never said HELLO.
  * P2. What was received and is not a whole frame lies in `in`, which exists only meanwhile. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "control/link/server.h"
+#include "control/link/usage.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -28,6 +30,7 @@ struct dm_link_server {
     void *arg;
     struct dm_listener listener;
     struct dm_link_peer *peers;
+    struct dm_link_usage_sink usage;
     char *path;
     bool is_closing;
 };
@@ -174,23 +177,12 @@ static void on_message(struct dm_link_peer *peer, const struct dm_link_message *
         return;
     }
     switch (message->type) {
-    case DM_LINK_HELLO:
-        on_hello(peer, &message->hello);
-        break;
-    case DM_LINK_ACK:
-        server->handler->on_ack(server->arg, peer, &message->ack);
-        break;
-    case DM_LINK_USAGE:
-        server->handler->on_usage(server->arg, peer, &message->usage);
-        break;
-    case DM_LINK_PING:
-        send_or_close(peer, &pong);
-        break;
-    case DM_LINK_PONG:
-        break;
-    default:
-        close_peer(peer, "it sent what only a controller sends");
-        break;
+    case DM_LINK_HELLO: on_hello(peer, &message->hello); break;
+    case DM_LINK_ACK: server->handler->on_ack(server->arg, peer, &message->ack); break;
+    case DM_LINK_USAGE: dm_link_usage_take(&server->usage, dm_str_of(peer->gateway), &message->usage); break;
+    case DM_LINK_PING: send_or_close(peer, &pong); break;
+    case DM_LINK_PONG: break;
+    default: close_peer(peer, "it sent what only a controller sends"); break;
     }
 }
 
@@ -276,6 +268,25 @@ static const struct dm_stream_type stream_type = {
     .write_max_bytes = 1u << 20,
 };
 
+static void on_usage_stored(struct dm_link_usage_sink *sink, struct dm_str gateway, uint64_t batch)
+{
+    struct dm_link_server *server = DM_CONTAINER_OF(sink, struct dm_link_server, usage);
+    struct dm_link_message used = {.type = DM_LINK_USED, .number = batch};
+    struct dm_link_peer *peer;
+
+    for (peer = server->peers; peer != NULL; peer = peer->next)
+        if (peer->state == PEER_UP && dm_str_eq(dm_str_of(peer->gateway), gateway)) {
+            send_or_close(peer, &used);
+            return;
+        }
+}
+
+void dm_link_usage_counts(const struct dm_link_server *server, uint64_t *ret_items, uint64_t *ret_failed)
+{
+    *ret_items = atomic_load(&server->usage.n_items);
+    *ret_failed = atomic_load(&server->usage.n_failed);
+}
+
 /* --- accepting ---------------------------------------------------------------------------------------------------- */
 
 static bool is_allowed(const struct dm_link_server *server, int fd)
@@ -323,12 +334,15 @@ int dm_link_server_open(struct dm_loop *loop, const struct dm_link_settings *set
     int rc;
 
     if (snprintf(text, sizeof(text), "unix:%s", settings->path) >= (int)sizeof(text))
-        return dm_fail(err, DM_EINVAL, "", "the path of the link socket '%s' is too long: choose a shorter data directory",
-                       settings->path);
+        return dm_fail(err, DM_EINVAL, "",
+                       "the path of the link socket '%s' is too long: choose a shorter data directory", settings->path);
     if ((rc = dm_addr_parse(dm_str_of(text), &addr, err)) < 0)
         return rc;
     server = dm_calloc(1, sizeof(*server));
     *server = (struct dm_link_server){.loop = loop, .settings = *settings, .handler = handler, .arg = arg};
+    server->usage.pool = settings->pool;
+    server->usage.store = settings->store;
+    server->usage.on_stored = on_usage_stored;
     if ((rc = dm_listener_open(&server->listener, loop, &addr, BACKLOG, false, on_accept, err)) < 0) {
         dm_free(server);
         return rc;

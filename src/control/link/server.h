@@ -1,5 +1,5 @@
 /* The controller's end of the link (model/link.h): accepts gateways on a Unix socket, checks who the peer is, frames and
- * answers what needs no thought (WELCOME, PONG), and hands the rest to its owner.
+ * answers what needs no thought (WELCOME, PONG), puts usage into the store, and hands the rest to its owner.
  *
  * Only processes of an allowed user id are listened to (SO_PEERCRED). A gateway that comes again under the id of one that
  * is still connected takes its place. Threads: the loop's. */
@@ -10,12 +10,16 @@
 #include "io/loop.h"
 #include "model/link.h"
 
+struct dm_pool;
+struct dm_store;
 struct dm_link_server;
 struct dm_link_peer; /* one connected gateway */
 
 struct dm_link_settings {
-    const char *path; /* of the socket */
-    uid_t uid;        /* besides the own one; (uid_t)-1 = none */
+    const char *path;       /* of the socket */
+    uid_t uid;              /* besides the own one; (uid_t)-1 = none */
+    struct dm_pool *pool;   /* ends before the server is closed */
+    struct dm_store *store; /* for usage */
     struct dm_str cluster;
     uint8_t public_key[DM_SIGN_PUBLIC_BYTES];
     uint32_t idle_timeout_ms; /* silence after which a gateway is taken for gone; 0 = 30 s */
@@ -25,7 +29,6 @@ struct dm_link_settings {
 struct dm_link_handler {
     void (*on_hello)(void *arg, struct dm_link_peer *peer, const struct dm_link_hello *hello);
     void (*on_ack)(void *arg, struct dm_link_peer *peer, const struct dm_link_ack *ack);
-    void (*on_usage)(void *arg, struct dm_link_peer *peer, const struct dm_link_usage *usage);
     void (*on_room)(void *arg, struct dm_link_peer *peer); /* after a send that was refused */
     void (*on_gone)(void *arg, struct dm_link_peer *peer);
 };
@@ -42,5 +45,7 @@ DM_MUST_USE int dm_link_send(struct dm_link_peer *peer, const struct dm_link_mes
 void dm_link_peer_set_user(struct dm_link_peer *peer, void *user);
 void *dm_link_peer_user(const struct dm_link_peer *peer);
 struct dm_str dm_link_peer_gateway(const struct dm_link_peer *peer);
+/* Usage items stored and batches that could not be, since the start. Any thread. */
+void dm_link_usage_counts(const struct dm_link_server *server, uint64_t *ret_items, uint64_t *ret_failed);
 
 #endif

@@ -55,8 +55,8 @@ int dm_builder_digest_key(struct dm_tenant_handle *handle, const struct dm_keyri
 
 /* --- bodies ------------------------------------------------------------------------------------------------------- */
 
-static int fill_release(struct dm_tenant_handle *handle, const struct dm_keyring *keyring,
-                        struct dm_document *document, struct dm_err *err)
+static int fill_release(struct dm_tenant_handle *handle, const struct dm_keyring *keyring, struct dm_document *document,
+                        struct dm_err *err)
 {
     void *backends, *products;
     int rc = dm_load_all(handle, DM_KIND_BACKEND, 0, &backends, &document->release.n_backends, err);

@@ -10,12 +10,12 @@ struct dm_schema;
 enum dm_kind { DM_KIND_BACKEND, DM_KIND_PRODUCT, DM_KIND_APPLICATION, DM_KIND_GRANTS, DM_KIND_COUNT };
 
 struct dm_kind_info {
-    struct dm_str name;   /* "backend", also in the store and in change records */
-    const char *plural;   /* "backends", in paths and pointers */
+    struct dm_str name; /* "backend", also in the store and in change records */
+    const char *plural; /* "backends", in paths and pointers */
     const struct dm_schema *schema;
-    size_t bytes;         /* of the struct */
-    size_t name_offset;   /* of its dm_str name; grants have none */
-    size_t max;           /* of a tenant */
+    size_t bytes;           /* of the struct */
+    size_t name_offset;     /* of its dm_str name; grants have none */
+    size_t max;             /* of a tenant */
     enum dm_unit_kind unit; /* the unit it goes into */
 };
 

@@ -58,8 +58,9 @@ static int type_of(struct dm_str name, struct dm_err *err)
 {
     int type = dm_names_find(dm_credential_type_names, name);
 
-    return type >= 0 ? type
-                     : dm_fail(err, DM_ECORRUPT, "", "the database holds a credential of type '%.*s'", DM_STR_ARG(name));
+    return type >= 0
+               ? type
+               : dm_fail(err, DM_ECORRUPT, "", "the database holds a credential of type '%.*s'", DM_STR_ARG(name));
 }
 
 static int credential_of(struct dm_txn *txn, const struct dm_credential_row *row, struct dm_credential *ret,

@@ -33,7 +33,8 @@ static int row_of(struct dm_sql_rows *rows, struct dm_change_row *ret, struct dm
 int dm_changes_next(struct dm_txn *txn, int64_t *ret_number, uint8_t ret_previous[DM_DIGEST_BYTES], struct dm_err *err)
 {
     DM_CLEANUP(dm_sql_finishp) struct dm_sql_rows *rows = NULL;
-    int rc = dm_sql_start_n(txn->sql, "SELECT number, hash FROM change ORDER BY number DESC LIMIT 1", NULL, 0, &rows, err);
+    int rc =
+        dm_sql_start_n(txn->sql, "SELECT number, hash FROM change ORDER BY number DESC LIMIT 1", NULL, 0, &rows, err);
 
     if (rc < 0 || (rc = dm_sql_next(rows, err)) < 0)
         return rc;
@@ -49,9 +50,9 @@ int dm_changes_append(struct dm_txn *txn, const struct dm_change_row *row, struc
 {
     int rc = dm_sql_run(txn->sql, err,
                         "INSERT INTO change (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                        DM_SQL_I(row->number), DM_SQL_I(row->at_ms), DM_SQL_T(row->actor),
-                        DM_SQL_I(row->tenant_number), DM_SQL_T(row->tenant), DM_SQL_T(row->action),
-                        DM_SQL_T(row->kind), DM_SQL_T(row->name), DM_SQL_T(row->request_id), DM_SQL_T(row->details),
+                        DM_SQL_I(row->number), DM_SQL_I(row->at_ms), DM_SQL_T(row->actor), DM_SQL_I(row->tenant_number),
+                        DM_SQL_T(row->tenant), DM_SQL_T(row->action), DM_SQL_T(row->kind), DM_SQL_T(row->name),
+                        DM_SQL_T(row->request_id), DM_SQL_T(row->details),
                         DM_SQL_B(dm_str_n((const char *)row->previous, DM_DIGEST_BYTES)),
                         DM_SQL_B(dm_str_n((const char *)row->hash, DM_DIGEST_BYTES)));
 

@@ -11,10 +11,9 @@ static int exists(struct dm_tenant_handle *handle, const struct dm_credential_ro
                         DM_SQL_I(handle->tenant_id), DM_SQL_T(row->application), DM_SQL_T(row->name));
 
     if (rc == 0)
-        rc = dm_sql_int(handle->txn->sql, &keys, err,
-                        "SELECT COUNT(*) FROM credential WHERE tenant_id = ?1 AND digest = ?2",
-                        DM_SQL_I(handle->tenant_id),
-                        DM_SQL_B(dm_str_n((const char *)row->digest, sizeof(row->digest))));
+        rc = dm_sql_int(
+            handle->txn->sql, &keys, err, "SELECT COUNT(*) FROM credential WHERE tenant_id = ?1 AND digest = ?2",
+            DM_SQL_I(handle->tenant_id), DM_SQL_B(dm_str_n((const char *)row->digest, sizeof(row->digest))));
     *ret_name = names > 0;
     *ret_key = keys > 0;
     return rc;
@@ -38,9 +37,9 @@ int dm_credentials_add(struct dm_tenant_handle *handle, struct dm_credential_row
     rc = dm_sql_run(handle->txn->sql, err,
                     "INSERT INTO credential (tenant_id, number, application, name, type, digest, created_ms) "
                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    DM_SQL_I(handle->tenant_id), DM_SQL_I(row->number), DM_SQL_T(row->application),
-                    DM_SQL_T(row->name), DM_SQL_T(row->type),
-                    DM_SQL_B(dm_str_n((const char *)row->digest, sizeof(row->digest))), DM_SQL_I(row->created_ms));
+                    DM_SQL_I(handle->tenant_id), DM_SQL_I(row->number), DM_SQL_T(row->application), DM_SQL_T(row->name),
+                    DM_SQL_T(row->type), DM_SQL_B(dm_str_n((const char *)row->digest, sizeof(row->digest))),
+                    DM_SQL_I(row->created_ms));
     return rc < 0 ? rc : 0;
 }
 
@@ -122,8 +121,7 @@ int dm_credentials_digest_key(struct dm_tenant_handle *handle, int64_t *ret_id, 
     return dm_txn_keep(handle->txn, rows, 1, ret_sealed, err);
 }
 
-int dm_credentials_set_digest_key(struct dm_tenant_handle *handle, int64_t id, struct dm_str sealed,
-                                  struct dm_err *err)
+int dm_credentials_set_digest_key(struct dm_tenant_handle *handle, int64_t id, struct dm_str sealed, struct dm_err *err)
 {
     int rc = dm_sql_run(handle->txn->sql, err, "INSERT INTO tenant_key (tenant_id, key_id, sealed) VALUES (?1, ?2, ?3)",
                         DM_SQL_I(handle->tenant_id), DM_SQL_I(id), DM_SQL_B(sealed));

@@ -33,8 +33,8 @@ int dm_resources_get(struct dm_tenant_handle *handle, struct dm_str kind, struct
     if (rc == 0)
         return no_resource(err, kind, name);
     row = row_of(rows);
-    if (dm_txn_keep(handle->txn, rows, 0, &row.kind, err) < 0 || dm_txn_keep(handle->txn, rows, 1, &row.name, err) < 0 ||
-        dm_txn_keep(handle->txn, rows, 2, &row.body, err) < 0)
+    if (dm_txn_keep(handle->txn, rows, 0, &row.kind, err) < 0 ||
+        dm_txn_keep(handle->txn, rows, 1, &row.name, err) < 0 || dm_txn_keep(handle->txn, rows, 2, &row.body, err) < 0)
         return DM_EBUDGET;
     *ret = row;
     return 0;
@@ -54,8 +54,7 @@ int dm_resources_put(struct dm_tenant_handle *handle, const struct dm_resource_r
 
 int dm_resources_remove(struct dm_tenant_handle *handle, struct dm_str kind, struct dm_str name, struct dm_err *err)
 {
-    int rc = dm_sql_run(handle->txn->sql, err,
-                        "DELETE FROM resource WHERE tenant_id = ?1 AND kind = ?2 AND name = ?3",
+    int rc = dm_sql_run(handle->txn->sql, err, "DELETE FROM resource WHERE tenant_id = ?1 AND kind = ?2 AND name = ?3",
                         DM_SQL_I(handle->tenant_id), DM_SQL_T(kind), DM_SQL_T(name));
 
     if (rc == 0)
@@ -74,9 +73,9 @@ int dm_resources_number(struct dm_tenant_handle *handle, struct dm_str kind, int
 int dm_resources_count(struct dm_tenant_handle *handle, struct dm_str kind, size_t *ret, struct dm_err *err)
 {
     int64_t count = 0;
-    int rc = dm_sql_int(handle->txn->sql, &count, err,
-                        "SELECT COUNT(*) FROM resource WHERE tenant_id = ?1 AND kind = ?2",
-                        DM_SQL_I(handle->tenant_id), DM_SQL_T(kind));
+    int rc =
+        dm_sql_int(handle->txn->sql, &count, err, "SELECT COUNT(*) FROM resource WHERE tenant_id = ?1 AND kind = ?2",
+                   DM_SQL_I(handle->tenant_id), DM_SQL_T(kind));
 
     if (rc == 0)
         *ret = (size_t)count;

@@ -48,8 +48,9 @@ struct dm_sql_driver {
 /* What every driver's connection begins with. */
 struct dm_sql {
     const struct dm_sql_driver *driver;
-    _Atomic long *fault; /* shared by the store: > 0 counts down at each step; the step that reaches 0 fails. May be NULL */
-    bool is_failed;      /* a step failed since the transaction began */
+    _Atomic long
+        *fault;     /* shared by the store: > 0 counts down at each step; the step that reaches 0 fails. May be NULL */
+    bool is_failed; /* a step failed since the transaction began */
 };
 struct dm_sql_rows {
     struct dm_sql *sql;
@@ -89,7 +90,8 @@ static inline struct dm_str dm_sql_col_str(struct dm_sql_rows *rows, int column)
 }
 
 #define DM_SQL_ARGS_(...)                                                                                              \
-    (const struct dm_sql_arg[]){__VA_ARGS__}, sizeof((const struct dm_sql_arg[]){__VA_ARGS__}) / sizeof(struct dm_sql_arg)
+    (const struct dm_sql_arg[]){__VA_ARGS__},                                                                          \
+        sizeof((const struct dm_sql_arg[]){__VA_ARGS__}) / sizeof(struct dm_sql_arg)
 #define dm_sql_start(sql, ret, err, text, ...) dm_sql_start_n((sql), (text), DM_SQL_ARGS_(__VA_ARGS__), (ret), (err))
 #define dm_sql_run(sql, err, text, ...) dm_sql_run_n((sql), (text), DM_SQL_ARGS_(__VA_ARGS__), (err))
 #define dm_sql_int(sql, ret, err, text, ...) dm_sql_int_n((sql), (text), DM_SQL_ARGS_(__VA_ARGS__), (ret), (err))

@@ -35,21 +35,15 @@ static int code_of(sqlite3 *db)
 {
     switch (sqlite3_extended_errcode(db)) {
     case SQLITE_CONSTRAINT_UNIQUE:
-    case SQLITE_CONSTRAINT_PRIMARYKEY:
-        return DM_EEXIST;
-    case SQLITE_CONSTRAINT_FOREIGNKEY:
-        return DM_ECONFLICT;
-    default:
-        break;
+    case SQLITE_CONSTRAINT_PRIMARYKEY: return DM_EEXIST;
+    case SQLITE_CONSTRAINT_FOREIGNKEY: return DM_ECONFLICT;
+    default: break;
     }
     switch (sqlite3_errcode(db)) {
-    case SQLITE_BUSY:
-        return DM_EAGAIN;
+    case SQLITE_BUSY: return DM_EAGAIN;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return DM_ECORRUPT;
-    default:
-        return DM_EIO;
+    case SQLITE_NOTADB: return DM_ECORRUPT;
+    default: return DM_EIO;
     }
 }
 
@@ -135,14 +129,10 @@ static int bind(sqlite3_stmt *stmt, int at, const struct dm_sql_arg *arg)
     const char *ptr = arg->s.ptr != NULL ? arg->s.ptr : "";
 
     switch (arg->type) {
-    case DM_SQL_INT:
-        return sqlite3_bind_int64(stmt, at, arg->n);
-    case DM_SQL_TEXT:
-        return sqlite3_bind_text64(stmt, at, ptr, arg->s.len, SQLITE_STATIC, SQLITE_UTF8);
-    case DM_SQL_BLOB:
-        return sqlite3_bind_blob64(stmt, at, ptr, arg->s.len, SQLITE_STATIC);
-    case DM_SQL_NULL:
-        break;
+    case DM_SQL_INT: return sqlite3_bind_int64(stmt, at, arg->n);
+    case DM_SQL_TEXT: return sqlite3_bind_text64(stmt, at, ptr, arg->s.len, SQLITE_STATIC, SQLITE_UTF8);
+    case DM_SQL_BLOB: return sqlite3_bind_blob64(stmt, at, ptr, arg->s.len, SQLITE_STATIC);
+    case DM_SQL_NULL: break;
     }
     return sqlite3_bind_null(stmt, at);
 }
@@ -183,12 +173,9 @@ static int start(struct dm_sql *sql, const char *text, const struct dm_sql_arg *
 static int next(struct dm_sql_rows *rows, struct dm_err *err)
 {
     switch (sqlite3_step(rows_of(rows)->stmt)) {
-    case SQLITE_ROW:
-        return 1;
-    case SQLITE_DONE:
-        return 0;
-    default:
-        return fail(conn_of(rows->sql)->db, err);
+    case SQLITE_ROW: return 1;
+    case SQLITE_DONE: return 0;
+    default: return fail(conn_of(rows->sql)->db, err);
     }
 }
 

@@ -21,8 +21,8 @@ struct dm_txn;
 struct dm_tenant_handle;
 
 struct dm_store_settings {
-    const char *path;     /* of the database file */
-    struct dm_sys *sys;   /* clock */
+    const char *path;   /* of the database file */
+    struct dm_sys *sys; /* clock */
 };
 
 /* Opens or makes the database and brings its schema up to this program's. A schema newer than the program is

@@ -71,8 +71,8 @@ int dm_tokens_add(struct dm_txn *txn, const struct dm_caller *caller, struct dm_
 
     if (rc >= 0)
         rc = dm_sql_int(txn->sql, &count, err,
-                        "SELECT COUNT(*) FROM token WHERE COALESCE(tenant_id, 0) = COALESCE(?1, 0) AND name = ?2", scope,
-                        DM_SQL_T(row->name));
+                        "SELECT COUNT(*) FROM token WHERE COALESCE(tenant_id, 0) = COALESCE(?1, 0) AND name = ?2",
+                        scope, DM_SQL_T(row->name));
     if (rc >= 0 && count > 0)
         rc = dm_fail(err, DM_EEXIST, "/name", "there is a token '%.*s' already", DM_STR_ARG(row->name));
     if (rc < 0 || (rc = dm_txn_number(txn, "token", &row->id, err)) < 0)

@@ -21,8 +21,9 @@ static int present_mark(struct dm_tenant_handle *handle, enum dm_unit_kind kind,
                         struct dm_err *err)
 {
     DM_CLEANUP(dm_sql_finishp) struct dm_sql_rows *rows = NULL;
-    int rc = dm_sql_start(handle->txn->sql, &rows, err, "SELECT epoch, sequence FROM unit WHERE tenant = ?1 AND kind = ?2",
-                          DM_SQL_T(handle->name), DM_SQL_T(kind_name(kind)));
+    int rc =
+        dm_sql_start(handle->txn->sql, &rows, err, "SELECT epoch, sequence FROM unit WHERE tenant = ?1 AND kind = ?2",
+                     DM_SQL_T(handle->name), DM_SQL_T(kind_name(kind)));
 
     if (rc < 0 || (rc = dm_sql_next(rows, err)) < 0)
         return rc;

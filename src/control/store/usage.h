@@ -6,13 +6,16 @@
 
 struct dm_usage_row {
     struct dm_str product, metric;
-    int64_t application;           /* number of the resource; 0 = none */
+    int64_t application;            /* number of the resource; 0 = none */
     struct dm_str application_name; /* in queries: "" when it is gone */
-    int64_t minute;                /* Unix time / 60 */
+    int64_t minute;                 /* Unix time / 60 */
     int64_t count;
 };
 
-/* Takes note of a batch of a gateway: 1 when it is new, 0 when it (or a later one) was stored before. */
+/* Batches may come in any order within this many numbers below the highest; what is further below counts as stored. */
+#define DM_USAGE_WINDOW 4096
+
+/* Takes note of a batch of a gateway: 1 when it is new, 0 when it was stored before. */
 DM_MUST_USE int dm_usage_batch(struct dm_txn *txn, struct dm_str gateway, uint64_t batch, struct dm_err *err);
 /* Adds to what is there. */
 DM_MUST_USE int dm_usage_add(struct dm_tenant_handle *handle, const struct dm_usage_row *row, struct dm_err *err);

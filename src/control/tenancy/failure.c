@@ -26,19 +26,12 @@ const char *dm_failure_reason(const struct dm_failure *failure)
     if (failure->reason != NULL)
         return failure->reason;
     switch (dm_errs_code(&failure->errs)) {
-    case DM_EINVAL:
-        return "invalid";
-    case DM_ENOENT:
-        return "not_found";
-    case DM_EEXIST:
-        return "exists";
-    case DM_ECONFLICT:
-        return "conflict";
-    case DM_EPERM:
-        return "forbidden";
-    case DM_EBUDGET:
-        return "too_large";
-    default:
-        return "store_failed";
+    case DM_EINVAL: return "invalid";
+    case DM_ENOENT: return "not_found";
+    case DM_EEXIST: return "exists";
+    case DM_ECONFLICT: return "conflict";
+    case DM_EPERM: return "forbidden";
+    case DM_EBUDGET: return "too_large";
+    default: return "store_failed";
     }
 }

@@ -80,7 +80,8 @@ int dm_file_read(struct dm_write *write, struct dm_json *json, const struct dm_t
     if (rc < 0)
         return rc;
     if (!dm_str_eq(file.tenant, dm_tenants_name(write->tenant)))
-        return dm_failure_add(write->failure, DM_EINVAL, NULL, "/tenant", "must be '%.*s', the tenant in the path; found '%.*s'",
+        return dm_failure_add(write->failure, DM_EINVAL, NULL, "/tenant",
+                              "must be '%.*s', the tenant in the path; found '%.*s'",
                               DM_STR_ARG(dm_tenants_name(write->tenant)), DM_STR_ARG(file.tenant));
     if ((rc = check_grants(write, before, &file)) < 0)
         return rc;
@@ -110,12 +111,9 @@ struct side {
 static struct side side_of(const struct dm_tenant_file *file, enum dm_kind kind)
 {
     switch (kind) {
-    case DM_KIND_BACKEND:
-        return (struct side){(char *)file->backends, file->n_backends};
-    case DM_KIND_PRODUCT:
-        return (struct side){(char *)file->products, file->n_products};
-    default:
-        return (struct side){(char *)file->applications, file->n_applications};
+    case DM_KIND_BACKEND: return (struct side){(char *)file->backends, file->n_backends};
+    case DM_KIND_PRODUCT: return (struct side){(char *)file->products, file->n_products};
+    default: return (struct side){(char *)file->applications, file->n_applications};
     }
 }
 
@@ -155,7 +153,8 @@ static int put_all(struct dm_write *write, enum dm_kind kind, const struct dm_ma
     for (size_t i = 0; rc >= 0 && i < after.n; i++) {
         void *object = item_of(after, kind, i);
         const void *before = dm_map_get(was, dm_kind_name_of(kind, object));
-        int64_t number = kind == DM_KIND_APPLICATION && before != NULL ? ((const struct dm_application *)before)->id : 0;
+        int64_t number =
+            kind == DM_KIND_APPLICATION && before != NULL ? ((const struct dm_application *)before)->id : 0;
         struct dm_outcome outcome = {0};
 
         rc = dm_store_resource(write, kind, before, number, object, &outcome);

@@ -129,8 +129,8 @@ static int check_count(struct dm_write *write, enum dm_kind kind)
         return dm_write_fail(write, &err);
     if (count < dm_kinds[kind].max)
         return 0;
-    return dm_failure_add(write->failure, DM_EINVAL, "too_many", "", "the tenant has %zu %s, which is the most it may have",
-                          count, dm_kinds[kind].plural);
+    return dm_failure_add(write->failure, DM_EINVAL, "too_many", "",
+                          "the tenant has %zu %s, which is the most it may have", count, dm_kinds[kind].plural);
 }
 
 int dm_put_resource(struct dm_write *write, enum dm_kind kind, void *object, const struct dm_precondition *precondition,

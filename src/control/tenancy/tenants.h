@@ -11,7 +11,8 @@ struct dm_grants;
 DM_MUST_USE int dm_put_tenant(struct dm_write *write, struct dm_tenant *tenant,
                               const struct dm_precondition *precondition, struct dm_outcome *ret);
 /* With everything it has. The write's units then say which gateways must drop. */
-DM_MUST_USE int dm_remove_tenant(struct dm_write *write, struct dm_str name, const struct dm_precondition *precondition);
+DM_MUST_USE int dm_remove_tenant(struct dm_write *write, struct dm_str name,
+                                 const struct dm_precondition *precondition);
 
 /* DM_EEXIST domain_taken when another tenant has one of the domains. */
 DM_MUST_USE int dm_put_grants(struct dm_write *write, const struct dm_grants *grants,

@@ -39,8 +39,8 @@ struct dm_write {
     const struct dm_caller *caller;
     struct dm_failure *failure;
     struct dm_txn *txn;
-    struct dm_tenant_handle *tenant; /* NULL until opened */
-    unsigned touched;                /* bits 1 << enum dm_unit_kind */
+    struct dm_tenant_handle *tenant;         /* NULL until opened */
+    unsigned touched;                        /* bits 1 << enum dm_unit_kind */
     struct dm_unit_row units[DM_UNIT_KINDS]; /* after finish: what gateways get */
     size_t n_units;
     struct dm_new_key *new_keys;

@@ -39,7 +39,8 @@ static int ingest(struct dm_store *store, struct dm_arena *arena, struct dm_str 
     return dm_txn_commit(&txn, err);
 }
 
-int dm_usage_ingest(struct dm_store *store, struct dm_str gateway, const struct dm_link_usage *usage, struct dm_err *err)
+int dm_usage_ingest(struct dm_store *store, struct dm_str gateway, const struct dm_link_usage *usage,
+                    struct dm_err *err)
 {
     struct dm_arena arena;
     int rc;

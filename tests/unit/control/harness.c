@@ -147,8 +147,8 @@ void harness_until(struct harness *h, const bool *done)
 void action_begin(struct harness *h, struct action *action, const struct dm_caller *caller)
 {
     *action = (struct action){0};
-    action->write = (struct dm_write){
-        .store = h->store, .keyring = &h->keyring, .caller = caller, .failure = &action->failure};
+    action->write =
+        (struct dm_write){.store = h->store, .keyring = &h->keyring, .caller = caller, .failure = &action->failure};
     assert_int_equal(dm_write_begin(&action->write, &h->arena), 0);
 }
 
@@ -194,8 +194,8 @@ void make_team(struct harness *h, const char *name, uint16_t port, const char *k
     action_begin(h, &action, &master_caller);
     check(&action, dm_put_tenant(&action.write, &tenant, &none, &outcome));
     snprintf(text, sizeof(text),
-             "{\"domains\":[{\"name\":\"%s.localhost\"}],\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":%u}]}", name,
-             port);
+             "{\"domains\":[{\"name\":\"%s.localhost\"}],\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":%u}]}",
+             name, port);
     put_grants(h, &action, text);
     snprintf(text, sizeof(text), "{\"name\":\"service\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":%u}]}", port);
     put_text(h, &action, DM_KIND_BACKEND, text);

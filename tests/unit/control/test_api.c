@@ -31,8 +31,9 @@ static void done(char *text)
 static void make_orders(struct harness *h)
 {
     done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"orders\"}"));
-    done(PUT(200, NULL, T "/grants",
-             "{\"domains\":[{\"name\":\"orders.localhost\"}],\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":9101}]}"));
+    done(PUT(
+        200, NULL, T "/grants",
+        "{\"domains\":[{\"name\":\"orders.localhost\"}],\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":9101}]}"));
     done(PUT(201, NULL, T "/backends/service", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
     done(PUT(201, NULL, T "/products/shop", product));
 }
@@ -54,8 +55,9 @@ static void test_authentication(void **state)
 
     assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", NULL, "", NULL), "unauthenticated");
     assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", "dmt_no", "", NULL), "unauthenticated");
-    assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", "dmt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "",
-                      NULL), "unauthenticated");
+    assert_str(
+        expect(h, 401, "reason", "GET", "/api/v1/tenants", "dmt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "", NULL),
+        "unauthenticated");
     assert_str(GET(200, "role", "/api/v1/whoami"), "master_admin");
     assert_str(POST(422, "errors.0.pointer", "/api/v1/tokens",
                     "{\"name\":\"x\",\"role\":\"master_admin\",\"expires_at\":\"2001-01-01T00:00:00Z\"}"),
@@ -84,8 +86,9 @@ static void test_rights(void **state)
     assert_null(expect(h, 200, "items.1", "GET", "/api/v1/tenants", token, "", NULL));
     assert_str(expect(h, 200, "name", "GET", T "/products/shop", token, "", NULL), "shop");
 
-    static const char *const foreign[] = {"", "/grants", "/backends", "/backends/service", "/products", "/applications",
-                                          "/document", "/status", "/changes", "/usage", "/tokens"};
+    static const char *const foreign[] = {"",          "/grants",       "/backends", "/backends/service",
+                                          "/products", "/applications", "/document", "/status",
+                                          "/changes",  "/usage",        "/tokens"};
     for (size_t i = 0; i < DM_COUNT(foreign); i++) {
         char target[128];
         char *missing;
@@ -106,7 +109,8 @@ static void test_rights(void **state)
     assert_str(expect(h, 403, "reason", "GET", "/api/v1/changes", token, "", NULL), "master_only");
     assert_str(expect(h, 403, "reason", "GET", "/api/v1/tokens", token, "", NULL), "master_only");
     assert_str(expect(h, 422, "errors.0.pointer", "POST", T "/tokens", token, "",
-                      "{\"name\":\"m\",\"role\":\"master_admin\"}"), "/role");
+                      "{\"name\":\"m\",\"role\":\"master_admin\"}"),
+               "/role");
     dm_free(token);
     dm_free(other);
 }
@@ -139,17 +143,20 @@ static void test_etags(void **state)
     etag = answer_field(&answer, "ETag");
     answer_done(&answer);
     snprintf(fields, sizeof(fields), "If-Match: %s\r\n", etag);
-    assert_str(expect(h, 200, "base_path", "PATCH", T "/backends/service", MASTER, fields, "{\"base_path\":\"/a\"}"), "/a");
+    assert_str(expect(h, 200, "base_path", "PATCH", T "/backends/service", MASTER, fields, "{\"base_path\":\"/a\"}"),
+               "/a");
     assert_str(expect(h, 412, "reason", "PATCH", T "/backends/service", MASTER, fields, "{\"base_path\":\"/b\"}"),
                "precondition_failed");
     assert_str(expect(h, 412, "reason", "DELETE", T "/backends/service", MASTER, fields, NULL), "precondition_failed");
     assert_str(GET(200, "base_path", T "/backends/service"), "/a");
     assert_str(expect(h, 412, "reason", "PUT", T "/backends/service", MASTER, "If-None-Match: *\r\n",
-                      "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"), "precondition_failed");
+                      "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"),
+               "precondition_failed");
     done(expect(h, 201, NULL, "PUT", T "/backends/other", MASTER, "If-None-Match: *\r\n",
                 "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
     assert_str(expect(h, 412, "reason", "PUT", T "/backends/third", MASTER, "If-Match: *\r\n",
-                      "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"), "precondition_failed");
+                      "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"),
+               "precondition_failed");
     done(etag);
 }
 
@@ -187,14 +194,18 @@ static void test_refusals_name_the_place(void **state)
                "/endpoints/0/port");
     assert_str(PUT(422, "errors.0.pointer", T "/backends/x", "{\"endpoint\":[]}"), "/endpoint");
     assert_str(PUT(422, "errors.0.pointer", T "/backends/x",
-                   "{\"name\":\"y\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"), "/name");
-    assert_str(PUT(403, "reason", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9102}]}"), "not_granted");
-    assert_str(PUT(403, "errors.0.pointer", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9102}]}"),
-               "/endpoints/0");
+                   "{\"name\":\"y\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"),
+               "/name");
+    assert_str(PUT(403, "reason", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9102}]}"),
+               "not_granted");
+    assert_str(
+        PUT(403, "errors.0.pointer", T "/backends/x", "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9102}]}"),
+        "/endpoints/0");
     assert_str(PATCH(403, "errors.0.pointer", T "/products/shop", "{\"domains\":[\"evil.example\"]}"), "/domains/0");
     assert_str(PATCH(422, "errors.0.pointer", T "/products/shop",
                      "{\"versions\":[{\"name\":\"v1\",\"path\":\"/\",\"policies\":[{\"type\":\"api_key\"}],"
-                     "\"backends\":[{\"path\":\"/\",\"backend\":\"nosuch\"}]}]}"), "/versions/0/backends/0/backend");
+                     "\"backends\":[{\"path\":\"/\",\"backend\":\"nosuch\"}]}]}"),
+               "/versions/0/backends/0/backend");
     assert_str(PUT(400, "reason", T "/backends/x", "{\"endpoints\":"), "malformed");
     assert_str(PUT(422, "reason", T "/backends/x", "[]"), "invalid");
     done(GET(404, NULL, T "/backends/x"));
@@ -211,9 +222,11 @@ static void test_references(void **state)
     make_orders(h);
     assert_str(DELETE(409, "reason", T "/backends/service"), "in_use");
     assert_str(PUT(422, "errors.0.pointer", T "/applications/mobile",
-                   "{\"subscriptions\":[{\"product\":\"shop\",\"plan\":\"nosuch\"}]}"), "/subscriptions/0/plan");
+                   "{\"subscriptions\":[{\"product\":\"shop\",\"plan\":\"nosuch\"}]}"),
+               "/subscriptions/0/plan");
     assert_str(PUT(422, "errors.0.pointer", T "/applications/mobile",
-                   "{\"subscriptions\":[{\"product\":\"nosuch\",\"plan\":\"basic\"}]}"), "/subscriptions/0/product");
+                   "{\"subscriptions\":[{\"product\":\"nosuch\",\"plan\":\"basic\"}]}"),
+               "/subscriptions/0/product");
     done(PUT(201, NULL, T "/applications/mobile", "{\"subscriptions\":[{\"product\":\"shop\",\"plan\":\"gold\"}]}"));
     assert_str(PATCH(409, "reason", T "/products/shop", "{\"plans\":[{\"name\":\"basic\"}]}"), "in_use");
     assert_str(DELETE(409, "reason", T "/products/shop"), "in_use");
@@ -245,9 +258,11 @@ static void test_domains_are_of_one_tenant(void **state)
     make_orders(h);
     done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"catalog\"}"));
     assert_str(PUT(409, "reason", "/api/v1/tenants/catalog/grants",
-                   "{\"domains\":[{\"name\":\"catalog.localhost\"},{\"name\":\"orders.localhost\"}]}"), "domain_taken");
+                   "{\"domains\":[{\"name\":\"catalog.localhost\"},{\"name\":\"orders.localhost\"}]}"),
+               "domain_taken");
     assert_str(PUT(409, "errors.0.pointer", "/api/v1/tenants/catalog/grants",
-                   "{\"domains\":[{\"name\":\"catalog.localhost\"},{\"name\":\"orders.localhost\"}]}"), "/domains/1/name");
+                   "{\"domains\":[{\"name\":\"catalog.localhost\"},{\"name\":\"orders.localhost\"}]}"),
+               "/domains/1/name");
     assert_str(GET(200, "domains", "/api/v1/tenants/catalog/grants"), "[]");
     done(DELETE(204, NULL, T));
     done(GET(404, NULL, T));
@@ -314,7 +329,8 @@ static void test_credentials(void **state)
     done(PUT(201, NULL, T "/applications/web", "{}"));
     key = POST(201, "key", T "/applications/mobile/credentials", "{\"name\":\"first\"}");
     assert_non_null(key);
-    assert_null(POST(201, "key", T "/applications/mobile/credentials", "{\"name\":\"given\",\"key\":\"abcdefgh12345678\"}"));
+    assert_null(
+        POST(201, "key", T "/applications/mobile/credentials", "{\"name\":\"given\",\"key\":\"abcdefgh12345678\"}"));
     assert_str(POST(409, "reason", T "/applications/mobile/credentials", "{\"name\":\"first\"}"), "exists");
     assert_str(POST(409, "reason", T "/applications/web/credentials", "{\"name\":\"x\",\"key\":\"abcdefgh12345678\"}"),
                "key_in_use");
@@ -325,9 +341,11 @@ static void test_credentials(void **state)
     second = expect(h, 201, "key", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
                     "{\"name\":\"again\"}");
     assert_str(expect(h, 201, "key", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
-                      "{\"name\":\"again\"}"), second);
+                      "{\"name\":\"again\"}"),
+               second);
     assert_str(expect(h, 422, "reason", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
-                      "{\"name\":\"other\"}"), "idempotency_key_reused");
+                      "{\"name\":\"other\"}"),
+               "idempotency_key_reused");
     done(key);
     done(second);
 }
@@ -364,12 +382,13 @@ static void test_document_apply(void **state)
     char body[2048], *key;
 
     make_orders(h);
-    snprintf(body, sizeof(body),
-             "%s,\"products\":[{\"name\":\"shop\",\"domains\":[\"orders.localhost\"],\"plans\":[{\"name\":\"basic\"}],"
-             "\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],\"backends\":[{\"backend\":\"service\"}]}]}],"
-             "\"applications\":[{\"name\":\"a\",\"credentials\":[{\"name\":\"k\"}]},"
-             "{\"name\":\"b\",\"credentials\":[{\"name\":\"k\",\"key\":\"0123456789abcdef\"}]}]}",
-             file_head);
+    snprintf(
+        body, sizeof(body),
+        "%s,\"products\":[{\"name\":\"shop\",\"domains\":[\"orders.localhost\"],\"plans\":[{\"name\":\"basic\"}],"
+        "\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],\"backends\":[{\"backend\":\"service\"}]}]}],"
+        "\"applications\":[{\"name\":\"a\",\"credentials\":[{\"name\":\"k\"}]},"
+        "{\"name\":\"b\",\"credentials\":[{\"name\":\"k\",\"key\":\"0123456789abcdef\"}]}]}",
+        file_head);
     /* A dry run answers what would change and changes nothing. */
     assert_str(PUT(200, "changed", T "/document?dry_run=true", body), "true");
     assert_str(GET(200, "items", T "/applications"), "[]");
@@ -389,8 +408,10 @@ static void test_document_apply(void **state)
     done(GET(404, NULL, T "/products/shop"));
 
     /* Nothing is half-applied. */
-    snprintf(body, sizeof(body), "%s,\"applications\":[{\"name\":\"new\"},{\"name\":\"d\",\"credentials\":[{\"name\":"
-             "\"k\",\"key\":\"0123456789abcdef\"}]},{\"name\":\"c\"}]}", file_head);
+    snprintf(body, sizeof(body),
+             "%s,\"applications\":[{\"name\":\"new\"},{\"name\":\"d\",\"credentials\":[{\"name\":"
+             "\"k\",\"key\":\"0123456789abcdef\"}]},{\"name\":\"c\"}]}",
+             file_head);
     assert_str(PUT(409, "reason", T "/document", body), "key_in_use");
     done(GET(404, NULL, T "/applications/new"));
     assert_str(PUT(422, "errors.0.pointer", T "/document", "{\"daemun\":1,\"tenant\":\"catalog\"}"), "/tenant");
@@ -409,10 +430,12 @@ static void test_document_grants_are_the_masters(void **state)
                "/grants");
     assert_str(expect(h, 200, "changed", "PUT", T "/document", token, "",
                       "{\"daemun\":1,\"tenant\":\"orders\",\"grants\":{\"domains\":[{\"name\":\"orders.localhost\"}],"
-                      "\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":9101}]}}"), "true");
+                      "\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":9101}]}}"),
+               "true");
     assert_str(expect(h, 403, "reason", "PUT", T "/document", token, "",
                       "{\"daemun\":1,\"tenant\":\"orders\",\"backends\":[{\"name\":\"x\",\"endpoints\":"
-                      "[{\"host\":\"127.0.0.1\",\"port\":9102}]}]}"), "not_granted");
+                      "[{\"host\":\"127.0.0.1\",\"port\":9102}]}]}"),
+               "not_granted");
     dm_free(token);
 }
 
@@ -423,7 +446,8 @@ static void test_changes(void **state)
     struct harness *h = *state;
 
     make_orders(h);
-    done(expect(h, 200, NULL, "PATCH", T "/backends/service", MASTER, "X-Request-Id: my-id\r\n", "{\"base_path\":\"/x\"}"));
+    done(expect(h, 200, NULL, "PATCH", T "/backends/service", MASTER, "X-Request-Id: my-id\r\n",
+                "{\"base_path\":\"/x\"}"));
     assert_str(GET(200, "items.0.request_id", T "/changes"), "my-id");
     assert_str(GET(200, "items.0.action", T "/changes"), "update");
     assert_str(GET(200, "items.0.details.0.pointer", T "/changes"), "/base_path");
@@ -464,7 +488,8 @@ static void test_open_routes(void **state)
     done(version);
     request(h, &answer, "GET", "/metrics", NULL, "", NULL);
     dm_buf_add_char(&answer.body, '\0');
-    assert_non_null(strstr(answer.body.ptr, "daemun_controller_requests_total{route=\"PUT /api/v1/tenants/{tenant}/grants\""));
+    assert_non_null(
+        strstr(answer.body.ptr, "daemun_controller_requests_total{route=\"PUT /api/v1/tenants/{tenant}/grants\""));
     assert_null(strstr(answer.body.ptr, "orders"));
     answer_done(&answer);
     request(h, &answer, "GET", "/metrics", MASTER, "", NULL);

@@ -11,9 +11,9 @@
 #include "control/tenancy/tenants.h"
 #include "base/json.h"
 
-static const char *const tables[] = {"counter",   "tenant",     "tenant_epoch", "tenant_key", "resource",
-                                     "domain",    "credential", "subscription", "unit",       "token",
-                                     "change",    "reply",      "usage_minute", "usage_batch"};
+static const char *const tables[] = {"counter", "tenant",     "tenant_epoch", "tenant_key", "resource",
+                                     "domain",  "credential", "subscription", "unit",       "token",
+                                     "change",  "reply",      "usage_minute", "usage_batch"};
 
 static void dump_table(sqlite3 *db, const char *table, struct dm_digest_state *digest)
 {

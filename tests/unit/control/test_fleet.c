@@ -51,8 +51,14 @@ static void say_ack(struct gateway *g, const struct seen *seen, enum dm_link_sta
 {
     struct dm_link_message message = {
         .type = DM_LINK_ACK,
-        .ack = {.tenant = dm_str_of(seen->tenant), .kind = seen->kind, .mark = seen->mark, .status = status,
-                .workers_live = 2, .workers = 2, .pointer = DM_STR("/products/0"), .message = DM_STR("no good")},
+        .ack = {.tenant = dm_str_of(seen->tenant),
+                .kind = seen->kind,
+                .mark = seen->mark,
+                .status = status,
+                .workers_live = 2,
+                .workers = 2,
+                .pointer = DM_STR("/products/0"),
+                .message = DM_STR("no good")},
     };
 
     say(g, &message);
@@ -93,20 +99,11 @@ static void take_message(struct gateway *g, const struct dm_link_message *m)
         g->is_welcome = true;
         memcpy(g->public_key, m->welcome.public_key, sizeof(g->public_key));
         break;
-    case DM_LINK_UNIT:
-        take_unit(g, m->unit);
-        break;
-    case DM_LINK_GONE:
-        note(g, m->gone.tenant, m->gone.kind, m->gone.mark, true);
-        break;
-    case DM_LINK_SYNCED:
-        g->is_synced = true;
-        break;
-    case DM_LINK_USED:
-        g->used = m->number;
-        break;
-    default:
-        break;
+    case DM_LINK_UNIT: take_unit(g, m->unit); break;
+    case DM_LINK_GONE: note(g, m->gone.tenant, m->gone.kind, m->gone.mark, true); break;
+    case DM_LINK_SYNCED: g->is_synced = true; break;
+    case DM_LINK_USED: g->used = m->number; break;
+    default: break;
     }
 }
 
@@ -151,8 +148,12 @@ static void say_hello(struct gateway *g, const char *id, const struct dm_link_he
 {
     struct dm_link_message hello = {
         .type = DM_LINK_HELLO,
-        .hello = {.version = DM_LINK_VERSION, .gateway = dm_str_of(id), .program_version = DM_STR("0.1.0"),
-                  .n_workers = 2, .held = held, .n_held = n_held},
+        .hello = {.version = DM_LINK_VERSION,
+                  .gateway = dm_str_of(id),
+                  .program_version = DM_STR("0.1.0"),
+                  .n_workers = 2,
+                  .held = held,
+                  .n_held = n_held},
     };
 
     say(g, &hello);
@@ -241,26 +242,32 @@ static void test_wait_until_live(void **state)
     say_hello(&g, "g1", NULL, 0);
     harness_until(h, &g.is_synced);
     settle(h);
-    assert_str(expect(h, 200, "live.gateways", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
-                      "{\"base_path\":\"/x\"}"), "1");
+    assert_str(expect(h, 200, "live.gateways", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master,
+                      "", "{\"base_path\":\"/x\"}"),
+               "1");
     assert_int_equal(g.n_seen, 7);
     /* Nothing changed: what there is must be live. */
     assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
-                      "{\"base_path\":\"/x\"}"), "1");
+                      "{\"base_path\":\"/x\"}"),
+               "1");
     assert_int_equal(g.n_seen, 7);
     g.mode = ACK_REFUSE;
     assert_str(expect(h, 200, "live.refused.0.message", "PATCH", T "/backends/service?wait=live&timeout_ms=100000",
-                      h->master, "", "{\"base_path\":\"/y\"}"), "no good");
-    assert_str(expect(h, 200, "units.0.gateways.0.error.pointer", "GET", T "/status", h->master, "", NULL), "/products/0");
+                      h->master, "", "{\"base_path\":\"/y\"}"),
+               "no good");
+    assert_str(expect(h, 200, "units.0.gateways.0.error.pointer", "GET", T "/status", h->master, "", NULL),
+               "/products/0");
     g.mode = ACK_NEVER;
     assert_str(expect(h, 200, "live.lagging.0", "PATCH", T "/backends/service?wait=live&timeout_ms=30", h->master, "",
-                      "{\"base_path\":\"/z\"}"), "g1");
+                      "{\"base_path\":\"/z\"}"),
+               "g1");
     assert_str(expect(h, 200, "units.0.gateways.0.state", "GET", T "/status", h->master, "", NULL), "sent");
     /* Away, it still counts. */
     hang_up(&g);
     settle(h);
     assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=30", h->master, "",
-                      "{\"base_path\":\"/w\"}"), "1");
+                      "{\"base_path\":\"/w\"}"),
+               "1");
 }
 
 static void test_deleting_a_tenant(void **state)
@@ -338,7 +345,8 @@ static void test_a_slow_gateway_gets_the_newest(void **state)
     /* A large release, so that a few fill the link. */
     memset(big, 'x', 400000);
     big[400000] = '\0';
-    snprintf(text, 500000, "{\"versions\":[{\"name\":\"v1\",\"path\":\"/\",\"policies\":[{\"type\":\"api_key\"}],\"errors\":{");
+    snprintf(text, 500000,
+             "{\"versions\":[{\"name\":\"v1\",\"path\":\"/\",\"policies\":[{\"type\":\"api_key\"}],\"errors\":{");
     for (int i = 0; i < 25; i++) {
         static const char *const reasons[] = {"no_mapping_rule", "auth_missing", "auth_invalid", "limit_exceeded",
                                               "rate_limited"};
@@ -399,8 +407,9 @@ static void test_usage(void **state)
     send_usage(&g, 2, 7); /* again: the answer was lost */
     assert_str(expect(h, 200, "items.0.count", "GET", target, h->master, "", NULL), "12");
     assert_str(expect(h, 200, "items.0.application", "GET", target, h->master, "", NULL), "mobile");
-    assert_str(expect(h, 200, "items", "GET", "/api/v1/tenants/catalog/usage?from=1970-01-01T00:00:00Z", h->master, "", NULL),
-               "[]");
+    assert_str(
+        expect(h, 200, "items", "GET", "/api/v1/tenants/catalog/usage?from=1970-01-01T00:00:00Z", h->master, "", NULL),
+        "[]");
     hang_up(&g);
 }
 

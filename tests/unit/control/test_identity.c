@@ -77,10 +77,10 @@ static void test_expiry(void **state)
 static void test_access(void **state)
 {
     static const bool admin_may[DM_OP_COUNT] = {
-        [DM_OP_OPEN] = true,         [DM_OP_WHOAMI] = true,         [DM_OP_TENANT_LIST] = true,
-        [DM_OP_TENANT_READ] = true,  [DM_OP_GRANTS_READ] = true,    [DM_OP_RESOURCE_READ] = true,
-        [DM_OP_RESOURCE_WRITE] = true, [DM_OP_STATUS_READ] = true,  [DM_OP_CHANGES_READ] = true,
-        [DM_OP_USAGE_READ] = true,   [DM_OP_TOKENS_READ] = true,    [DM_OP_TOKENS_WRITE] = true,
+        [DM_OP_OPEN] = true,           [DM_OP_WHOAMI] = true,      [DM_OP_TENANT_LIST] = true,
+        [DM_OP_TENANT_READ] = true,    [DM_OP_GRANTS_READ] = true, [DM_OP_RESOURCE_READ] = true,
+        [DM_OP_RESOURCE_WRITE] = true, [DM_OP_STATUS_READ] = true, [DM_OP_CHANGES_READ] = true,
+        [DM_OP_USAGE_READ] = true,     [DM_OP_TOKENS_READ] = true, [DM_OP_TOKENS_WRITE] = true,
     };
     struct dm_caller admin = {.standing = DM_STANDING_TENANT_ADMIN, .tenant = DM_STR("a")};
     struct dm_caller nobody = {0};

@@ -158,11 +158,12 @@ static int count_tenant(void *arg, const struct dm_tenant_row *row_, struct dm_e
 static int64_t fill_everything(struct harness *h, struct dm_txn *txn, struct dm_tenant_handle *t)
 {
     struct dm_resource_row resource = row("x", "{}", 1);
-    struct dm_credential_row credential = {.application = DM_STR("app"), .name = DM_STR("c"), .type = DM_STR("api_key")};
+    struct dm_credential_row credential = {
+        .application = DM_STR("app"), .name = DM_STR("c"), .type = DM_STR("api_key")};
     struct dm_token_row token = {.role = DM_STR("tenant_admin"), .name = DM_STR("tok"), .digest = {7}};
     struct dm_usage_row usage = {.product = DM_STR("p"), .metric = DM_STR("hits"), .minute = 5, .count = 3};
-    struct dm_audit_entry entry = {.caller = &master_caller, .tenant = t, .kind = DM_STR("backend"), .name = DM_STR("x"),
-                                   .details = DM_STR("[]")};
+    struct dm_audit_entry entry = {
+        .caller = &master_caller, .tenant = t, .kind = DM_STR("backend"), .name = DM_STR("x"), .details = DM_STR("[]")};
     struct dm_mark mark;
     int64_t number;
 
@@ -405,8 +406,11 @@ static void test_pragmas(void **state)
 static void record(struct harness *h, const char *name)
 {
     struct dm_txn *txn = begin(h, DM_TXN_WRITE);
-    struct dm_audit_entry entry = {.caller = &master_caller, .action = DM_CHANGE_UPDATE, .kind = DM_STR("tenant"),
-                                   .name = dm_str_of(name), .details = DM_STR("[]")};
+    struct dm_audit_entry entry = {.caller = &master_caller,
+                                   .action = DM_CHANGE_UPDATE,
+                                   .kind = DM_STR("tenant"),
+                                   .name = dm_str_of(name),
+                                   .details = DM_STR("[]")};
     int64_t number;
 
     OK(dm_audit_record(txn, &entry, &number, &h->err));
@@ -471,7 +475,17 @@ static void test_usage(void **state)
 
     assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 7, &h->err), 1);
     assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 7, &h->err), 0);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 6, &h->err), 1); /* late, not lost */
     assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 6, &h->err), 0);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 9, &h->err), 1);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 7, &h->err), 0);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 8, &h->err), 1);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 8 + DM_USAGE_WINDOW, &h->err), 1);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 9, &h->err), 0);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 10, &h->err), 1);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 8, &h->err), 0); /* below the window */
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 100000, &h->err), 1);
+    assert_int_equal(dm_usage_batch(txn, DM_STR("g"), 99999, &h->err), 1);
     assert_int_equal(dm_usage_batch(txn, DM_STR("other"), 1, &h->err), 1);
     for (usage.minute = 0; usage.minute < 120; usage.minute += 30) {
         OK(dm_usage_add(a, &usage, &h->err));
@@ -540,8 +554,8 @@ static void *write_many(void *arg)
         dm_arena_init(&arena, NULL, 1u << 20);
         if (dm_txn_begin(h->store, DM_TXN_WRITE, &arena, &txn, NULL) == 0 &&
             dm_tenants_open(txn, &master_caller, DM_STR("a"), &a, NULL) == 0 &&
-            dm_resources_number(a, DM_STR("backend"), &number, NULL) == 0 &&
-            dm_resources_put(a, &one, NULL) == 0 && dm_txn_commit(&txn, NULL) < 0)
+            dm_resources_number(a, DM_STR("backend"), &number, NULL) == 0 && dm_resources_put(a, &one, NULL) == 0 &&
+            dm_txn_commit(&txn, NULL) < 0)
             abort();
         dm_txn_abort(&txn);
         dm_arena_done(&arena);

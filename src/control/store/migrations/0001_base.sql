@@ -126,7 +126,9 @@ CREATE TABLE usage_minute (
     PRIMARY KEY (tenant_id, minute, product, application, metric)
 );
 
+-- Which batches of a gateway are stored: all below the window, and those whose bit is set in it.
 CREATE TABLE usage_batch (
     gateway TEXT NOT NULL PRIMARY KEY,
-    batch BIGINT NOT NULL
+    high BIGINT NOT NULL,
+    seen BLOB NOT NULL
 );
