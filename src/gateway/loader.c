@@ -206,6 +206,8 @@ int dm_loader_main(const struct dm_gateway_options *options)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* a terminal sends it to all; the keeper decides when we end */
     fcntl(DM_LOADER_FD, F_SETFD, FD_CLOEXEC);
+    if (dm_crypto_init() < 0)
+        return 1;
     loader.loop = dm_loop_new(dm_sys_real());
     set_bounds();
     if ((rc = dm_channel_open(&loader.channel, loader.loop, DM_LOADER_FD, 0)) < 0) {
