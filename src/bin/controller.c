@@ -3,6 +3,7 @@
  *
  * Exit status: 0 stopped by a signal; 1 could not start, or failed; 2 wrong usage. */
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -128,13 +129,18 @@ static int read_arguments(int argc, char **argv, struct arguments *args, int *re
 {
     int option;
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         if (option == OPT_HELP || option == OPT_VERSION) {
             fputs(option == OPT_HELP ? help : "daemun-controller " DM_VERSION "\n", stdout);
             *ret_status = 0;
             return 1;
         }
-        if ((*ret_status = read_option(args, option, optarg)) != 0)
+        if (option == '?' || option == ':')
+            *ret_status = usage_error(option == '?' ? "unknown option '%s'" : "%s needs a value", argv[optind - 1]);
+        else
+            *ret_status = read_option(args, option, optarg);
+        if (*ret_status != 0)
             return 1;
     }
     if (optind == argc)
@@ -143,8 +149,25 @@ static int read_arguments(int argc, char **argv, struct arguments *args, int *re
     return 1;
 }
 
+/* Addresses of Unix sockets are absolute. */
+static int make_absolute(const char **path, char buf[PATH_MAX])
+{
+    size_t len;
+
+    if (**path == '/')
+        return 0;
+    if (getcwd(buf, PATH_MAX) == NULL)
+        return DM_EIO;
+    len = strlen(buf);
+    if ((size_t)snprintf(buf + len, PATH_MAX - len, "/%s", *path) >= PATH_MAX - len)
+        return DM_EINVAL;
+    *path = buf;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    char data[PATH_MAX], link[PATH_MAX];
     struct arguments args = {.level = DM_LOG_INFO, .is_text = isatty(STDERR_FILENO)};
     struct dm_err err = {0};
     int status = 1;
@@ -152,6 +175,10 @@ int main(int argc, char **argv)
     dm_app_defaults(&args.app);
     if (read_arguments(argc, argv, &args, &status) != 0)
         return status;
+    if (make_absolute(&args.app.data, data) < 0 || (args.app.link != NULL && make_absolute(&args.app.link, link) < 0)) {
+        fprintf(stderr, "daemun-controller: the path of the data directory or the link is too long\n");
+        return 2;
+    }
     signal(SIGPIPE, SIG_IGN);
     umask(077);
     dm_log_init("daemun-controller", "controller", STDERR_FILENO, false, args.level);

@@ -92,19 +92,25 @@ static int try_bind(const struct dm_addr *addr, bool reuse_port)
     return rc;
 }
 
+static int check_port(const char *option, const struct dm_addr *addr, bool reuse_port, struct dm_err *err)
+{
+    char text[DM_ADDR_TEXT_MAX];
+    int rc = addr->ss.ss_family == AF_UNIX ? 0 : try_bind(addr, reuse_port);
+
+    if (rc == 0)
+        return 0;
+    dm_addr_format(addr, true, text);
+    if (rc == -EADDRINUSE)
+        return dm_fail(err, DM_EEXIST, "", "%s %s: the port is in use by another process", option, text);
+    return dm_fail(err, DM_EIO, "", "%s %s: %s", option, text, strerror(-rc));
+}
+
 int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err)
 {
     bool reuse_port = has_survivors(k);
-    char text[DM_ADDR_TEXT_MAX];
+    int rc = check_port("--admin", &k->options.admin, false, err);
 
-    for (size_t i = 0; i < k->options.n_listen; i++) {
-        int rc = try_bind(&k->options.listen[i], reuse_port);
-        if (rc == 0)
-            continue;
-        dm_addr_format(&k->options.listen[i], true, text);
-        if (rc == -EADDRINUSE)
-            return dm_fail(err, DM_EEXIST, "", "--listen %s: the port is in use by another process", text);
-        return dm_fail(err, DM_EIO, "", "--listen %s: %s", text, strerror(-rc));
-    }
-    return 0;
+    for (size_t i = 0; rc == 0 && i < k->options.n_listen; i++)
+        rc = check_port("--listen", &k->options.listen[i], reuse_port, err);
+    return rc;
 }
