@@ -1,0 +1,25 @@
+// node:test, with the logs of the programs under test in the report of a failure.
+import * as runner from 'node:test';
+import { cleanUp, recentLogs } from './process.mjs';
+
+export { after, before, beforeEach, afterEach } from 'node:test';
+
+// A test file is one suite. What it started ends with it.
+export function suite(name, body) {
+  runner.describe(name, { timeout: 540000 }, () => {
+    runner.after(cleanUp);
+    body();
+  });
+}
+
+export function test(name, options, body) {
+  if (typeof options === 'function') [options, body] = [{}, options];
+  runner.test(name, options, async (t) => {
+    try {
+      await body(t);
+    } catch (error) {
+      console.error(`${name}: ${error.message}\n${recentLogs()}`);
+      throw error;
+    }
+  });
+}
