@@ -89,7 +89,7 @@ static int check_right(struct dm_call *call)
 static int read_wait(struct dm_call *call)
 {
     struct dm_str wait = dm_call_query(call, "wait");
-    uint64_t timeout_ms;
+    uint64_t timeout_ms = 0;
 
     if (wait.ptr == NULL)
         return 0;

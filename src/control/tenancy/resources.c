@@ -1,6 +1,7 @@
 #include "control/tenancy/resources.h"
 #include "control/audit/details.h"
 #include "control/release/load.h"
+#include "control/store/credentials.h"
 #include "control/tenancy/check.h"
 #include "control/tenancy/credentials.h"
 #include "base/jsonw.h"
@@ -137,7 +138,7 @@ int dm_put_resource(struct dm_write *write, enum dm_kind kind, void *object, con
                     struct dm_outcome *ret)
 {
     struct dm_resource_row row;
-    void *before;
+    void *before = NULL;
     int rc = load_before(write, kind, dm_kind_name_of(kind, object), &before, &row);
 
     if (rc < 0 || (rc = dm_write_check(write, precondition, row.version)) < 0 ||
@@ -145,6 +146,18 @@ int dm_put_resource(struct dm_write *write, enum dm_kind kind, void *object, con
         return rc;
     ret->version = row.version;
     return dm_store_resource(write, kind, before, row.number, object, ret);
+}
+
+static int drop_row(struct dm_write *write, enum dm_kind kind, struct dm_str name)
+{
+    struct dm_err err = {0};
+    int rc = dm_resources_remove(write->tenant, dm_kinds[kind].name, name, &err);
+
+    if (rc >= 0 && kind == DM_KIND_APPLICATION)
+        rc = dm_resources_unsubscribe(write->tenant, name, &err);
+    if (rc >= 0 && kind == DM_KIND_APPLICATION)
+        rc = dm_credentials_remove_all(write->tenant, name, &err);
+    return rc < 0 ? dm_write_fail(write, &err) : 0;
 }
 
 int dm_drop_resource(struct dm_write *write, enum dm_kind kind, const void *before)
@@ -155,12 +168,10 @@ int dm_drop_resource(struct dm_write *write, enum dm_kind kind, const void *befo
     size_t n_details;
     int rc;
 
-    if (dm_audit_details(dm_kinds[kind].schema, before, NULL, dm_write_arena(write), &details, &n_details, &err) < 0 ||
-        dm_resources_remove(write->tenant, dm_kinds[kind].name, name, &err) < 0)
+    if (dm_audit_details(dm_kinds[kind].schema, before, NULL, dm_write_arena(write), &details, &n_details, &err) < 0)
         return dm_write_fail(write, &err);
-    if (kind == DM_KIND_APPLICATION && (dm_resources_unsubscribe(write->tenant, name, &err) < 0 ||
-                                        (rc = dm_credentials_drop_stale(write, before, NULL)) < 0))
-        return err.code < 0 ? dm_write_fail(write, &err) : rc;
+    if ((rc = drop_row(write, kind, name)) < 0)
+        return rc;
     dm_write_touch(write, dm_kinds[kind].unit);
     return dm_write_record(write, DM_CHANGE_DELETE, dm_kinds[kind].name, name, details, &version);
 }
@@ -175,7 +186,7 @@ int dm_remove_resource(struct dm_write *write, enum dm_kind kind, struct dm_str 
                        const struct dm_precondition *precondition)
 {
     struct dm_resource_row row;
-    void *before;
+    void *before = NULL;
     int rc = load_before(write, kind, name, &before, &row);
 
     if (rc < 0 || (rc = dm_write_check(write, precondition, row.version)) < 0)
@@ -192,7 +203,7 @@ int dm_remove_resource(struct dm_write *write, enum dm_kind kind, struct dm_str 
 static int load_application(struct dm_write *write, struct dm_str name, struct dm_application **ret,
                             struct dm_resource_row *ret_row)
 {
-    void *before;
+    void *before = NULL;
     int rc = load_before(write, DM_KIND_APPLICATION, name, &before, ret_row);
 
     if (rc < 0)
@@ -221,7 +232,7 @@ static int copy_application(struct dm_write *write, const struct dm_application 
 int dm_put_credential(struct dm_write *write, struct dm_str application, struct dm_credential *credential,
                       struct dm_outcome *ret)
 {
-    struct dm_application *before, after;
+    struct dm_application *before = NULL, after;
     struct dm_resource_row row;
     int rc = load_application(write, application, &before, &row);
 
@@ -244,7 +255,7 @@ int dm_put_credential(struct dm_write *write, struct dm_str application, struct 
 
 int dm_remove_credential(struct dm_write *write, struct dm_str application, struct dm_str name)
 {
-    struct dm_application *before, after;
+    struct dm_application *before = NULL, after;
     struct dm_resource_row row;
     struct dm_outcome outcome = {0};
     size_t at = 0;
