@@ -17,7 +17,7 @@ const SCENARIOS = [cpu, idle, change];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;
-const TOTAL_MS = 30 * 60 * 1000;
+const TOTAL_MS = 40 * 60 * 1000;
 
 const HELP = `usage: bench/run [options]
 
@@ -52,7 +52,8 @@ function integerOf(values, name, min, max) {
 
 function coresOf(text) {
   const match = /^(\d+),(\d+)$/.exec(text);
-  if (!match || match[1] === match[2]) throw new UsageError(`--cores: expected two different cores as in 0,1, got '${text}'`);
+  if (!match || match[1] === match[2])
+    throw new UsageError(`--cores: expected two different cores as in 0,1, got '${text}'`);
   return { contestant: Number(match[1]), helpers: Number(match[2]) };
 }
 
@@ -104,7 +105,8 @@ function sayRow(row) {
 
 function sayRound(names, { us, foreign, idle, rate }) {
   const figures = us.map((value, index) => `${names[index]} ${value.toFixed(2)} µs`).join(', ');
-  const shares = `foreign ${(foreign * 100).toFixed(1)}%, idle ${(idle * 100).toFixed(1)}%`;
+  const others = foreign.map((share) => `${(share * 100).toFixed(1)}%`).join(' and ');
+  const shares = `foreign ${others}, idle ${(idle * 100).toFixed(1)}%`;
   process.stdout.write(`    round: ${figures}; ${shares}, ${Math.round(rate)} requests/s\n`);
 }
 

@@ -33,7 +33,8 @@ export const binaryPath = () => path.join(buildDirectory(), 'src/bin/daemun');
 const tenantName = (tenant) => `team-${tenant}`;
 const productName = (product) => `items-${product}`;
 // With one tenant the host is the other contestants' host, so that the request bytes are the same.
-const hostOf = (scale, tenant, product) => (scale.tenants === 1 && product === 0 ? HOST : `p${product}.t${tenant}.bench.test`);
+const hostOf = (scale, tenant, product) =>
+  scale.tenants === 1 && product === 0 ? HOST : `p${product}.t${tenant}.bench.test`;
 const keyFor = (tenant, application) => keyOf(tenant * KEY_COUNT + application);
 
 function productOf(scale, tenant, product, revision) {

@@ -31,24 +31,22 @@ export function cpuNs(pids) {
   return total;
 }
 
-// {busyNs, idleNs, stealNs} of one core since boot. Busy includes what the hypervisor took.
-export function coreTimes(core) {
+// Nanoseconds that a core has been idle since boot. The kernel measures idle time exactly, but only samples what the
+// rest is made of, so what was busy is best had as elapsed less idle; that includes what the hypervisor took.
+export function idleNs(core) {
   const line = fs
     .readFileSync('/proc/stat', 'latin1')
     .split('\n')
     .find((text) => text.startsWith(`cpu${core} `));
   if (!line) throw new Failure(`core ${core} is not there`);
-  // user nice system idle iowait irq softirq steal; guest time is part of user
-  const ticks = line.split(/\s+/).slice(1, 9).map(Number);
-  const idle = ticks[3] + ticks[4];
-  const all = ticks.reduce((sum, value) => sum + value, 0);
-  return { busyNs: (all - idle) * TICK_NS, idleNs: idle * TICK_NS, stealNs: ticks[7] * TICK_NS };
+  const [, , , idle, iowait] = line.split(/\s+/).slice(1).map(Number); // user nice system idle iowait ...
+  return (idle + iowait) * TICK_NS;
 }
 
 // The kernel's network thread of a core: what it does, it does for the benchmark.
 export function networkThreadOf(core) {
-  for (const entry of fs.readdirSync('/proc')) if (/^\d+$/.test(entry) && nameOf(entry) === `ksoftirqd/${core}`) return [Number(entry)];
-  return [];
+  const isThread = (entry) => /^\d+$/.test(entry) && nameOf(entry) === `ksoftirqd/${core}`;
+  return fs.readdirSync('/proc').filter(isThread).map(Number);
 }
 
 // User memory of the processes in bytes: their proportional share of every resident page.

@@ -1,21 +1,20 @@
 // Rounds: windows of time in which contestants at saturation are charged for what they used per request.
 //
-// Side by side: two contestants share one core at the same moment, each with clients of its own, so whatever disturbs one
-// disturbs the other; each round gives one ratio. In turn: each contestant has the core alone, one after the other, and
-// a round gives one figure per contestant.
+// Side by side: two contestants share one core at the same moment, each with clients of its own, so whatever disturbs
+// one disturbs the other; each round gives one ratio. In turn: each contestant has the core alone, one after the other,
+// and a round gives one figure per contestant.
 //
 // A round counts when both cores belonged to the benchmark: what they were busy beyond the time of its own processes
 // is foreign, the hypervisor's steal included.
 import { setTimeout as delay } from 'node:timers/promises';
-import { coreTimes, cpuNs, networkThreadOf, nowNs } from './accounting.mjs';
+import { cpuNs, idleNs, networkThreadOf, nowNs } from './accounting.mjs';
 import { Load, expectClean } from './load.mjs';
 
 const WARM_UP_MS = 700;
-const ROUNDS_PER_START = 3; // processes are started anew after so many, since each start has luck of its own
-const FOREIGN_MAX = 0.03; // share of a core
-const TRIES_PER_ROUND = 3;
+const FOREIGN_MAX = [0.04, 0.12]; // shares of the contestant's core and of the helpers', see README.md
+const TRIES_PER_ROUND = 2;
 const QUIET_SHARE = 0.08;
-const QUIET_WAIT_MS = 15000;
+const QUIET_WAIT_MS = 8000;
 const LOAD_SECONDS = 600;
 
 // Waits, within a bound, until both cores are nearly idle.
@@ -24,9 +23,9 @@ async function waitForQuiet(bench) {
   const end = Date.now() + QUIET_WAIT_MS;
   for (;;) {
     const start = nowNs();
-    const before = cores.map((core) => coreTimes(core).busyNs);
+    const before = cores.map(idleNs);
     await delay(400);
-    const shares = cores.map((core, index) => (coreTimes(core).busyNs - before[index]) / (nowNs() - start));
+    const shares = cores.map((core, index) => 1 - (idleNs(core) - before[index]) / (nowNs() - start));
     if (Math.max(...shares) < QUIET_SHARE || Date.now() > end) return;
   }
 }
@@ -41,19 +40,19 @@ export function sample(bench, sides) {
     sides: perSide,
     helperCpu: cpuNs([...helpers, ...networkThreadOf(bench.cores.helpers)]),
     networkCpu: cpuNs(networkThreadOf(bench.cores.contestant)),
-    contestantCore: coreTimes(bench.cores.contestant),
-    helperCore: coreTimes(bench.cores.helpers),
+    contestantIdle: idleNs(bench.cores.contestant),
+    helperIdle: idleNs(bench.cores.helpers),
   };
 }
 
-// The share of a core that went to others between two samples, on the core where it was more.
+// What went to others between two samples, as shares of the contestant's core and of the helpers'.
 export function foreignBetween(before, after) {
+  const elapsed = after.at - before.at;
+  const grown = (name) => after[name] - before[name];
   const own = after.sides.reduce((sum, { cpu }, index) => sum + cpu - before.sides[index].cpu, 0);
-  const contestants = own + after.networkCpu - before.networkCpu;
-  const helpers = after.helperCpu - before.helperCpu;
-  const onFirst = after.contestantCore.busyNs - before.contestantCore.busyNs - contestants;
-  const onSecond = after.helperCore.busyNs - before.helperCore.busyNs - helpers;
-  return Math.max(0, onFirst, onSecond) / (after.at - before.at);
+  const onFirst = elapsed - grown('contestantIdle') - own - grown('networkCpu');
+  const onSecond = elapsed - grown('helperIdle') - grown('helperCpu');
+  return [onFirst, onSecond].map((ns) => Math.max(0, ns) / elapsed);
 }
 
 // One window: {us: [CPU microseconds per request of each side], foreign, idle, rate}, shares of a core.
@@ -68,14 +67,14 @@ async function measure(bench, sides, windowMs) {
   const round = {
     us: cpu.map((value, index) => value / 1000 / requests[index]),
     foreign: foreignBetween(before, after),
-    idle: (after.contestantCore.idleNs - before.contestantCore.idleNs) / elapsed,
+    idle: (after.contestantIdle - before.contestantIdle) / elapsed,
     rate: (requests.reduce((sum, value) => sum + value, 0) / elapsed) * 1e9,
   };
   bench.sayRound(sides.map(({ contestant }) => contestant.name), round);
   return round;
 }
 
-// The processes must run before their load does. Returns the sides of a round; close() ends them.
+// Starts the contestants. Their loads follow with startLoads().
 async function openSides(bench, contestants) {
   const sides = [];
   for (const contestant of contestants) sides.push({ contestant, instance: await contestant.start(bench) });
@@ -98,10 +97,13 @@ async function closeSides(sides) {
   for (const { instance } of sides) await instance.stop();
 }
 
+const disturbance = ({ foreign }) => Math.max(...foreign.map((share, core) => share / FOREIGN_MAX[core]));
+const isClean = (round) => disturbance(round) <= 1;
+
 // Of the rounds measured, the wanted number: the undisturbed ones, and where these do not suffice the least disturbed.
 function choose(rounds, wanted) {
-  const clean = rounds.filter((round) => round.foreign <= FOREIGN_MAX);
-  const chosen = [...rounds].sort((a, b) => a.foreign - b.foreign).slice(0, wanted);
+  const clean = rounds.filter(isClean);
+  const chosen = [...rounds].sort((a, b) => disturbance(a) - disturbance(b)).slice(0, wanted);
   return {
     rounds: clean.length >= wanted ? clean.slice(0, wanted) : chosen,
     discarded: rounds.length - wanted,
@@ -109,25 +111,19 @@ function choose(rounds, wanted) {
   };
 }
 
-const isClean = (round) => round.foreign <= FOREIGN_MAX;
-
-// Runs contestants a and b on one core at the same time. Returns {rounds: [{us, foreign, idle, rate}], discarded,
-// disturbed}, us being [a, b].
+// Runs contestants a and b on one core at the same time. Both are started anew for each round, since each start has luck
+// of its own, and in alternating order. Returns {rounds: [{us, foreign, idle, rate}], discarded, disturbed}, us being
+// [a, b].
 export async function sideBySide(bench, a, b) {
   const all = [];
-  const triesMax = bench.rounds * TRIES_PER_ROUND;
-  let clean = 0;
-  for (let start = 0; clean < bench.rounds && all.length < triesMax; start++) {
+  while (all.filter(isClean).length < bench.rounds && all.length < bench.rounds * TRIES_PER_ROUND) {
+    const isSwapped = all.length % 2 === 1;
     await waitForQuiet(bench);
-    const isSwapped = start % 2 === 1;
     const sides = await openSides(bench, isSwapped ? [b, a] : [a, b]);
     await startLoads(bench, sides);
-    for (let count = 0; count < ROUNDS_PER_START && clean < bench.rounds && all.length < triesMax; count++) {
-      const round = await measure(bench, sides, bench.windowMs);
-      if (isSwapped) round.us.reverse();
-      all.push(round);
-      clean += isClean(round);
-    }
+    const round = await measure(bench, sides, bench.windowMs);
+    if (isSwapped) round.us.reverse();
+    all.push(round);
     await stopLoads(sides);
     await closeSides(sides);
   }

@@ -11,7 +11,11 @@ export const ROOT = path.join(BENCH, '..');
 
 const NODE_MIN = 18;
 const NEEDED = ['taskset', 'setpriv', 'cc', 'nginx', 'haproxy'];
-const PROGRAMS = { relay: ['relay.c', 'wire.c'], backend: ['backend.c', 'wire.c'], load: ['load.c', 'histogram.c', 'wire.c'] };
+const PROGRAMS = {
+  relay: ['relay.c', 'wire.c'],
+  backend: ['backend.c', 'wire.c'],
+  load: ['load.c', 'histogram.c', 'wire.c'],
+};
 
 const missing = () => NEEDED.filter((name) => findProgram(name) === null);
 

@@ -61,7 +61,7 @@ export const change = {
     await delay(LEAD_MS);
     const before = sample(bench, sides);
     const times = await changeAll(bench, instance);
-    const foreign = `${(foreignBetween(before, sample(bench, sides)) * 100).toFixed(1)}% foreign`;
+    const shares = foreignBetween(before, sample(bench, sides)).map((share) => `${(share * 100).toFixed(1)}%`);
     await delay(LEAD_MS);
     const report = await load.stop();
     await instance.stop();
@@ -72,7 +72,7 @@ export const change = {
         name: 'change_live_p99_ms',
         value: percentile(times, 0.99),
         unit: 'ms',
-        note: `${times.length} changes, median ${median(times).toFixed(1)}, worst ${Math.max(...times).toFixed(1)}, ${foreign}`,
+        note: `${times.length} changes, median ${median(times).toFixed(1)}, worst ${Math.max(...times).toFixed(1)}; foreign ${shares.join(' and ')}`,
       },
       {
         name: 'change_failed_requests',
