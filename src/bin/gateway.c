@@ -28,12 +28,9 @@ int main(int argc, char **argv)
         return 2;
     }
     switch (options.role) {
-    case DM_ROLE_WORKER:
-        return run_worker(&options);
-    case DM_ROLE_LOADER:
-        return dm_loader_main(&options);
-    case DM_ROLE_KEEPER:
-        break;
+    case DM_ROLE_WORKER: return run_worker(&options);
+    case DM_ROLE_LOADER: return dm_loader_main(&options);
+    case DM_ROLE_KEEPER: break;
     }
     return dm_keeper_main(&options);
 }

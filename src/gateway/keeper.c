@@ -51,7 +51,8 @@ static void on_signal(struct dm_signals *signals, int signo)
             dm_log_writer_reopen(&k->workers[i].log);
         return;
     }
-    dm_log(DM_LOG_INFO, "keeper_stopping", "%s", k->is_stopping ? "told again to stop; not waiting any longer" : "told to stop; workers drain");
+    dm_log(DM_LOG_INFO, "keeper_stopping", "%s",
+           k->is_stopping ? "told again to stop; not waiting any longer" : "told to stop; workers drain");
     dm_keeper_workers_drain(k, k->is_stopping ? 0 : k->options.drain_ms);
     k->is_stopping = true;
 }

@@ -20,7 +20,8 @@ static bool write_health(const struct dm_keeper *k, struct dm_buf *ret)
         dm_buf_add_lit(ret, "ok\n");
         return true;
     }
-    dm_buf_printf(ret, "%s: %u of %u workers serve\n", k->is_stopping ? "stopping" : "starting", n, k->options.n_workers);
+    dm_buf_printf(ret, "%s: %u of %u workers serve\n", k->is_stopping ? "stopping" : "starting", n,
+                  k->options.n_workers);
     return false;
 }
 
@@ -215,7 +216,8 @@ static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head
     struct dm_buf body;
 
     if (!dm_str_eq(head->method_name, DM_STR("GET")) && !dm_str_eq(head->method_name, DM_STR("HEAD"))) {
-        reply(conn, 405, DM_STR("Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n"), DM_STR("GET only\n"));
+        reply(conn, 405, DM_STR("Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+              DM_STR("GET only\n"));
         return;
     }
     dm_buf_init(&body, ANSWER_BYTES_MAX);

@@ -28,8 +28,8 @@ struct dm_keeper_job {
     uint8_t body_hash[DM_DIGEST_BYTES];
     struct dm_staged staged;
     uint64_t id;
-    unsigned n_deaths;  /* of loaders that had it in hand */
-    bool is_again;      /* from the disk: nothing to sync and nobody to acknowledge to */
+    unsigned n_deaths; /* of loaders that had it in hand */
+    bool is_again;     /* from the disk: nothing to sync and nobody to acknowledge to */
     bool is_sent, is_compiled, is_synced, is_unsyncable;
 };
 
@@ -52,7 +52,7 @@ struct dm_keeper_worker {
     struct dm_process process;
     struct dm_worker_conn *conn; /* NULL: not connected */
     bool is_synced;
-    struct dm_timer timer;       /* it should have said HELLO by then */
+    struct dm_timer timer; /* it should have said HELLO by then */
     struct dm_log_writer log;
     struct dm_shm counters;
     uint64_t n_restarts;
@@ -74,19 +74,19 @@ struct dm_keeper {
     DM_VEC(struct dm_keeper_job *) unsynced; /* staged in this turn */
     struct dm_task sync_task;
     struct dm_timer dir_timer;
-    size_t n_again;                          /* jobs from the disk that K2 waits for */
+    size_t n_again; /* jobs from the disk that K2 waits for */
     uint64_t n_accepted, n_refused;
 
-    struct dm_listener socket;               /* run/keeper.sock */
-    struct dm_keeper_worker *workers;        /* options.n_workers, by slot */
+    struct dm_listener socket;        /* run/keeper.sock */
+    struct dm_keeper_worker *workers; /* options.n_workers, by slot */
     unsigned n_connected;
-    size_t n_conns;                          /* whose memory is in use */
+    size_t n_conns; /* whose memory is in use */
     struct dm_timer drain_timer;
 
     struct dm_controller controller;
     struct dm_spool spool;
     char spool_dir[DM_GATEWAY_PATH_MAX];
-    DM_VEC(struct dm_link_held) held;        /* for HELLO */
+    DM_VEC(struct dm_link_held) held; /* for HELLO */
 
     struct dm_listener admin;
     struct dm_http_server *admin_server;
@@ -107,7 +107,8 @@ void dm_keeper_units_start(struct dm_keeper *k);
 void dm_keeper_units_done(struct dm_keeper *k);
 /* The loader's answer: 0, or a code with err filled. The job is owned by the callee again. */
 void dm_keeper_compiled(struct dm_keeper *k, struct dm_keeper_job *job, int code, const struct dm_err *err);
-void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, const struct dm_worker_applied *applied);
+void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker,
+                          const struct dm_worker_applied *applied);
 /* The worker is gone, and with it what it had applied. */
 void dm_keeper_forget_applied(struct dm_keeper *k, unsigned slot);
 unsigned dm_keeper_count_applied(const struct dm_held_unit *unit);

@@ -158,8 +158,6 @@ static void on_watchdog(struct dm_timer *timer)
 
 /* --- the process ------------------------------------------------------------------------------------------------- */
 
-
-
 static int on_spawn(struct dm_process *process, struct dm_spawn *spawn)
 {
     struct dm_keeper_loader *loader = DM_CONTAINER_OF(process, struct dm_keeper_loader, process);

@@ -176,8 +176,8 @@ static int load_key(struct dm_store *store, struct dm_err *err)
     dm_buf_done(&text);
     if (rc < 0)
         return dm_fail(err, DM_ECORRUPT, "",
-                       "%s is not a key of %d hex digits; remove it to pin the controller's key at the next contact", path,
-                       2 * DM_SIGN_PUBLIC_BYTES);
+                       "%s is not a key of %d hex digits; remove it to pin the controller's key at the next contact",
+                       path, 2 * DM_SIGN_PUBLIC_BYTES);
     store->has_key = true;
     return 0;
 }
@@ -345,7 +345,8 @@ static int on_name(void *arg, const char *name)
         return 0;
     }
     if (!read_file_name(name, &text, &kind)) {
-        dm_log(DM_LOG_WARN, "file_unknown", "there is a file '%s' in %s that does not belong there", name, listing->dir);
+        dm_log(DM_LOG_WARN, "file_unknown", "there is a file '%s' in %s that does not belong there", name,
+               listing->dir);
         return 0;
     }
     return dm_store_tenant(store, text, &tenant, listing->err);

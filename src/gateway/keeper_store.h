@@ -37,9 +37,9 @@ struct dm_held_unit {
     bool is_damaged;         /* there is something, and neither document nor unit is sound */
 
     /* Where the roll-out stands; the keeper's. */
-    struct dm_mark incoming; /* highest that is being looked at */
+    struct dm_mark incoming;                       /* highest that is being looked at */
     uint64_t applied[DM_GATEWAY_WORKERS_MAX / 64]; /* a bit per slot: has what is live (or gone) now */
-    bool is_announced;       /* the controller knows that it is live on all workers */
+    bool is_announced;                             /* the controller knows that it is live on all workers */
     struct dm_refusal *refusal; /* of the last document that was refused, until one is accepted; may be NULL */
 };
 
@@ -65,8 +65,8 @@ struct dm_staged {
 struct dm_store {
     struct dm_sys *sys;
     const struct dm_gateway_options *options;
-    struct dm_map tenants;         /* name -> struct dm_held_tenant */
-    struct dm_held_tenant *first;  /* in the order they came */
+    struct dm_map tenants;        /* name -> struct dm_held_tenant */
+    struct dm_held_tenant *first; /* in the order they came */
     size_t n_tenants;
     uint64_t n_staged;
     uint32_t n_slots;

@@ -8,7 +8,8 @@ static void log_unit(enum dm_log_level level, const char *event, const struct dm
                      const char *what, const char *detail)
 {
     char text[64];
-    int n = snprintf(text, sizeof(text), "%llu.%llu", (unsigned long long)mark.epoch, (unsigned long long)mark.sequence);
+    int n =
+        snprintf(text, sizeof(text), "%llu.%llu", (unsigned long long)mark.epoch, (unsigned long long)mark.sequence);
     struct dm_log_member members[] = {{"tenant", dm_str_of(unit->tenant->name)},
                                       {"kind", dm_str_of(dm_unit_kind_names[unit->kind])},
                                       {"mark", dm_str_n(text, (size_t)n)}};
@@ -35,7 +36,8 @@ static struct dm_mark current_mark(const struct dm_held_unit *unit)
 static struct dm_link_ack new_ack(const struct dm_keeper *k, struct dm_str tenant, enum dm_unit_kind kind,
                                   struct dm_mark mark)
 {
-    return (struct dm_link_ack){.tenant = tenant, .kind = kind, .mark = mark, .workers = (uint16_t)k->options.n_workers};
+    return (struct dm_link_ack){
+        .tenant = tenant, .kind = kind, .mark = mark, .workers = (uint16_t)k->options.n_workers};
 }
 
 static void send_ack(struct dm_keeper *k, const struct dm_link_ack *ack)
@@ -71,9 +73,10 @@ static void ack_stale(struct dm_keeper *k, const struct dm_held_unit *unit, stru
 {
     struct dm_err err = {0};
 
-    dm_fail(&err, DM_ECONFLICT, "", "this gateway holds a newer state, %llu.%llu", (unsigned long long)unit->floor.epoch,
-            (unsigned long long)unit->floor.sequence);
-    log_unit(DM_LOG_WARN, "unit_stale", unit, mark, "the controller sent an older state than was accepted", err.message);
+    dm_fail(&err, DM_ECONFLICT, "", "this gateway holds a newer state, %llu.%llu",
+            (unsigned long long)unit->floor.epoch, (unsigned long long)unit->floor.sequence);
+    log_unit(DM_LOG_WARN, "unit_stale", unit, mark, "the controller sent an older state than was accepted",
+             err.message);
     ack_refused(k, dm_str_of(unit->tenant->name), unit->kind, mark, &err);
 }
 
@@ -91,7 +94,8 @@ static void roll_out(struct dm_keeper *k, struct dm_held_unit *unit)
 
 void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, const struct dm_worker_applied *applied)
 {
-    struct dm_held_tenant *tenant = dm_store_find(&k->store, dm_str_n(applied->tenant, strnlen(applied->tenant, sizeof(applied->tenant))));
+    struct dm_held_tenant *tenant =
+        dm_store_find(&k->store, dm_str_n(applied->tenant, strnlen(applied->tenant, sizeof(applied->tenant))));
     struct dm_held_unit *unit;
     unsigned n;
 
@@ -99,7 +103,8 @@ void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, 
         return;
     unit = &tenant->units[applied->kind];
     if (applied->code != 0)
-        log_unit(DM_LOG_ERROR, "unit_not_applied", unit, applied->mark, "a worker can't use the unit", applied->message);
+        log_unit(DM_LOG_ERROR, "unit_not_applied", unit, applied->mark, "a worker can't use the unit",
+                 applied->message);
     else if (dm_mark_cmp(applied->mark, current_mark(unit)) >= 0)
         unit->applied[worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
     n = dm_keeper_count_applied(unit);
@@ -310,8 +315,8 @@ static bool is_news(struct dm_keeper *k, struct dm_held_unit *unit, const struct
     return true;
 }
 
-static int stage(struct dm_keeper *k, struct dm_held_unit *unit, const struct dm_document_head *head, struct dm_str bytes,
-                 struct dm_err *err)
+static int stage(struct dm_keeper *k, struct dm_held_unit *unit, const struct dm_document_head *head,
+                 struct dm_str bytes, struct dm_err *err)
 {
     struct dm_keeper_job *job = new_job(unit, head->mark);
     int rc;

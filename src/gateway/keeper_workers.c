@@ -124,8 +124,8 @@ static void on_hello(struct dm_worker_conn *conn, const struct dm_worker_hello *
     bool is_same = strncmp(hello->version, DM_VERSION, sizeof(hello->version)) == 0;
 
     if (hello->slot >= k->options.n_workers || !is_same) {
-        dm_log(DM_LOG_INFO, "worker_unwanted", "worker %u, pid %d, is of another %s; it drains", hello->slot, hello->pid,
-               is_same ? "configuration" : "version");
+        dm_log(DM_LOG_INFO, "worker_unwanted", "worker %u, pid %d, is of another %s; it drains", hello->slot,
+               hello->pid, is_same ? "configuration" : "version");
         tell_drain(conn, k->options.drain_ms);
         return;
     }

@@ -66,8 +66,7 @@ static void refuse_network(void)
     };
     const struct sock_fprog program = {.len = DM_COUNT(code), .filter = code};
 
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
         dm_log(DM_LOG_WARN, "loader_unbounded", "can't give up the network: %s", strerror(errno));
 }
 

@@ -148,7 +148,8 @@ static int read_admin(struct dm_gateway_options *options, struct dm_str value, s
 
 static bool is_id_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == '_';
 }
 
 bool dm_gateway_id_is_valid(struct dm_str id)
@@ -356,7 +357,8 @@ static void add_arg(struct dm_gateway_args *args, struct dm_buf *buf, const char
     dm_buf_add_char(buf, '\0');
 }
 
-static void add_trusted_fronts(const struct dm_gateway_options *options, struct dm_gateway_args *args, struct dm_buf *buf)
+static void add_trusted_fronts(const struct dm_gateway_options *options, struct dm_gateway_args *args,
+                               struct dm_buf *buf)
 {
     char cidr[DM_CIDR_TEXT_MAX];
 

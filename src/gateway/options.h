@@ -19,21 +19,21 @@ enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER };
 struct dm_gateway_options {
     enum dm_gateway_role role;
     char data_dir[DM_GATEWAY_DATA_MAX + 1]; /* absolute; documents, units, run lie below it; no slash at its end */
-    const char *log_dir;           /* access logs; NULL: data_dir/log */
+    const char *log_dir;                    /* access logs; NULL: data_dir/log */
     struct dm_addr listen[DM_GATEWAY_LISTEN_MAX];
     size_t n_listen;
     unsigned n_workers;
-    unsigned slot;                 /* of a worker: 0 … n_workers - 1 */
+    unsigned slot;                                         /* of a worker: 0 … n_workers - 1 */
     struct dm_cidr trusted_fronts[DM_GATEWAY_TRUSTED_MAX]; /* peers whose Forwarded and X-Forwarded-* count */
     size_t n_trusted_fronts;
     bool access_log;
     bool log_is_text;
     enum dm_log_level log_level;
-    struct dm_addr admin;          /* metrics, healthz, status */
-    struct dm_addr controller;     /* the link: a Unix socket */
+    struct dm_addr admin;      /* metrics, healthz, status */
+    struct dm_addr controller; /* the link: a Unix socket */
     bool has_controller;
-    uid_t controller_uid;          /* who may be at the other end; by default our own */
-    uint32_t drain_ms;             /* how long workers may finish at SIGTERM */
+    uid_t controller_uid;           /* who may be at the other end; by default our own */
+    uint32_t drain_ms;              /* how long workers may finish at SIGTERM */
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
 };
 

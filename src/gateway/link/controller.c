@@ -126,19 +126,13 @@ static void dispatch(struct dm_controller *c, const struct dm_link_message *mess
         return;
     }
     switch (message->type) {
-    case DM_LINK_PING:
-        put(c, &(struct dm_link_message){.type = DM_LINK_PONG, .number = message->number});
-        break;
-    case DM_LINK_PONG:
-        break;
+    case DM_LINK_PING: put(c, &(struct dm_link_message){.type = DM_LINK_PONG, .number = message->number}); break;
+    case DM_LINK_PONG: break;
     case DM_LINK_UNIT:
     case DM_LINK_GONE:
     case DM_LINK_SYNCED:
-    case DM_LINK_USED:
-        c->handler->on_message(c->arg, message);
-        break;
-    default:
-        lose(c, "sent what only a gateway sends", dm_link_type_name(message->type));
+    case DM_LINK_USED: c->handler->on_message(c->arg, message); break;
+    default: lose(c, "sent what only a gateway sends", dm_link_type_name(message->type));
     }
 }
 

@@ -34,7 +34,7 @@ struct dm_controller_handler {
 
 struct dm_controller_settings {
     struct dm_addr addr;
-    uid_t uid; /* of the peer; root is fine too */
+    uid_t uid;                                                                /* of the peer; root is fine too */
     uint32_t backoff_min_ms, backoff_max_ms, connect_ms, ping_ms, silence_ms; /* 0: 50, 5000, 5000, 5000, 15000 */
 };
 
@@ -45,9 +45,9 @@ struct dm_controller {
     enum dm_controller_state state;
     uint64_t last_ns; /* loop time of the last byte received; 0: never */
     uint64_t n_connects, n_lost, n_frames;
-    bool has_stream;  /* the stream's on_closed is still to come */
+    bool has_stream; /* the stream's on_closed is still to come */
     bool is_paused, is_stopped;
-    bool is_held;     /* the stream is paused */
+    bool is_held; /* the stream is paused */
     struct dm_loop *loop;
     const struct dm_controller_handler *handler;
     void *arg;

@@ -120,7 +120,8 @@ static void forget_first(struct dm_spool *spool)
 
 static void keep_bounded(struct dm_spool *spool)
 {
-    while (spool->files.count > 1 && (spool->files.count > spool->max_files || spool->spooled_bytes > spool->max_bytes)) {
+    while (spool->files.count > 1 &&
+           (spool->files.count > spool->max_files || spool->spooled_bytes > spool->max_bytes)) {
         if (spool->n_dropped++ == 0)
             dm_log(DM_LOG_ERROR, "usage_dropped", "the usage spool is full; the oldest counts are dropped");
         forget_first(spool);
@@ -390,18 +391,18 @@ int dm_spool_open(struct dm_spool *spool, struct dm_loop *loop, const char *dir,
     int rc;
 
     *spool = (struct dm_spool){.sys = dm_loop_sys(loop),
-                                     .loop = loop,
-                                     .dir = dir,
-                                     .send = send,
-                                     .arg = arg,
-                                     .timer.on_due = on_due,
-                                     .retry.on_due = on_retry,
-                                     .retry_ms = RETRY_MS,
-                                     .next_batch = 1,
-                                     .flush_ms = FLUSH_MS,
-                                     .flush_down_ms = FLUSH_DOWN_MS,
-                                     .max_bytes = SPOOL_BYTES_MAX,
-                                     .max_files = SPOOL_FILES_MAX};
+                               .loop = loop,
+                               .dir = dir,
+                               .send = send,
+                               .arg = arg,
+                               .timer.on_due = on_due,
+                               .retry.on_due = on_retry,
+                               .retry_ms = RETRY_MS,
+                               .next_batch = 1,
+                               .flush_ms = FLUSH_MS,
+                               .flush_down_ms = FLUSH_DOWN_MS,
+                               .max_bytes = SPOOL_BYTES_MAX,
+                               .max_files = SPOOL_FILES_MAX};
     dm_map_init_random(&spool->sums);
     if ((rc = dm_sys_make_dirs(spool->sys, dir, 0700, err)) < 0 || (rc = load_number(spool, err)) < 0 ||
         (rc = spool->sys->ops->list(spool->sys, dir, on_name, spool)) < 0) {

@@ -32,8 +32,8 @@ struct dm_spool_file {
 
 /* Embedded in its owner, who reads the counts. */
 struct dm_spool {
-    uint64_t n_batches;        /* made */
-    uint64_t n_dropped;        /* files */
+    uint64_t n_batches; /* made */
+    uint64_t n_dropped; /* files */
     uint64_t spooled_bytes;
     struct dm_sys *sys;
     struct dm_loop *loop;
@@ -41,14 +41,14 @@ struct dm_spool {
     /* Sends a frame to the controller; called between dm_spool_up and dm_spool_down only. */
     void (*send)(void *arg, const struct dm_link_message *message);
     void *arg;
-    struct dm_map sums;        /* key bytes -> struct sum */
+    struct dm_map sums;                 /* key bytes -> struct sum */
     DM_VEC(struct dm_spool_file) files; /* oldest first */
     struct dm_timer timer;
     uint64_t next_batch, reserved; /* numbers below reserved may be used */
-    uint64_t began_s;          /* of what is summed */
-    struct dm_buf frames;      /* of files.items[0], while it is sent */
-    size_t sent_at;            /* the frame in flight */
-    uint64_t sent_batch;       /* its number; 0: none */
+    uint64_t began_s;              /* of what is summed */
+    struct dm_buf frames;          /* of files.items[0], while it is sent */
+    size_t sent_at;                /* the frame in flight */
+    uint64_t sent_batch;           /* its number; 0: none */
     struct dm_timer retry;
     bool is_up;
     uint32_t flush_ms, flush_down_ms, retry_ms;

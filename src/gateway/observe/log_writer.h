@@ -20,11 +20,11 @@ struct dm_log_writer {
     unsigned keep;         /* 3; may be changed */
     int file;              /* -1: opened with the next line */
     uint64_t file_bytes;
-    bool is_failing;       /* logged once */
-    bool is_cutting;       /* in a line that is too long to keep */
+    bool is_failing; /* logged once */
+    bool is_cutting; /* in a line that is too long to keep */
     struct dm_watch pipe;
     struct dm_task task;
-    struct dm_buf rest;    /* of a line */
+    struct dm_buf rest; /* of a line */
 };
 
 void dm_log_writer_init(struct dm_log_writer *writer, struct dm_loop *loop, const char *dir, unsigned slot);

@@ -18,7 +18,8 @@ static const struct family tenant_families[] = {
     {"daemun_upstream_received_bytes_total", "counter", "Bytes from backends.", TENANT(upstream_bytes_in), 0},
     {"daemun_upstream_sent_bytes_total", "counter", "Bytes to backends.", TENANT(upstream_bytes_out), 0},
     {"daemun_upstream_connects_total", "counter", "Connections made to backends.", TENANT(upstream_connects), 0},
-    {"daemun_upstream_reuses_total", "counter", "Requests sent on a connection that was there.", TENANT(upstream_reuses), 0},
+    {"daemun_upstream_reuses_total", "counter", "Requests sent on a connection that was there.",
+     TENANT(upstream_reuses), 0},
     {"daemun_upstream_failures_total", "counter", "Attempts at a backend that failed.", TENANT(upstream_failures), 0},
     {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
 };
@@ -39,7 +40,8 @@ static const struct family worker_families[] = {
     {"daemun_worker_units_applied_total", "counter", "Units taken into service.", WORKER(units_applied), 0},
     {"daemun_worker_units_refused_total", "counter", "Units that a worker could not open.", WORKER(units_refused), 0},
     {"daemun_worker_limit_slots", "gauge", "Slots of the limit table in use.", WORKER(limit_slots_used), 0},
-    {"daemun_worker_limit_table_full_total", "counter", "Times that the limit table was full.", WORKER(limit_table_full), 0},
+    {"daemun_worker_limit_table_full_total", "counter", "Times that the limit table was full.",
+     WORKER(limit_table_full), 0},
 };
 
 /* --- text -------------------------------------------------------------------------------------------------------- */
@@ -64,7 +66,8 @@ static void begin(struct dm_buf *ret, const char *name, const char *type, const 
 }
 
 /* name{label="value" */
-static void begin_sample(struct dm_buf *ret, const char *name, const char *suffix, const char *label, struct dm_str value)
+static void begin_sample(struct dm_buf *ret, const char *name, const char *suffix, const char *label,
+                         struct dm_str value)
 {
     dm_buf_add(ret, dm_str_of(name));
     dm_buf_add(ret, dm_str_of(suffix));
@@ -182,7 +185,8 @@ static void write_statuses(const struct sums *sums, struct dm_buf *ret)
 /* Only those that occurred. */
 static void write_reasons(const struct sums *sums, struct dm_buf *ret)
 {
-    begin(ret, "daemun_refusals_total", "counter", "Answers that the gateway made itself, and broken exchanges, by reason.");
+    begin(ret, "daemun_refusals_total", "counter",
+          "Answers that the gateway made itself, and broken exchanges, by reason.");
     for (size_t i = 0; i < sums->count; i++)
         for (int reason = DM_REASON_NONE + 1; reason < DM_REASON_COUNT; reason++) {
             uint64_t n = sums->items[i].counters.reasons[reason];
@@ -216,7 +220,8 @@ static void write_histogram(const struct dm_metrics_tenant *tenant, const char *
 
 static void write_latencies(const struct sums *sums, struct dm_buf *ret)
 {
-    begin(ret, "daemun_request_duration_seconds", "histogram", "From the first byte of a request to the last of its response.");
+    begin(ret, "daemun_request_duration_seconds", "histogram",
+          "From the first byte of a request to the last of its response.");
     for (size_t i = 0; i < sums->count; i++)
         if (sums->items[i].counters.requests > 0)
             write_histogram(sums->items[i].tenant, "daemun_request_duration_seconds", sums->items[i].counters.latency,
@@ -245,7 +250,8 @@ static void write_marks(const struct sums *sums, struct dm_buf *ret)
 
 static void write_troubled(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
-    begin(ret, "daemun_units_refused", "gauge", "Kinds of a tenant whose newest document was refused; the former is live.");
+    begin(ret, "daemun_units_refused", "gauge",
+          "Kinds of a tenant whose newest document was refused; the former is live.");
     for (size_t i = 0; i < view->n_tenants; i++)
         if (view->tenants[i].n_refused > 0) {
             begin_sample(ret, "daemun_units_refused", "", "tenant", view->tenants[i].name);
@@ -332,9 +338,10 @@ static uint64_t get_unwritten(const struct dm_metrics_worker *worker)
 static void write_workers(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
     write_keeper_view(view, "daemun_worker_up", "gauge", "Is the worker connected to its keeper?", get_up, ret);
-    write_keeper_view(view, "daemun_worker_restarts_total", "counter", "Times that the worker died since the keeper started.",
-                      get_restarts, ret);
-    write_keeper_view(view, "daemun_access_log_written_total", "counter", "Access log lines on disk.", get_written, ret);
+    write_keeper_view(view, "daemun_worker_restarts_total", "counter",
+                      "Times that the worker died since the keeper started.", get_restarts, ret);
+    write_keeper_view(view, "daemun_access_log_written_total", "counter", "Access log lines on disk.", get_written,
+                      ret);
     write_keeper_view(view, "daemun_access_log_lost_total", "counter", "Access log lines that could not be written.",
                       get_unwritten, ret);
     for (size_t i = 0; i < DM_COUNT(worker_families); i++)

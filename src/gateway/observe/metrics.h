@@ -10,16 +10,16 @@
 struct dm_metrics_tenant {
     struct dm_str name;
     uint32_t slot;
-    bool is_live;                        /* shown also when nothing was counted */
-    struct dm_mark live[DM_UNIT_KINDS];  /* (0, 0): none */
-    uint32_t n_refused, n_damaged;       /* of its kinds, now */
+    bool is_live;                       /* shown also when nothing was counted */
+    struct dm_mark live[DM_UNIT_KINDS]; /* (0, 0): none */
+    uint32_t n_refused, n_damaged;      /* of its kinds, now */
 };
 
 struct dm_metrics_worker {
     const struct dm_counters_page *page; /* NULL: not there */
     bool is_up;
     uint64_t n_restarts;
-    uint64_t log_lines, log_dropped;     /* of the keeper's writer */
+    uint64_t log_lines, log_dropped; /* of the keeper's writer */
 };
 
 struct dm_metrics_view {
@@ -29,7 +29,7 @@ struct dm_metrics_view {
     const struct dm_metrics_worker *workers; /* by slot */
     size_t n_workers;
     bool has_link, is_link_up;
-    double link_silent_s;                /* since the last byte; < 0: there was none */
+    double link_silent_s; /* since the last byte; < 0: there was none */
     uint64_t link_connects;
     uint64_t loader_starts, loader_deaths, units_accepted, units_refused;
     uint64_t usage_batches, usage_waiting, usage_dropped;

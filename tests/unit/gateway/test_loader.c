@@ -227,10 +227,8 @@ static int run_loader(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_good_document),
-        TEST(test_bad_documents_leave_it_alive),
-        TEST(test_document_of_another_key),
-        TEST(test_answers_come_in_order),
+        TEST(test_good_document),           TEST(test_bad_documents_leave_it_alive),
+        TEST(test_document_of_another_key), TEST(test_answers_come_in_order),
         TEST(test_rlimit_kills_it),
     };
 

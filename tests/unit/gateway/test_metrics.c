@@ -30,7 +30,8 @@ static int teardown(void **state)
 
 static void write_view(const struct dm_metrics_tenant *tenants, size_t n)
 {
-    struct dm_metrics_worker workers[2] = {{.page = pages[0], .is_up = true, .log_lines = 7}, {.page = pages[1], .n_restarts = 3}};
+    struct dm_metrics_worker workers[2] = {{.page = pages[0], .is_up = true, .log_lines = 7},
+                                           {.page = pages[1], .n_restarts = 3}};
     struct dm_metrics_view view = {.version = DM_STR("1.2"),
                                    .gateway = DM_STR("gw"),
                                    .tenants = tenants,
@@ -173,7 +174,7 @@ static void test_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_sums_over_workers), TEST(test_escaping),  TEST(test_tenants_that_are_gone),
+        TEST(test_sums_over_workers),    TEST(test_escaping), TEST(test_tenants_that_are_gone),
         TEST(test_worker_without_pages), TEST(test_shape),
     };
 

@@ -1,0 +1,574 @@
+/* The keeper whole: a real keeper with its loader and workers (this program in those roles), and a controller played by the
+ * test on the link socket. Every wait is for a frame, the end of a process or of a connection; what does not come in
+ * WAIT_MS fails the test. */
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keeper_fixture.h"
+
+#include "base/mem.h"
+#include "gateway/keeper.h"
+#include "gateway/loader.h"
+#include "gateway/worker.h"
+#include "gateway/worker_link.h"
+#include "io/lockfile.h"
+#include "model/link.h"
+#include "snapshot/unit.h"
+
+enum { WAIT_MS = 30000, WORKERS = 2 };
+
+/* --- the controller ---------------------------------------------------------------------------------------------- */
+
+struct controller {
+    struct keeper_fixture *f;
+    int listener, fd;
+    struct dm_buf in;
+    struct dm_arena arena;
+    struct dm_link_message last;
+    pid_t keeper;
+};
+
+static int open_listener(const struct keeper_fixture *f)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/link", f->options.data_dir);
+    unlink(addr.sun_path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    return fd;
+}
+
+static void await(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    if (poll(&p, 1, WAIT_MS) != 1)
+        fail_msg("nothing came");
+}
+
+static void say(struct controller *c, const struct dm_link_message *message)
+{
+    struct dm_buf out;
+
+    dm_buf_init(&out, DM_LINK_PAYLOAD_MAX);
+    dm_link_encode(message, &out);
+    assert_int_equal(write(c->fd, out.ptr, out.len), out.len);
+    dm_buf_done(&out);
+}
+
+/* The next frame but pings into c->last; false at the end of the connection. */
+static bool hear(struct controller *c)
+{
+    static char consumed[1 << 16];
+
+    for (;;) {
+        char bytes[4096];
+        ssize_t n;
+        dm_arena_reset(&c->arena);
+        /* Strings of the frame must outlive its bytes. */
+        if (c->in.len <= sizeof(consumed) && c->in.len > 0) {
+            memcpy(consumed, c->in.ptr, c->in.len);
+            n = dm_link_decode(dm_str_n(consumed, c->in.len), &c->arena, &c->last, NULL);
+            assert_true(n >= 0);
+            dm_buf_consume(&c->in, (size_t)n);
+            if (n > 0 && c->last.type != DM_LINK_PING)
+                return true;
+            if (n > 0)
+                continue;
+        }
+        await(c->fd);
+        n = read(c->fd, bytes, sizeof(bytes));
+        if (n <= 0)
+            return false;
+        dm_buf_add_n(&c->in, bytes, (size_t)n);
+    }
+}
+
+static void drop_link(struct controller *c)
+{
+    if (c->fd >= 0)
+        close(c->fd);
+    c->fd = -1;
+    dm_buf_reset(&c->in);
+}
+
+/* Takes a connection up to its HELLO. */
+static void greet(struct controller *c)
+{
+    drop_link(c);
+    await(c->listener);
+    c->fd = accept(c->listener, NULL, NULL);
+    assert_true(c->fd >= 0);
+    assert_true(hear(c));
+    assert_int_equal(c->last.type, DM_LINK_HELLO);
+}
+
+static void welcome(struct controller *c, const uint8_t key[DM_SIGN_PUBLIC_BYTES])
+{
+    struct dm_link_message message = {.type = DM_LINK_WELCOME,
+                                      .welcome = {.version = DM_LINK_VERSION, .cluster = DM_STR("here")}};
+
+    message.welcome.key_id = dm_document_key_id(key);
+    memcpy(message.welcome.public_key, key, DM_SIGN_PUBLIC_BYTES);
+    say(c, &message);
+}
+
+static void send_document(struct controller *c, struct dm_buf *document)
+{
+    say(c, &(struct dm_link_message){.type = DM_LINK_UNIT, .unit = dm_buf_str(document)});
+    dm_buf_done(document);
+}
+
+static void send_release(struct controller *c, const char *tenant, uint64_t sequence)
+{
+    struct dm_buf document;
+
+    keeper_fixture_document(c->f, tenant, 1, sequence, &document);
+    send_document(c, &document);
+}
+
+/* Hears until an ACK of this tenant, mark and status is there. */
+static void await_ack(struct controller *c, const char *tenant, uint64_t sequence, enum dm_link_status status)
+{
+    for (;;) {
+        assert_true(hear(c));
+        if (c->last.type != DM_LINK_ACK || !dm_str_eq(c->last.ack.tenant, dm_str_of(tenant)) ||
+            c->last.ack.mark.sequence != sequence)
+            continue;
+        if (c->last.ack.status == status)
+            return;
+        assert_int_equal(c->last.ack.status, DM_LINK_PARTLY);
+    }
+}
+
+static void await_live(struct controller *c, const char *tenant, uint64_t sequence)
+{
+    await_ack(c, tenant, sequence, DM_LINK_LIVE);
+    assert_int_equal(c->last.ack.workers_live, WORKERS);
+    assert_int_equal(c->last.ack.workers, WORKERS);
+}
+
+/* --- the gateway ------------------------------------------------------------------------------------------------- */
+
+static void start_keeper(struct controller *c)
+{
+    fflush(NULL);
+    c->keeper = fork();
+    assert_true(c->keeper >= 0);
+    if (c->keeper == 0) {
+        close(c->listener);
+        _exit(dm_keeper_main(&c->f->options));
+    }
+}
+
+static int end_keeper(struct controller *c, int signo)
+{
+    int status;
+
+    assert_int_equal(kill(c->keeper, signo), 0);
+    assert_int_equal(waitpid(c->keeper, &status, 0), c->keeper);
+    c->keeper = 0;
+    return status;
+}
+
+/* A port that nobody has now. */
+static void choose_port(struct dm_addr *ret)
+{
+    int fd;
+
+    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), ret, NULL), 0);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&ret->ss, ret->len), 0);
+    assert_int_equal(dm_sys_real()->ops->local_addr(dm_sys_real(), fd, ret), 0);
+    close(fd);
+}
+
+static int setup(void **state)
+{
+    struct controller *c = dm_calloc(1, sizeof(*c));
+    struct dm_gateway_options *options;
+    char text[DM_GATEWAY_PATH_MAX];
+    int n;
+
+    keeper_fixture_setup(state);
+    c->f = *state;
+    options = &c->f->options;
+    options->n_workers = WORKERS;
+    options->n_listen = 1;
+    options->access_log = true;
+    choose_port(&options->listen[0]);
+    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &options->admin, NULL), 0);
+    n = snprintf(text, sizeof(text), "unix:%s/link", options->data_dir);
+    assert_int_equal(dm_addr_parse(dm_str_n(text, (size_t)n), &options->controller, NULL), 0);
+    options->has_controller = true;
+    snprintf(options->id, sizeof(options->id), "gw-test");
+    c->listener = open_listener(c->f);
+    c->fd = -1;
+    dm_buf_init(&c->in, DM_LINK_PAYLOAD_MAX);
+    dm_arena_init(&c->arena, NULL, DM_LINK_ARENA_BYTES);
+    *state = c;
+    start_keeper(c);
+    greet(c);
+    welcome(c, c->f->public_key);
+    return 0;
+}
+
+static int worker_pid(const struct controller *c, unsigned slot)
+{
+    char path[DM_GATEWAY_PATH_MAX];
+
+    dm_gateway_path(&c->f->options, path, DM_GATEWAY_WORKER_LOCK, slot);
+    return dm_lockfile_holder(path);
+}
+
+static int teardown(void **state)
+{
+    struct controller *c = *state;
+    void *f = c->f;
+
+    if (c->keeper > 0)
+        assert_int_equal(end_keeper(c, SIGTERM), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(worker_pid(c, i), 0);
+    drop_link(c);
+    close(c->listener);
+    dm_buf_done(&c->in);
+    dm_arena_done(&c->arena);
+    dm_free(c);
+    return keeper_fixture_teardown(&f);
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------------- */
+
+static void test_change_becomes_live(void **state)
+{
+    struct controller *c = *state;
+
+    for (uint64_t sequence = 1; sequence <= 20; sequence++) {
+        send_release(c, "orders", sequence);
+        await_live(c, "orders", sequence);
+    }
+    assert_true(keeper_fixture_exists(c->f, "documents/orders.release"));
+    assert_true(keeper_fixture_exists(c->f, "units/orders.release"));
+}
+
+static void test_burst_of_many_tenants(void **state)
+{
+    struct controller *c = *state;
+    char name[32];
+
+    for (unsigned i = 0; i < 200; i++) {
+        snprintf(name, sizeof(name), "tenant-%u", i);
+        send_release(c, name, 1);
+    }
+    await_live(c, "tenant-199", 1);
+}
+
+static void test_refused_document_leaves_the_former(void **state)
+{
+    struct controller *c = *state;
+    struct dm_buf document;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    keeper_fixture_bad_document(c->f, "orders", 1, 2, &document);
+    send_document(c, &document);
+    await_ack(c, "orders", 2, DM_LINK_REFUSED);
+    assert_true(dm_str_eq(c->last.ack.pointer, DM_STR("/body/backends/0/endpoints")));
+    /* Again: known, without the loader. */
+    keeper_fixture_bad_document(c->f, "orders", 1, 2, &document);
+    send_document(c, &document);
+    await_ack(c, "orders", 2, DM_LINK_REFUSED);
+    send_release(c, "orders", 3);
+    await_live(c, "orders", 3);
+}
+
+static void test_forged_document_stops_nobody(void **state)
+{
+    struct controller *c = *state;
+    struct dm_buf document;
+
+    keeper_fixture_document(c->f, "orders", 1, 1, &document);
+    document.ptr[document.len - 2] ^= 1;
+    send_document(c, &document);
+    send_release(c, "catalog", 1);
+    await_live(c, "catalog", 1);
+    assert_false(keeper_fixture_exists(c->f, "documents/orders.release"));
+}
+
+static void test_marks_do_not_go_back(void **state)
+{
+    struct controller *c = *state;
+
+    send_release(c, "orders", 5);
+    await_live(c, "orders", 5);
+    send_release(c, "orders", 4);
+    await_ack(c, "orders", 4, DM_LINK_REFUSED);
+    send_release(c, "orders", 5);
+    await_live(c, "orders", 5);
+    say(c, &(struct dm_link_message){.type = DM_LINK_GONE, .gone = {DM_STR("orders"), DM_UNIT_RELEASE, {1, 6}}});
+    await_live(c, "orders", 6);
+    assert_false(keeper_fixture_exists(c->f, "units/orders.release"));
+    send_release(c, "orders", 6);
+    await_live(c, "orders", 6);
+    send_release(c, "orders", 5);
+    await_ack(c, "orders", 5, DM_LINK_REFUSED);
+    end_keeper(c, SIGTERM);
+    start_keeper(c);
+    greet(c);
+    assert_int_equal(c->last.hello.n_held, 1);
+    assert_int_equal(c->last.hello.held[0].mark.sequence, 6);
+    welcome(c, c->f->public_key);
+    send_release(c, "orders", 5);
+    await_ack(c, "orders", 5, DM_LINK_REFUSED);
+    send_release(c, "orders", 7);
+    await_live(c, "orders", 7);
+}
+
+static void test_killed_keeper_adopts_its_workers(void **state)
+{
+    struct controller *c = *state;
+    int pids[WORKERS];
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_true((pids[i] = worker_pid(c, i)) > 0);
+    end_keeper(c, SIGKILL);
+    start_keeper(c);
+    greet(c);
+    assert_true(dm_str_eq(c->last.hello.gateway, DM_STR("gw-test")));
+    assert_int_equal(c->last.hello.n_held, 1);
+    assert_int_equal(c->last.hello.held[0].mark.sequence, 1);
+    welcome(c, c->f->public_key);
+    await_live(c, "orders", 1);
+    send_release(c, "orders", 2);
+    await_live(c, "orders", 2);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(worker_pid(c, i), pids[i]);
+}
+
+static void test_killed_worker_is_replaced(void **state)
+{
+    struct controller *c = *state;
+    int pid;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    pid = worker_pid(c, 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    send_release(c, "orders", 2);
+    await_live(c, "orders", 2);
+    assert_true(worker_pid(c, 1) > 0);
+    assert_int_not_equal(worker_pid(c, 1), pid);
+}
+
+static void test_units_survive_everything(void **state)
+{
+    struct controller *c = *state;
+    char path[DM_GATEWAY_PATH_MAX];
+    struct dm_err err = {0};
+    struct dm_unit *unit;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    send_release(c, "catalog", 1);
+    await_live(c, "catalog", 1);
+    assert_int_equal(end_keeper(c, SIGTERM), 0);
+    keeper_fixture_damage(c->f, "units/orders.release");
+    start_keeper(c);
+    greet(c);
+    assert_int_equal(c->last.hello.n_held, 2);
+    welcome(c, c->f->public_key);
+    await_live(c, "orders", 1);
+    dm_gateway_path(&c->f->options, path, "units/orders.release");
+    assert_int_equal(dm_unit_open(path, &unit, &err), 0);
+    dm_unit_unref(unit);
+}
+
+static void test_damaged_document_is_asked_for_again(void **state)
+{
+    struct controller *c = *state;
+
+    send_release(c, "orders", 3);
+    await_live(c, "orders", 3);
+    assert_int_equal(end_keeper(c, SIGTERM), 0);
+    keeper_fixture_damage(c->f, "documents/orders.release");
+    start_keeper(c);
+    greet(c);
+    assert_int_equal(c->last.hello.n_held, 0);
+    welcome(c, c->f->public_key);
+    send_release(c, "orders", 2);
+    await_ack(c, "orders", 2, DM_LINK_REFUSED);
+    send_release(c, "orders", 3);
+    await_live(c, "orders", 3);
+    assert_int_equal(end_keeper(c, SIGTERM), 0);
+    start_keeper(c);
+    greet(c);
+    assert_int_equal(c->last.hello.n_held, 1);
+}
+
+static void test_another_controller_is_refused(void **state)
+{
+    struct controller *c = *state;
+    uint8_t public_key[DM_SIGN_PUBLIC_BYTES], secret[DM_SIGN_SECRET_BYTES];
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    dm_sign_keypair(public_key, secret);
+    drop_link(c);
+    greet(c);
+    welcome(c, public_key);
+    assert_false(hear(c));
+    greet(c);
+    welcome(c, c->f->public_key);
+    send_release(c, "orders", 2);
+    await_live(c, "orders", 2);
+}
+
+static void test_frame_that_does_not_decode(void **state)
+{
+    struct controller *c = *state;
+
+    assert_int_equal(write(c->fd, "\377\377\377\377\377\377\377\377", 8), 8);
+    while (hear(c))
+        ;
+    greet(c);
+    welcome(c, c->f->public_key);
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+}
+
+/* The loader below dies with documents of this tenant, if they are its first. */
+static void test_document_that_kills_the_loader(void **state)
+{
+    struct controller *c = *state;
+
+    send_release(c, "crash", 1);
+    await_ack(c, "crash", 1, DM_LINK_REFUSED);
+    assert_true(dm_str_starts(c->last.ack.message, DM_STR("loader_crashed")));
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+}
+
+static int run_keeper_with(const struct dm_gateway_options *options, char *ret_said, size_t size)
+{
+    int fds[2], status;
+    ssize_t n, len = 0;
+    pid_t pid;
+
+    assert_int_equal(pipe(fds), 0);
+    if ((pid = fork()) == 0) {
+        dup2(fds[1], STDERR_FILENO);
+        close(fds[0]);
+        close(fds[1]);
+        _exit(dm_keeper_main(options));
+    }
+    close(fds[1]);
+    while ((n = read(fds[0], ret_said + len, size - 1 - (size_t)len)) > 0)
+        len += n;
+    ret_said[len] = '\0';
+    close(fds[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_second_keeper(void **state)
+{
+    struct controller *c = *state;
+    char said[4096];
+
+    assert_int_equal(run_keeper_with(&c->f->options, said, sizeof(said)), 1);
+    assert_non_null(strstr(said, "is the keeper of"));
+}
+
+static void test_port_in_use(void **state)
+{
+    struct controller *c = *state;
+    struct dm_gateway_options options = c->f->options;
+    char said[4096];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    choose_port(&options.listen[0]);
+    assert_int_equal(bind(fd, (struct sockaddr *)&options.listen[0].ss, options.listen[0].len), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    snprintf(options.data_dir, sizeof(options.data_dir), "%.60s/other", c->f->options.data_dir);
+    assert_int_equal(run_keeper_with(&options, said, sizeof(said)), 1);
+    assert_non_null(strstr(said, "--listen 127.0.0.1:"));
+    assert_non_null(strstr(said, "in use"));
+    close(fd);
+}
+
+static void test_data_dir_below_a_file(void **state)
+{
+    struct controller *c = *state;
+    struct dm_gateway_options options = c->f->options;
+    char said[4096];
+
+    snprintf(options.data_dir, sizeof(options.data_dir), "%.60s/link/data", c->f->options.data_dir);
+    assert_int_equal(run_keeper_with(&options, said, sizeof(said)), 1);
+    assert_non_null(strstr(said, "daemun-gateway: --data: "));
+}
+
+/* --- roles ------------------------------------------------------------------------------------------------------- */
+
+static void die_of_crash_documents(void)
+{
+    static char bytes[sizeof(struct dm_loader_compile) + 64];
+    ssize_t n;
+
+    await(DM_LOADER_FD);
+    n = recv(DM_LOADER_FD, bytes, sizeof(bytes), MSG_PEEK);
+    if (n > 0 && memmem(bytes, (size_t)n, "/crash.", 7))
+        raise(SIGKILL);
+}
+
+static int run_role(int argc, char **argv)
+{
+    struct dm_gateway_options options;
+    struct dm_err err = {0};
+
+    if (dm_gateway_options_read(&options, argc - 1, (const char *const *)argv + 1, &err) < 0)
+        return 2;
+    dm_log_init("test", "worker", STDERR_FILENO, false, DM_LOG_ERROR + 1);
+    if (options.role == DM_ROLE_WORKER)
+        return dm_worker_main(&options);
+    die_of_crash_documents();
+    return dm_loader_main(&options);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_change_becomes_live),
+        TEST(test_burst_of_many_tenants),
+        TEST(test_refused_document_leaves_the_former),
+        TEST(test_forged_document_stops_nobody),
+        TEST(test_marks_do_not_go_back),
+        TEST(test_killed_keeper_adopts_its_workers),
+        TEST(test_killed_worker_is_replaced),
+        TEST(test_units_survive_everything),
+        TEST(test_damaged_document_is_asked_for_again),
+        TEST(test_another_controller_is_refused),
+        TEST(test_frame_that_does_not_decode),
+        TEST(test_document_that_kills_the_loader),
+        TEST(test_second_keeper),
+        TEST(test_port_in_use),
+        TEST(test_data_dir_below_a_file),
+    };
+
+    if (argc > 1 && strncmp(argv[1], "--role", 6) == 0)
+        return run_role(argc, argv);
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
