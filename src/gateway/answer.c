@@ -49,10 +49,25 @@ static void write_common(struct dm_worker *worker, struct dm_buf *fields, struct
     dm_buf_add_lit(fields, "Cache-Control: no-store\r\n");
 }
 
+static bool takes_basic(const struct dm_exchange *ex)
+{
+    const struct dm_upolicy *policies;
+
+    if (!ex->version)
+        return false;
+    policies = dm_unit_at(ex->release->unit, ex->version->policies);
+    for (uint32_t i = 0; i < ex->version->n_policies; i++)
+        if (policies[i].type == DM_UPOLICY_API_KEY)
+            return DM_UNIT_GET(ex->release->unit, dm_uapi_key, policies[i].config)->in_basic;
+    return false;
+}
+
 /* RFC 9110, 11.6.1: a 401 names a way to authenticate. */
 static void write_challenge(const struct dm_exchange *ex, struct dm_buf *fields)
 {
-    dm_buf_add_lit(fields, "WWW-Authenticate: ApiKey realm=\"");
+    dm_buf_add_lit(fields, "WWW-Authenticate: ");
+    dm_buf_add(fields, takes_basic(ex) ? DM_STR("Basic") : DM_STR("ApiKey"));
+    dm_buf_add_lit(fields, " realm=\"");
     dm_buf_add(fields, dm_unit_str(ex->release->unit, ex->product->name));
     dm_buf_add_lit(fields, "\"\r\n");
 }
@@ -60,7 +75,7 @@ static void write_challenge(const struct dm_exchange *ex, struct dm_buf *fields)
 static void write_fields(struct dm_exchange *ex, enum dm_reason reason, unsigned status, struct dm_str content_type,
                          struct dm_buf *fields)
 {
-    write_common(ex->worker, fields, content_type, dm_reason_info(reason)->code, dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+    write_common(ex->worker, fields, content_type, dm_reason_info(reason)->code, ex->request_id);
     if (status == 401 && ex->product)
         write_challenge(ex, fields);
     if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0)
@@ -77,13 +92,14 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
     struct dm_buf *fields = dm_worker_scratch(ex->worker), *body = &ex->worker->answer;
     struct dm_http_message message = {.status = worded && worded->status ? worded->status : (unsigned)info->status};
     struct dm_str content_type = DM_STR("application/problem+json");
+    struct dm_str fault = ex->fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)ex->fault)) : DM_STR_NULL;
 
     dm_buf_reset(body);
     if (worded && worded->has_body) {
         dm_buf_add(body, dm_unit_str(ex->release->unit, worded->body));
         content_type = dm_unit_str(ex->release->unit, worded->content_type);
     } else {
-        write_problem(body, message.status, info, DM_STR_NULL, dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+        write_problem(body, message.status, info, fault, ex->request_id);
     }
     write_fields(ex, reason, message.status, content_type, fields);
     ex->reason = (uint8_t)reason;
@@ -99,7 +115,7 @@ void dm_answer_preflight(struct dm_exchange *ex)
     struct dm_http_message message = {.status = 204};
 
     dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(ex->worker));
-    dm_http_write_field(fields, DM_STR("X-Request-Id"), dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+    dm_http_write_field(fields, DM_STR("X-Request-Id"), ex->request_id);
     dm_policies_answer(ex, fields);
     ex->status = 204;
     ex->is_answered = true;
@@ -107,7 +123,7 @@ void dm_answer_preflight(struct dm_exchange *ex)
     dm_http_conn_reply(ex->conn, &message, DM_STR_NULL);
 }
 
-static enum dm_reason reason_of(struct dm_http_end end)
+enum dm_reason dm_answer_reason(struct dm_http_end end)
 {
     if (end.why == DM_HTTP_ABORT_HEAD_TIMEOUT)
         return DM_REASON_REQUEST_TIMEOUT;
@@ -126,13 +142,34 @@ static enum dm_reason reason_of(struct dm_http_end end)
     return DM_REASON_BAD_REQUEST;
 }
 
-enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_buf *fields, struct dm_buf *body)
+bool dm_answer_is_fault(struct dm_http_end end)
 {
-    enum dm_reason reason = reason_of(end);
+    return end.why == DM_HTTP_ABORT_FAULT || end.why == DM_HTTP_ABORT_TOO_LARGE;
+}
+
+bool dm_answer_is_body_fault(struct dm_http_end end)
+{
+    switch (end.fault) {
+    case DM_HTTP_BAD_CHUNK_SIZE:
+    case DM_HTTP_BAD_CHUNK_EXTENSION:
+    case DM_HTTP_CHUNK_EXTENSIONS_TOO_LARGE:
+    case DM_HTTP_BAD_CHUNK_END:
+    case DM_HTTP_BODY_CUT:
+    case DM_HTTP_BAD_TRAILER:
+    case DM_HTTP_TRAILER_TOO_LARGE:
+        return true;
+    }
+    return false;
+}
+
+enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id, struct dm_buf *fields,
+                               struct dm_buf *body)
+{
+    enum dm_reason reason = dm_answer_reason(end);
     const struct dm_reason_info *info = dm_reason_info(reason);
     struct dm_str fault = end.fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)end.fault)) : DM_STR_NULL;
 
-    write_problem(body, (unsigned)info->status, info, fault, DM_STR_NULL);
-    write_common(worker, fields, DM_STR("application/problem+json"), info->code, DM_STR_NULL);
+    write_problem(body, (unsigned)info->status, info, fault, request_id);
+    write_common(worker, fields, DM_STR("application/problem+json"), info->code, request_id);
     return reason;
 }

@@ -11,6 +11,13 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason);
 void dm_answer_preflight(struct dm_exchange *ex);
 
 /* For requests that are none: the same body into `body`, fields into `fields`. */
-enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_buf *fields, struct dm_buf *body);
+enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id, struct dm_buf *fields,
+                               struct dm_buf *body);
+/* The reason for which such a request is refused. */
+enum dm_reason dm_answer_reason(struct dm_http_end end);
+/* Was the request refused for its form, and answered so? */
+bool dm_answer_is_fault(struct dm_http_end end);
+/* The same, behind a valid head: an exchange had begun. */
+bool dm_answer_is_body_fault(struct dm_http_end end);
 
 #endif

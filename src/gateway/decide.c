@@ -9,25 +9,33 @@
 
 /* --- route -------------------------------------------------------------------------------------------------------- */
 
-static enum dm_reason pin_tenant(struct dm_exchange *ex, const struct dm_route *route)
+static void pin_tenant(struct dm_exchange *ex, struct dm_live_tenant *tenant)
 {
-    struct dm_live_tenant *tenant = route->tenant;
-
     ex->tenant = dm_live_tenant_ref(tenant);
     tenant->counters->exchanges_begun++;
+}
+
+static enum dm_reason pin_release(struct dm_exchange *ex, const struct dm_route *route)
+{
+    struct dm_live_tenant *tenant = ex->tenant;
+
     if (DM_UNIT_ROOT(tenant->grants, dm_ugrants)->is_suspended)
         return DM_REASON_TENANT_SUSPENDED;
-    if (!tenant->release)
+    if (!tenant->release || route->product == DM_ROUTE_NO_PRODUCT)
         return DM_REASON_NO_RELEASE;
     ex->release = dm_live_release_ref(tenant->release);
     if (tenant->applications)
         ex->applications = dm_unit_ref(tenant->applications);
-    if (route->product == DM_ROUTE_NO_PRODUCT)
-        return DM_REASON_NO_VERSION;
     ex->product = (const struct dm_uproduct *)dm_unit_at(ex->release->unit,
                                                          DM_UNIT_ROOT(ex->release->unit, dm_urelease)->products) +
                   route->product;
     return DM_REASON_NONE;
+}
+
+static enum dm_reason refuse(struct dm_exchange *ex, enum dm_http_fault fault)
+{
+    ex->fault = (uint8_t)fault;
+    return DM_REASON_BAD_REQUEST;
 }
 
 /* The path as it is routed and forwarded; what the log and later callbacks read lives in the arena. */
@@ -36,11 +44,12 @@ static enum dm_reason keep_request(struct dm_exchange *ex)
     const struct dm_http_head *head = ex->head;
     struct dm_str path;
     char *buf = dm_arena_alloc(&ex->arena, head->path.len + 1);
+    int rc;
 
     if (!buf || dm_arena_str(&ex->arena, head->method_name, &ex->method) < 0)
         return DM_REASON_HEADER_TOO_LARGE;
-    if (dm_path_normalise(head->path, 0, buf, &path) < 0)
-        return DM_REASON_BAD_REQUEST;
+    if ((rc = dm_path_normalise(head->path, 0, buf, &path)) < 0)
+        return refuse(ex, (enum dm_http_fault)-rc);
     if (path.ptr != buf)
         memcpy(buf, path.ptr, path.len);
     ex->path = dm_str_n(buf, path.len);
@@ -80,7 +89,7 @@ static bool eq_but_for_dashes(struct dm_str a, struct dm_str b)
 
 /* Servers behind CGI-like interfaces read '_' and '-' as one: a name with '_' is refused unless the version declares it as the
  * credential's, and then the same name with '-'. */
-static enum dm_reason check_underscores(const struct dm_exchange *ex)
+static enum dm_reason check_underscores(struct dm_exchange *ex)
 {
     struct dm_str declared = credential_header(ex);
     bool is_declared = dm_str_find(declared, '_') < declared.len;
@@ -89,9 +98,9 @@ static enum dm_reason check_underscores(const struct dm_exchange *ex)
         const struct dm_http_field *field = &ex->head->fields[i];
         bool has_underscore = field->flags & DM_HTTP_FIELD_UNDERSCORE;
         if (has_underscore && !(is_declared && dm_str_ieq(field->name, declared)))
-            return DM_REASON_BAD_REQUEST;
+            return refuse(ex, DM_HTTP_BAD_FIELD_NAME);
         if (is_declared && !has_underscore && eq_but_for_dashes(field->name, declared))
-            return DM_REASON_BAD_REQUEST;
+            return refuse(ex, DM_HTTP_BAD_FIELD_NAME);
     }
     return DM_REASON_NONE;
 }
@@ -223,7 +232,8 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
         ex->worker->counters->worker.unknown_host++;
         return (reason = keep_request(ex)) != DM_REASON_NONE ? reason : DM_REASON_HOST_UNKNOWN;
     }
-    if ((reason = pin_tenant(ex, route)) != DM_REASON_NONE || (reason = keep_request(ex)) != DM_REASON_NONE ||
+    pin_tenant(ex, route->tenant);
+    if ((reason = keep_request(ex)) != DM_REASON_NONE || (reason = pin_release(ex, route)) != DM_REASON_NONE ||
         (reason = find_version(ex)) != DM_REASON_NONE || (reason = check_underscores(ex)) != DM_REASON_NONE)
         return reason;
     if ((reason = dm_policies_request(ex)) != DM_REASON_NONE || ex->is_preflight)

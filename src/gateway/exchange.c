@@ -11,7 +11,8 @@
  * E1. An exchange is freed when neither side has it: conn and peer are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
  * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect with any
- *     method, after a kept connection that broke only with an idempotent one (RFC 9110, 9.2.2). */
+ *     method, after a kept connection that broke only with an idempotent one (RFC 9110, 9.2.2). The beginning of a body that
+ *     was taken while the connection was being made is kept for that. */
 #include "gateway/exchange.h"
 
 #include "gateway/answer.h"
@@ -22,6 +23,7 @@
 
 #define ARENA_BYTES (96u << 10)
 #define TRIES_MAX 3
+#define REPLAY_MAX (16u << 10)
 
 struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex)
 {
@@ -30,30 +32,20 @@ struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex)
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-static void hex_u64(uint64_t n, char ret[16])
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (int i = 15; i >= 0; i--, n >>= 4)
-        ret[i] = digits[n & 15];
-}
-
 static bool is_request_id(struct dm_str s)
 {
-    return s.len == DM_REQUEST_ID_LEN && dm_http_field_name_is_valid(s);
+    return s.len <= DM_REQUEST_ID_MAX && dm_http_field_name_is_valid(s);
 }
 
-/* A trusted front's id is kept when it has our form, so that one id runs through. */
+/* A trusted front's id is kept, so that one id runs through. */
 static void set_request_id(struct dm_exchange *ex)
 {
     struct dm_str given = ex->is_direct ? DM_STR_NULL : dm_http_head_value(ex->head, DM_HTTP_FIELD_ID_X_REQUEST_ID);
 
-    if (is_request_id(given)) {
-        memcpy(ex->request_id, given.ptr, DM_REQUEST_ID_LEN);
+    if (is_request_id(given) && dm_arena_str(&ex->arena, given, &ex->request_id) == 0)
         return;
-    }
-    memcpy(ex->request_id, ex->worker->id_prefix, 16);
-    hex_u64(ex->worker->id_next++, ex->request_id + 16);
+    dm_worker_next_id(ex->worker, ex->own_id);
+    ex->request_id = dm_str_n(ex->own_id, DM_REQUEST_ID_LEN);
 }
 
 static struct dm_exchange *exchange_new(struct dm_worker *worker, struct dm_http_conn *conn, struct dm_http_head *head)
@@ -119,8 +111,16 @@ static void end_client(struct dm_exchange *ex)
     ex->conn = NULL;
 }
 
+static void count_upstream(struct dm_exchange *ex, const struct dm_http_peer *peer)
+{
+    ex->tenant->counters->upstream_bytes_in += dm_http_peer_bytes_in(peer);
+    ex->tenant->counters->upstream_bytes_out += dm_http_peer_bytes_out(peer);
+}
+
 static void drop_peer(struct dm_exchange *ex)
 {
+    if (ex->peer && dm_http_peer_has_response(ex->peer))
+        count_upstream(ex, ex->peer);
     if (ex->peer)
         dm_http_peer_close(ex->peer);
     ex->peer = NULL;
@@ -147,6 +147,10 @@ static void on_peer(struct dm_upstream_request *wish, struct dm_http_peer *peer,
     ex->request.host = dm_upstream_authority(ex->upstream, wish->endpoint);
     dm_http_peer_set_user(peer, ex);
     dm_http_peer_send(peer, &ex->request);
+    if (ex->body_sent > 0) /* a new connection takes it whole */
+        (void)dm_http_peer_write(peer, ex->replay, ex->body_sent);
+    else
+        ex->may_replay = !dm_http_peer_is_reused(peer) && dm_upstream_targets(ex->upstream) > 1;
     if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
         dm_http_peer_end(peer, DM_STR_NULL);
     else
@@ -185,6 +189,16 @@ static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head
     }
 }
 
+/* E3 */
+static void keep_for_replay(struct dm_exchange *ex, const char *ptr, size_t len)
+{
+    if (!ex->replay)
+        ex->replay = dm_arena_alloc(&ex->arena, REPLAY_MAX);
+    ex->may_replay = ex->replay && ex->body_sent + len <= REPLAY_MAX;
+    if (ex->may_replay)
+        memcpy(ex->replay + ex->body_sent, ptr, len);
+}
+
 static size_t on_request_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
@@ -193,17 +207,10 @@ static size_t on_request_body(void *user, struct dm_http_conn *conn, const char 
     if (!ex->peer)
         return 0; /* on_peer resumes */
     taken = dm_http_peer_write(ex->peer, ptr, len);
+    if (ex->may_replay)
+        keep_for_replay(ex, ptr, taken);
     ex->body_sent += taken;
     return taken;
-}
-
-static struct dm_str trailer_lines(struct dm_worker *worker, const struct dm_http_head *trailers)
-{
-    struct dm_buf *out = dm_worker_scratch(worker);
-
-    if (trailers)
-        dm_http_write_fields(out, trailers, DM_HTTP_FIELD_HOP);
-    return out->failed ? DM_STR_NULL : dm_buf_str(out);
 }
 
 static void on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
@@ -212,7 +219,7 @@ static void on_request_end(void *user, struct dm_http_conn *conn, const struct d
 
     ex->has_request_ended = true;
     if (ex->peer && ex->request.framing != DM_HTTP_FRAMING_NONE)
-        dm_http_peer_end(ex->peer, trailer_lines(ex->worker, trailers));
+        dm_http_peer_end(ex->peer, dm_forward_trailers(ex, trailers, true));
 }
 
 static void on_client_writable(void *user, struct dm_http_conn *conn)
@@ -231,15 +238,27 @@ static void on_client_done(void *user, struct dm_http_conn *conn)
     free_if_ended(ex);
 }
 
+/* What the gateway had said already stands, though nobody may have read it. */
+static void set_abort_reason(struct dm_exchange *ex, struct dm_http_end end)
+{
+    if (ex->is_answered)
+        return;
+    if (ex->is_responding || !dm_answer_is_fault(end)) {
+        ex->reason = DM_REASON_CLIENT_CLOSED;
+        return;
+    }
+    ex->reason = (uint8_t)dm_answer_reason(end);
+    ex->fault = (uint8_t)end.fault;
+    ex->status = dm_http_fault_status((enum dm_http_fault)end.fault);
+    memcpy(ex->own_id, ex->worker->fault_id, sizeof(ex->own_id)); /* the client was told this one */
+    ex->request_id = dm_str_n(ex->own_id, DM_REQUEST_ID_LEN);
+}
+
 static void on_client_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
 {
     struct dm_exchange *ex = user;
 
-    if (!ex->is_answered && !ex->is_responding)
-        ex->status = end.why == DM_HTTP_ABORT_FAULT ? dm_http_fault_status((enum dm_http_fault)end.fault) : 0;
-    ex->reason = end.why == DM_HTTP_ABORT_FAULT       ? DM_REASON_BAD_REQUEST
-                 : end.why == DM_HTTP_ABORT_TOO_LARGE ? DM_REASON_BODY_TOO_LARGE
-                                                      : DM_REASON_CLIENT_CLOSED;
+    set_abort_reason(ex, end);
     end_client(ex);
     drop_peer(ex);
     free_if_ended(ex);
@@ -250,10 +269,15 @@ static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end en
 {
     struct dm_worker *worker = arg;
     struct dm_buf *fields = dm_worker_scratch(worker);
+    struct dm_str id = dm_str_n(worker->fault_id, DM_REQUEST_ID_LEN);
+    enum dm_reason reason;
 
     worker->counters->worker.faults++;
+    dm_worker_next_id(worker, worker->fault_id);
     dm_buf_reset(&worker->answer);
-    dm_answer_fault(worker, end, fields, &worker->answer);
+    reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
+    if (worker->options->access_log && !dm_answer_is_body_fault(end))
+        dm_access_log_write_fault(&worker->log, dm_http_conn_peer(conn), id, reason, end.fault, dm_worker_wall_ns(worker));
     ret_message->fields = dm_buf_str(fields);
     *ret_body = dm_buf_str(&worker->answer);
 }
@@ -280,7 +304,15 @@ static void on_inform(void *user, struct dm_http_peer *peer, const struct dm_htt
         return;
     fields = dm_worker_scratch(ex->worker);
     dm_http_write_fields(fields, head, DM_HTTP_FIELD_HOP);
-    dm_http_conn_inform(ex->conn, head->status, dm_buf_str(fields));
+    if (fields->len <= DM_FORWARD_HEAD_MAX)
+        dm_http_conn_inform(ex->conn, head->status, dm_buf_str(fields));
+}
+
+/* Nothing of the response was passed on. */
+static void refuse_response(struct dm_exchange *ex)
+{
+    drop_peer(ex);
+    dm_answer(ex, DM_REASON_BACKEND_BAD_RESPONSE);
 }
 
 static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_head *head)
@@ -290,15 +322,17 @@ static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_he
     struct dm_http_message message = {.status = head->status, .framing = (enum dm_http_framing)head->framing};
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
-    ex->status = head->status;
-    ex->is_responding = true;
     message.content_length = head->content_length;
     if (head->has_content_length)
         message.framing = DM_HTTP_FRAMING_LENGTH; /* with HEAD and 304 it says what a GET would get */
     else if (message.framing == DM_HTTP_FRAMING_CLOSE)
         message.framing = DM_HTTP_FRAMING_CHUNKED;
-    dm_policies_response(ex, head);
-    dm_forward_response(ex, head, fields);
+    if (dm_policies_response(ex, head) < 0 || dm_forward_response(ex, head, fields) < 0) {
+        refuse_response(ex);
+        return;
+    }
+    ex->status = head->status;
+    ex->is_responding = true;
     message.fields = dm_buf_str(fields);
     dm_http_conn_respond(ex->conn, &message);
 }
@@ -315,7 +349,7 @@ static void on_response_end(void *user, struct dm_http_peer *peer, const struct 
     struct dm_exchange *ex = user;
 
     if (ex->conn)
-        dm_http_conn_end(ex->conn, trailer_lines(ex->worker, trailers));
+        dm_http_conn_end(ex->conn, dm_forward_trailers(ex, trailers, false));
 }
 
 static void on_peer_writable(void *user, struct dm_http_peer *peer)
@@ -330,6 +364,7 @@ static void on_peer_done(void *user, struct dm_http_peer *peer)
 {
     struct dm_exchange *ex = user;
 
+    count_upstream(ex, peer);
     ex->peer = NULL;
     dm_upstream_put(ex->upstream, ex->wish.endpoint, peer, ex->backend->idle_timeout_ms, ex->tenant->grants);
     free_if_ended(ex);
@@ -349,16 +384,19 @@ static enum dm_reason reason_of(struct dm_http_end end)
     }
 }
 
+static bool did_connect(struct dm_http_end end)
+{
+    return end.why != DM_HTTP_ABORT_CONNECT_FAILED && end.why != DM_HTTP_ABORT_CONNECT_TIMEOUT;
+}
+
 /* E3 */
 static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_peer *peer, struct dm_http_end end)
 {
-    bool did_connect = end.why != DM_HTTP_ABORT_CONNECT_FAILED && end.why != DM_HTTP_ABORT_CONNECT_TIMEOUT;
-
-    if (ex->tries >= TRIES_MAX || ex->body_sent > 0 || dm_http_peer_has_response(peer))
+    if (ex->tries >= TRIES_MAX || dm_http_peer_has_response(peer))
         return false;
-    if (!did_connect)
-        return ex->tries < dm_upstream_endpoints(ex->upstream);
-    return dm_http_peer_is_reused(peer) && (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
+    if (!did_connect(end))
+        return ex->tries < dm_upstream_targets(ex->upstream) && (ex->body_sent == 0 || ex->may_replay);
+    return ex->body_sent == 0 && dm_http_peer_is_reused(peer) && (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));
 }
 
@@ -378,7 +416,9 @@ static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_
     bool again = may_try_again(ex, peer, end);
 
     ex->peer = NULL;
-    if (end.why == DM_HTTP_ABORT_CONNECT_FAILED || end.why == DM_HTTP_ABORT_CONNECT_TIMEOUT)
+    if (did_connect(end))
+        count_upstream(ex, peer);
+    else
         dm_upstream_failed(ex->upstream, ex->wish.endpoint);
     if (!ex->conn) {
         free_if_ended(ex);

@@ -16,7 +16,8 @@
 
 struct dm_worker;
 
-#define DM_REQUEST_ID_LEN 32
+#define DM_REQUEST_ID_LEN 32  /* of our own */
+#define DM_REQUEST_ID_MAX 128 /* of a trusted front's */
 
 struct dm_exchange {
     struct dm_arena arena;
@@ -42,7 +43,9 @@ struct dm_exchange {
     struct dm_addr client;      /* who asks, by the trust rule */
     struct dm_http_message request;
     struct dm_upstream_request wish;
-    char request_id[DM_REQUEST_ID_LEN];
+    char *replay; /* what was taken of the body, while no connection stands (E3) */
+    struct dm_str request_id;
+    char own_id[DM_REQUEST_ID_LEN];
 
     uint64_t begun_ns, sent_ns, answered_ns; /* loop time */
     uint64_t body_sent, bytes_in, bytes_out;
@@ -51,8 +54,9 @@ struct dm_exchange {
     struct dm_str origin;
     unsigned status;
     uint8_t reason;   /* enum dm_reason */
+    uint8_t fault;    /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
-    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct;
+    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done

@@ -1,5 +1,7 @@
 #include "gateway/forward.h"
 
+#include "gateway/address.h"
+#include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 
 /* --- who asks ----------------------------------------------------------------------------------------------------- */
@@ -16,53 +18,72 @@ static bool is_trusted(const struct dm_worker *worker, const struct dm_addr *add
     return false;
 }
 
-/* An address of the list, with or without brackets and port. */
-static bool parse_client(struct dm_str text, struct dm_addr *ret)
+static size_t count_of(struct dm_str s, char c)
 {
-    char buf[DM_ADDR_TEXT_MAX];
-    struct dm_buf with_port;
-    bool is_v6 = dm_str_find(text, ':') != text.len && (text.len == 0 || text.ptr[0] != '[');
-    bool has_port = !is_v6 && dm_str_find(text, ':') < text.len && !dm_str_ends(text, DM_STR("]"));
+    size_t n = 0;
 
-    if (text.len > 64)
-        return false;
-    dm_buf_init_fixed(&with_port, buf, sizeof(buf));
-    if (is_v6 && dm_str_find(dm_str_skip(text, dm_str_find(text, ':') + 1), ':') < text.len - dm_str_find(text, ':') - 1)
-        dm_buf_printf(&with_port, "[%.*s]:0", DM_STR_ARG(text));
-    else
-        dm_buf_printf(&with_port, has_port || is_v6 ? "%.*s" : "%.*s:0", DM_STR_ARG(text));
-    return dm_addr_parse(dm_buf_str(&with_port), ret, NULL) == 0;
+    for (size_t i = 0; i < s.len; i++)
+        n += s.ptr[i] == c;
+    return n;
 }
 
-/* From the right: each trusted front vouches for the one before it. */
-static void client_behind_fronts(struct dm_exchange *ex, struct dm_str list)
+/* An address of the list: "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80". */
+static bool parse_client(struct dm_str text, struct dm_addr *ret)
+{
+    bool has_brackets = text.len > 0 && text.ptr[0] == '[', is_bare_v6 = !has_brackets && count_of(text, ':') > 1;
+    bool has_port = !is_bare_v6 && text.len > 0 && text.ptr[text.len - 1] != ']' && count_of(text, ':') > 0;
+    char buf[DM_ADDR_TEXT_MAX];
+    struct dm_buf with_port;
+
+    dm_buf_init_fixed(&with_port, buf, sizeof(buf));
+    if (is_bare_v6)
+        dm_buf_add_char(&with_port, '[');
+    dm_buf_add(&with_port, text);
+    if (is_bare_v6)
+        dm_buf_add_char(&with_port, ']');
+    if (!has_port)
+        dm_buf_add_lit(&with_port, ":0");
+    return !with_port.failed && !dm_str_starts(text, DM_STR("unix:")) && dm_addr_parse(dm_buf_str(&with_port), ret, NULL) == 0;
+}
+
+/* One line of the list, from the right: each trusted front vouches for the one before it. True: the line before counts. */
+static bool walk_list(struct dm_exchange *ex, struct dm_str list)
 {
     struct dm_addr addr;
 
-    while (list.len > 0) {
+    for (;;) {
         size_t comma = list.len;
         while (comma > 0 && list.ptr[comma - 1] != ',')
             comma--;
-        if (!parse_client(dm_str_trim(dm_str_skip(list, comma)), &addr))
-            return;
-        ex->client = addr;
-        if (comma == 0 || !is_trusted(ex->worker, &addr))
-            return;
+        struct dm_str element = dm_str_trim(dm_str_skip(list, comma));
+        if (element.len > 0 && !parse_client(element, &addr))
+            return false;
+        if (element.len > 0) {
+            ex->client = addr;
+            if (!is_trusted(ex->worker, &addr))
+                return false;
+        }
+        if (comma == 0)
+            return true;
         list.len = comma - 1;
     }
 }
 
-void dm_forward_identify(struct dm_exchange *ex)
+/* Several lines are one list (RFC 9110, 5.3): the last one is the nearest front's. */
+static void find_client(struct dm_exchange *ex)
 {
-    const struct dm_addr *peer = dm_http_conn_peer(ex->conn);
+    const struct dm_http_head *head = ex->head;
 
-    ex->client = *peer;
-    ex->is_direct = !is_trusted(ex->worker, peer);
-    if (!ex->is_direct)
-        client_behind_fronts(ex, dm_http_head_value(ex->head, DM_HTTP_FIELD_ID_X_FORWARDED_FOR));
+    for (unsigned i = head->field_count; i > 0; i--)
+        if (head->fields[i - 1].id == DM_HTTP_FIELD_ID_X_FORWARDED_FOR && !walk_list(ex, head->fields[i - 1].value))
+            return;
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------- */
+static const uint8_t only_from_fronts[] = {DM_HTTP_FIELD_ID_X_FORWARDED_FOR, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO,
+                                           DM_HTTP_FIELD_ID_X_FORWARDED_HOST, DM_HTTP_FIELD_ID_X_FORWARDED_PORT,
+                                           DM_HTTP_FIELD_ID_X_FORWARDED_PREFIX, DM_HTTP_FIELD_ID_X_REAL_IP, DM_HTTP_FIELD_ID_FORWARDED};
+static const uint8_t never_forwarded[] = {DM_HTTP_FIELD_ID_HOST, DM_HTTP_FIELD_ID_EXPECT, DM_HTTP_FIELD_ID_CONTENT_LENGTH,
+                                          DM_HTTP_FIELD_ID_X_REQUEST_ID};
 
 static void drop(struct dm_http_head *head, enum dm_http_field_id id)
 {
@@ -72,71 +93,80 @@ static void drop(struct dm_http_head *head, enum dm_http_field_id id)
         field->flags |= DM_HTTP_FIELD_DROPPED;
 }
 
-/* Takes the field's value out of the head; what is written in its place stands at another place. */
-static struct dm_str take(struct dm_http_head *head, enum dm_http_field_id id)
+void dm_forward_identify(struct dm_exchange *ex)
 {
-    struct dm_str value = dm_http_head_value(head, id);
+    const struct dm_addr *peer = dm_http_conn_peer(ex->conn);
 
-    drop(head, id);
-    return value;
+    ex->client = *peer;
+    ex->is_direct = !is_trusted(ex->worker, peer);
+    if (!ex->is_direct) {
+        find_client(ex);
+        return;
+    }
+    for (size_t i = 0; i < DM_COUNT(only_from_fronts); i++)
+        if (ex->head->first[only_from_fronts[i]])
+            drop(ex->head, only_from_fronts[i]);
 }
 
-static void add_listed(struct dm_buf *out, struct dm_str name, struct dm_str before, struct dm_str last)
+/* --- requests ----------------------------------------------------------------------------------------------------- */
+
+/* Begins a field with what the fronts before wrote into it; their lines go. */
+static void begin_list(struct dm_buf *out, struct dm_str name, struct dm_http_head *head, enum dm_http_field_id id)
 {
+    struct dm_http_field *field;
+
     dm_buf_add(out, name);
     dm_buf_add_lit(out, ": ");
-    if (before.len > 0) {
-        dm_buf_add(out, before);
+    while ((field = dm_http_head_find(head, id))) {
+        field->flags |= DM_HTTP_FIELD_DROPPED;
+        if (field->value.len == 0)
+            continue;
+        dm_buf_add(out, field->value);
         dm_buf_add_lit(out, ", ");
     }
-    dm_buf_add(out, last);
-    dm_buf_add_lit(out, "\r\n");
 }
 
-static struct dm_str forwarded_element(const struct dm_exchange *ex, struct dm_str peer, char *buf, size_t size)
+/* RFC 7239, section 4 */
+static void write_forwarded_element(const struct dm_exchange *ex, struct dm_str peer, struct dm_buf *out)
 {
     bool is_v6 = dm_str_find(peer, ':') < peer.len;
-    struct dm_buf out;
 
-    dm_buf_init_fixed(&out, buf, size);
-    dm_buf_add_lit(&out, "for=");
+    dm_buf_add_lit(out, "for=");
     if (is_v6)
-        dm_buf_add_lit(&out, "\"[");
-    dm_buf_add(&out, peer);
+        dm_buf_add_lit(out, "\"[");
+    dm_buf_add(out, peer);
     if (is_v6)
-        dm_buf_add_lit(&out, "]\"");
-    dm_buf_add_lit(&out, ";host=\"");
-    dm_buf_add(&out, ex->head->authority);
-    dm_buf_add_lit(&out, "\";proto=http");
-    return out.failed ? DM_STR("for=unknown") : dm_buf_str(&out);
+        dm_buf_add_lit(out, "]\"");
+    dm_buf_add_lit(out, ";host=\"");
+    dm_buf_add(out, ex->head->authority);
+    dm_buf_add_lit(out, "\";proto=http\r\n");
 }
 
 static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
 {
     struct dm_http_head *head = ex->head;
-    struct dm_str before_for = DM_STR_NULL, before = DM_STR_NULL, peer;
-    char peer_text[DM_ADDR_TEXT_MAX], element[512];
+    char text[DM_ADDRESS_TEXT_MAX];
+    struct dm_str peer = dm_str_n(text, dm_address_text(dm_http_conn_peer(ex->conn), text));
 
-    peer = dm_str_n(peer_text, dm_addr_format(dm_http_conn_peer(ex->conn), false, peer_text));
-    if (peer.len > 2 && peer.ptr[0] == '[')
-        peer = dm_str_n(peer.ptr + 1, peer.len - 2);
-    if (!ex->is_direct) {
-        before_for = take(head, DM_HTTP_FIELD_ID_X_FORWARDED_FOR);
-        before = take(head, DM_HTTP_FIELD_ID_FORWARDED);
-    }
-    add_listed(out, DM_STR("X-Forwarded-For"), before_for, peer);
-    add_listed(out, DM_STR("Forwarded"), before, forwarded_element(ex, peer, element, sizeof(element)));
-    if (ex->is_direct || dm_http_head_value(head, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO).len == 0)
+    begin_list(out, DM_STR("X-Forwarded-For"), head, DM_HTTP_FIELD_ID_X_FORWARDED_FOR);
+    dm_buf_add(out, peer);
+    dm_buf_add_lit(out, "\r\n");
+    begin_list(out, DM_STR("Forwarded"), head, DM_HTTP_FIELD_ID_FORWARDED);
+    write_forwarded_element(ex, peer, out);
+    if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO))
         dm_buf_add_lit(out, "X-Forwarded-Proto: http\r\n");
-    if (ex->is_direct || dm_http_head_value(head, DM_HTTP_FIELD_ID_X_FORWARDED_HOST).len == 0)
+    if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_HOST))
         dm_http_write_field(out, DM_STR("X-Forwarded-Host"), head->authority);
 }
 
-static const uint8_t never_forwarded[] = {DM_HTTP_FIELD_ID_HOST, DM_HTTP_FIELD_ID_EXPECT, DM_HTTP_FIELD_ID_CONTENT_LENGTH,
-                                          DM_HTTP_FIELD_ID_X_REQUEST_ID};
-static const uint8_t only_from_fronts[] = {DM_HTTP_FIELD_ID_X_FORWARDED_FOR, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO,
-                                           DM_HTTP_FIELD_ID_X_FORWARDED_HOST, DM_HTTP_FIELD_ID_X_FORWARDED_PORT,
-                                           DM_HTTP_FIELD_ID_X_FORWARDED_PREFIX, DM_HTTP_FIELD_ID_X_REAL_IP, DM_HTTP_FIELD_ID_FORWARDED};
+/* The version that the message came in (RFC 9110, 7.6.3). */
+static void write_via(struct dm_buf *out, const struct dm_http_head *head)
+{
+    if (head->version_minor == 0)
+        dm_buf_add_lit(out, "Via: 1.0 daemun\r\n");
+    else
+        dm_buf_add_lit(out, "Via: 1.1 daemun\r\n");
+}
 
 int dm_forward_request(struct dm_exchange *ex, struct dm_str *ret)
 {
@@ -146,25 +176,42 @@ int dm_forward_request(struct dm_exchange *ex, struct dm_str *ret)
     for (size_t i = 0; i < DM_COUNT(never_forwarded); i++)
         if (head->first[never_forwarded[i]])
             drop(head, never_forwarded[i]);
-    for (size_t i = 0; ex->is_direct && i < DM_COUNT(only_from_fronts); i++)
-        if (head->first[only_from_fronts[i]])
-            drop(head, only_from_fronts[i]);
     write_forwarded(ex, out);
     dm_http_write_fields(out, head, DM_HTTP_FIELD_HOP);
-    dm_buf_add_lit(out, "Via: 1.1 daemun\r\n");
-    dm_http_write_field(out, DM_STR("X-Request-Id"), dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
-    return out->failed ? DM_EBUDGET : dm_arena_str(&ex->arena, dm_buf_str(out), ret);
+    write_via(out, head);
+    dm_http_write_field(out, DM_STR("X-Request-Id"), ex->request_id);
+    if (out->failed || out->len + ex->method.len + ex->request.target.len > DM_FORWARD_HEAD_MAX)
+        return DM_EBUDGET;
+    return dm_arena_str(&ex->arena, dm_buf_str(out), ret);
 }
 
-void dm_forward_response(struct dm_exchange *ex, struct dm_http_head *head, struct dm_buf *fields)
+/* --- responses ---------------------------------------------------------------------------------------------------- */
+
+int dm_forward_response(struct dm_exchange *ex, struct dm_http_head *head, struct dm_buf *fields)
 {
     if (head->first[DM_HTTP_FIELD_ID_CONTENT_LENGTH])
         drop(head, DM_HTTP_FIELD_ID_CONTENT_LENGTH);
     if (head->first[DM_HTTP_FIELD_ID_X_REQUEST_ID])
         drop(head, DM_HTTP_FIELD_ID_X_REQUEST_ID);
     dm_http_write_fields(fields, head, DM_HTTP_FIELD_HOP);
-    if (!head->first[DM_HTTP_FIELD_ID_DATE])
+    if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_DATE))
         dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(ex->worker));
-    dm_buf_add_lit(fields, "Via: 1.1 daemun\r\n");
-    dm_http_write_field(fields, DM_STR("X-Request-Id"), dm_str_n(ex->request_id, DM_REQUEST_ID_LEN));
+    write_via(fields, head);
+    dm_http_write_field(fields, DM_STR("X-Request-Id"), ex->request_id);
+    return fields->failed || fields->len > DM_FORWARD_HEAD_MAX ? DM_EBUDGET : 0;
+}
+
+/* --- trailers ----------------------------------------------------------------------------------------------------- */
+
+struct dm_str dm_forward_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers, bool is_request)
+{
+    struct dm_buf *out = dm_worker_scratch(ex->worker);
+
+    for (unsigned i = 0; trailers && i < trailers->field_count; i++) {
+        const struct dm_http_field *field = &trailers->fields[i];
+        bool is_fit = !(field->flags & (DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_UNDERSCORE));
+        if (is_fit && !dm_policies_govern(ex, field->name, is_request))
+            dm_http_write_field(out, field->name, field->value);
+    }
+    return out->failed ? DM_STR_NULL : dm_buf_str(out);
 }

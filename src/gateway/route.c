@@ -7,7 +7,9 @@
 
 /* What a tenant has in the table. */
 struct tenant_routes {
+    struct dm_live_tenant *tenant;
     struct dm_route *first;
+    bool is_waiting; /* for a name that another tenant has (R2) */
 };
 
 void dm_routes_init(struct dm_routes *routes)
@@ -15,6 +17,7 @@ void dm_routes_init(struct dm_routes *routes)
     dm_map_init_random(&routes->exact);
     dm_map_init_random(&routes->wildcards);
     dm_map_init_random(&routes->tenants);
+    routes->n_waiting = 0;
 }
 
 static bool is_wildcard(struct dm_str host)
@@ -52,27 +55,32 @@ void dm_routes_done(struct dm_routes *routes)
     dm_map_done(&routes->tenants);
 }
 
-static struct dm_route *add(struct dm_routes *routes, struct tenant_routes *of, struct dm_live_tenant *tenant,
-                            struct dm_str host, uint32_t product)
+static void wait_for(struct dm_routes *routes, struct tenant_routes *of, const struct dm_route *route)
+{
+    dm_log(DM_LOG_WARN, "domain_conflict", "domain %.*s of tenant %.*s is served for tenant %.*s still", DM_STR_ARG(route->host),
+           DM_STR_ARG(of->tenant->name), DM_STR_ARG(route->tenant->name));
+    routes->n_waiting += !of->is_waiting;
+    of->is_waiting = true;
+}
+
+static void add(struct dm_routes *routes, struct tenant_routes *of, struct dm_str host, uint32_t product)
 {
     struct dm_map *map = map_for(routes, host);
     struct dm_route *route = dm_map_get(map, host);
 
-    if (route && route->tenant != tenant) {
-        dm_log(DM_LOG_ERROR, "domain_conflict", "domain %.*s of tenant %.*s is served for tenant %.*s already", DM_STR_ARG(host),
-               DM_STR_ARG(tenant->name), DM_STR_ARG(route->tenant->name));
-        return NULL;
+    if (route && route->tenant != of->tenant) {
+        wait_for(routes, of, route);
+        return;
     }
     if (!route) {
         route = dm_calloc(1, sizeof(*route));
-        route->tenant = tenant;
+        route->tenant = of->tenant;
         route->host = dm_str_n(dm_strdup(host), host.len);
         route->next = of->first;
         of->first = route;
         dm_map_put(map, route->host, route);
     }
     route->product = product;
-    return route;
 }
 
 static bool is_granted(const struct dm_unit *grants, struct dm_str host)
@@ -89,27 +97,66 @@ static bool is_granted(const struct dm_unit *grants, struct dm_str host)
 }
 
 /* Granted names that no product uses are the tenant's all the same: requests to them get its reasons. */
-static void add_granted(struct dm_routes *routes, struct tenant_routes *of, struct dm_live_tenant *tenant)
+static void add_granted(struct dm_routes *routes, struct tenant_routes *of)
 {
-    const struct dm_ugrants *root = DM_UNIT_ROOT(tenant->grants, dm_ugrants);
-    const struct dm_udomain *domains = dm_unit_at(tenant->grants, root->domains);
+    const struct dm_unit *grants = of->tenant->grants;
+    const struct dm_ugrants *root = DM_UNIT_ROOT(grants, dm_ugrants);
+    const struct dm_udomain *domains = dm_unit_at(grants, root->domains);
 
     for (uint32_t i = 0; i < root->n_domains; i++)
-        add(routes, of, tenant, dm_unit_str(tenant->grants, domains[i].name), DM_ROUTE_NO_PRODUCT);
+        add(routes, of, dm_unit_str(grants, domains[i].name), DM_ROUTE_NO_PRODUCT);
 }
 
-static void add_product(struct dm_routes *routes, struct tenant_routes *of, struct dm_live_tenant *tenant, uint32_t index,
-                        const struct dm_uproduct *product)
+static void add_product(struct dm_routes *routes, struct tenant_routes *of, uint32_t index, const struct dm_uproduct *product)
 {
-    const struct dm_unit *unit = tenant->release->unit;
+    const struct dm_unit *unit = of->tenant->release->unit;
     const struct dm_ustr *domains = dm_unit_at(unit, product->domains);
 
     for (uint32_t i = 0; i < product->n_domains; i++) {
         struct dm_str host = dm_unit_str(unit, domains[i]);
         if (dm_domain_is_wildcard(host))
             host = dm_str_skip(host, 1);
-        if (is_granted(tenant->grants, host))
-            add(routes, of, tenant, host, index);
+        if (is_granted(of->tenant->grants, host))
+            add(routes, of, host, index);
+    }
+}
+
+static void add_all(struct dm_routes *routes, struct tenant_routes *of)
+{
+    const struct dm_live_release *release = of->tenant->release;
+
+    if (!of->tenant->grants)
+        return;
+    add_granted(routes, of);
+    if (release) {
+        const struct dm_urelease *root = DM_UNIT_ROOT(release->unit, dm_urelease);
+        const struct dm_uproduct *products = dm_unit_at(release->unit, root->products);
+        for (uint32_t i = 0; i < root->n_products; i++)
+            add_product(routes, of, i, &products[i]);
+    }
+}
+
+static void rebuild(struct dm_routes *routes, struct tenant_routes *of)
+{
+    remove_all(routes, of);
+    routes->n_waiting -= of->is_waiting;
+    of->is_waiting = false;
+    if (!of->tenant->is_gone)
+        add_all(routes, of);
+}
+
+/* R2: somebody let go of names, perhaps of those. */
+static void rebuild_waiting(struct dm_routes *routes, const struct tenant_routes *but)
+{
+    struct dm_map_slot *slot;
+    size_t at = 0;
+
+    if (routes->n_waiting == 0)
+        return;
+    while ((slot = dm_map_next(&routes->tenants, &at))) {
+        struct tenant_routes *of = slot->value;
+        if (of != but && of->is_waiting)
+            rebuild(routes, of);
     }
 }
 
@@ -117,25 +164,17 @@ void dm_routes_update(struct dm_routes *routes, struct dm_live_tenant *tenant)
 {
     struct tenant_routes *of = dm_map_get(&routes->tenants, tenant->name);
 
-    if (of)
-        remove_all(routes, of);
-    if (tenant->is_gone) {
-        dm_free(dm_map_del(&routes->tenants, tenant->name));
+    if (!of && tenant->is_gone)
         return;
-    }
     if (!of) {
         of = dm_calloc(1, sizeof(*of));
+        of->tenant = tenant;
         dm_map_put(&routes->tenants, tenant->name, of);
     }
-    if (!tenant->grants)
-        return;
-    add_granted(routes, of, tenant);
-    if (tenant->release) {
-        const struct dm_urelease *root = DM_UNIT_ROOT(tenant->release->unit, dm_urelease);
-        const struct dm_uproduct *products = dm_unit_at(tenant->release->unit, root->products);
-        for (uint32_t i = 0; i < root->n_products; i++)
-            add_product(routes, of, tenant, i, &products[i]);
-    }
+    rebuild(routes, of);
+    rebuild_waiting(routes, of);
+    if (tenant->is_gone)
+        dm_free(dm_map_del(&routes->tenants, tenant->name));
 }
 
 const struct dm_route *dm_routes_find(const struct dm_routes *routes, struct dm_str host)

@@ -2,7 +2,8 @@
  * product answers on it, its release says. Rebuilt for one tenant when its grants or release change: O(that tenant).
  *
  * R1. An exact name wins over a wildcard, a longer wildcard over a shorter.
- * R2. A name that two tenants claim stays with the one that had it (the controller lets no second claim pass).
+ * R2. A name that two tenants claim stays with the one that had it, and is the other's as soon as that one lets go: the units
+ *     of two tenants arrive in any order when a name moves between them (the controller lets no second claim pass).
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_ROUTE_H
@@ -25,6 +26,7 @@ struct dm_routes {
     struct dm_map exact;     /* "api.example.com" */
     struct dm_map wildcards; /* ".example.com" */
     struct dm_map tenants;   /* tenant name -> struct tenant_routes */
+    size_t n_waiting;        /* tenants that claim a name of another's */
 };
 
 void dm_routes_init(struct dm_routes *routes);

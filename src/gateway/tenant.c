@@ -106,7 +106,7 @@ static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
 {
     dm_unit_unref(tenant->grants);
     tenant->grants = grants;
-    for (uint32_t i = 0; grants && tenant->release && i < tenant->release->n_upstreams; i++)
+    for (uint32_t i = 0; tenant->release && i < tenant->release->n_upstreams; i++)
         dm_upstream_recheck(tenant->release->upstreams[i], grants);
 }
 

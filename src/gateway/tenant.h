@@ -1,7 +1,8 @@
 /* One tenant as a worker knows it: the units that are live, and what runs on them.
  *
  * G1. Units change one by one; each exchange pins the release and the applications that it began with.
- * G2. A tenant that is gone is freed with its last exchange.
+ * G2. A tenant that is gone is freed with its last exchange; from there on its exchanges reach nothing new.
+ * G3. Another tenant of the same name (deleted and made again) is another struct: nothing of the former is left in it (P2).
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_TENANT_H

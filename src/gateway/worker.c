@@ -22,15 +22,51 @@ static struct dm_live_tenant *tenant_for(struct dm_worker *worker, struct dm_str
     return tenant;
 }
 
+static void remove_tenant(struct dm_worker *worker, struct dm_live_tenant *tenant)
+{
+    tenant->is_gone = true;
+    dm_routes_update(&worker->routes, tenant);
+    dm_map_del(&worker->tenants, tenant->name);
+    dm_live_tenant_unref(tenant);
+}
+
+/* G3: the unit is of a tenant that took the name of one that is there still. */
+static void replace_namesake(struct dm_worker *worker, struct dm_live_tenant *tenant)
+{
+    for (int kind = DM_UNIT_RELEASE; kind <= DM_UNIT_GRANTS; kind++)
+        dm_live_tenant_remove(tenant, (enum dm_unit_kind)kind);
+    remove_tenant(worker, tenant);
+}
+
+static uint64_t newest_epoch(const struct dm_live_tenant *tenant)
+{
+    uint64_t newest = 0;
+
+    for (int kind = DM_UNIT_RELEASE; kind <= DM_UNIT_GRANTS; kind++)
+        newest = DM_MAX(newest, tenant->marks[kind].epoch);
+    return newest;
+}
+
+/* Not newer than what is live, or of a namesake that was before. Ids grow within an epoch. */
+static bool is_old(const struct dm_live_tenant *tenant, const struct dm_unit_header *header)
+{
+    if (header->tenant_id == tenant->id)
+        return dm_mark_cmp(header->mark, tenant->marks[header->kind]) <= 0;
+    return header->tenant_id < tenant->id && header->mark.epoch <= newest_epoch(tenant);
+}
+
 int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot)
 {
     const struct dm_unit_header *header = dm_unit_header(unit);
-    struct dm_live_tenant *tenant = tenant_for(worker, dm_str_of(header->tenant), counter_slot);
+    struct dm_live_tenant *tenant = dm_map_get(&worker->tenants, dm_str_of(header->tenant));
 
-    if (dm_mark_cmp(header->mark, tenant->marks[header->kind]) <= 0) {
+    if (tenant && is_old(tenant, header)) {
         dm_unit_unref(unit);
         return 0;
     }
+    if (tenant && tenant->id != header->tenant_id)
+        replace_namesake(worker, tenant);
+    tenant = tenant_for(worker, dm_str_of(header->tenant), counter_slot);
     dm_live_tenant_apply(tenant, unit);
     if (header->kind != DM_UNIT_APPLICATIONS)
         dm_routes_update(&worker->routes, tenant);
@@ -46,12 +82,10 @@ void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit
         return;
     dm_live_tenant_remove(tenant, kind);
     tenant->marks[kind] = mark;
-    tenant->is_gone = !tenant->release && !tenant->applications && !tenant->grants;
-    dm_routes_update(&worker->routes, tenant);
-    if (tenant->is_gone) {
-        dm_map_del(&worker->tenants, tenant->name);
-        dm_live_tenant_unref(tenant);
-    }
+    if (tenant->release || tenant->applications || tenant->grants)
+        dm_routes_update(&worker->routes, tenant);
+    else
+        remove_tenant(worker, tenant);
 }
 
 /* --- clock -------------------------------------------------------------------------------------------------------- */
@@ -65,6 +99,18 @@ struct dm_str dm_worker_date(struct dm_worker *worker)
         dm_http_date_write((int64_t)now_s, worker->date_text);
     }
     return dm_str_n(worker->date_text, DM_HTTP_DATE_LEN);
+}
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+void dm_worker_next_id(struct dm_worker *worker, char ret[DM_REQUEST_ID_LEN])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t n = worker->id_next++;
+
+    memcpy(ret, worker->id_prefix, sizeof(worker->id_prefix));
+    for (int i = DM_REQUEST_ID_LEN - 1; i >= (int)sizeof(worker->id_prefix); i--, n >>= 4)
+        ret[i] = digits[n & 15];
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */

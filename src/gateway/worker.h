@@ -40,6 +40,7 @@ struct dm_worker {
     char date_text[DM_HTTP_DATE_LEN];
     char id_prefix[16];       /* of request ids, drawn at start */
     uint64_t id_next;
+    char fault_id[DM_REQUEST_ID_LEN]; /* of the last request that was none */
     size_t n_exchanges;
 };
 
@@ -65,6 +66,9 @@ static inline uint64_t dm_worker_wall_ns(const struct dm_worker *worker)
 {
     return dm_loop_now_ns(worker->loop) + worker->wall_offset_ns;
 }
+
+/* A request id of our own, unique among all workers. */
+void dm_worker_next_id(struct dm_worker *worker, char ret[DM_REQUEST_ID_LEN]);
 
 /* The Date field's value for this second; DM_HTTP_DATE_LEN bytes. */
 struct dm_str dm_worker_date(struct dm_worker *worker);

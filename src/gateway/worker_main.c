@@ -15,6 +15,7 @@
 
 #define RECONNECT_MS 100
 #define TICK_MS 1000
+#define DRAIN_TICK_MS 20
 #define BACKLOG 4096
 #define USAGE_BATCH 256
 
@@ -34,7 +35,7 @@ struct process {
     struct dm_hook flush;
     struct door doors[DM_GATEWAY_LISTEN_MAX];
     size_t n_doors;
-    uint64_t accepted_before; /* by those who had this slot before */
+    struct dm_worker_counters before; /* of those who had this slot before */
     struct dm_lockfile lock;
     struct dm_shm counters;
     struct dm_signals signals;
@@ -82,21 +83,23 @@ static void report_usage(struct process *p)
 static void report_counters(struct process *p)
 {
     struct dm_worker_counters *c = &p->worker.counters->worker;
+    const struct dm_worker_counters *before = &p->before;
     const struct dm_loop_stats *stats = dm_loop_stats(p->worker.loop);
+    uint64_t accepted = 0;
 
-    c->connections_open = dm_http_server_connections(p->worker.server);
-    c->connections_accepted = p->accepted_before;
     for (size_t i = 0; i < p->n_doors; i++)
-        c->connections_accepted += p->doors[i].listener.n_accepted;
-    c->loop_turns = stats->turns;
-    c->loop_busy_ns = stats->busy_ns;
+        accepted += p->doors[i].listener.n_accepted;
+    c->connections_open = dm_http_server_connections(p->worker.server);
+    c->connections_accepted = before->connections_accepted + accepted;
+    c->loop_turns = before->loop_turns + stats->turns;
+    c->loop_busy_ns = before->loop_busy_ns + stats->busy_ns;
     c->loop_longest_turn_ns = stats->longest_turn_ns;
     c->loop_lag_ns = stats->max_lag_ns;
-    c->log_lines = p->worker.log.n_lines;
-    c->log_dropped = p->worker.log.n_dropped;
-    c->memory_calls = dm_mem_calls();
+    c->log_lines = before->log_lines + p->worker.log.n_lines;
+    c->log_dropped = before->log_dropped + p->worker.log.n_dropped;
+    c->memory_calls = before->memory_calls + dm_mem_calls();
     c->limit_slots_used = dm_limit_table_used(&p->worker.limits.table);
-    c->limit_table_full = p->worker.limits.table.n_full;
+    c->limit_table_full = before->limit_table_full + p->worker.limits.table.n_full;
     dm_loop_stats_reset_max(p->worker.loop);
 }
 
@@ -108,7 +111,7 @@ static void on_tick(struct dm_timer *timer)
     p->worker.wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     report_counters(p);
     report_usage(p);
-    dm_timer_arm(p->worker.loop, &p->tick, TICK_MS);
+    dm_timer_arm(p->worker.loop, &p->tick, p->is_draining ? DRAIN_TICK_MS : TICK_MS);
     if (p->is_draining && dm_http_server_connections(p->worker.server) == 0)
         dm_loop_stop(p->worker.loop);
 }
@@ -161,7 +164,7 @@ static void start_draining(struct process *p, uint32_t ms)
     dm_http_server_drain(p->worker.server);
     p->drain.on_due = on_drain_due;
     dm_timer_arm(p->worker.loop, &p->drain, ms);
-    dm_timer_arm(p->worker.loop, &p->tick, 10);
+    dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);
 }
 
 /* --- the keeper --------------------------------------------------------------------------------------------------- */
@@ -180,12 +183,26 @@ static void say_applied(struct process *p, const struct dm_worker_unit *unit, co
         dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told about a unit of %s", unit->tenant);
 }
 
+/* The file at the path, if it is what the message says (P2). */
+static int open_unit(const struct dm_worker_unit *message, struct dm_unit **ret, struct dm_err *err)
+{
+    int rc = dm_unit_open(message->path, ret, err);
+
+    if (rc < 0)
+        return rc;
+    if (strcmp(dm_unit_header(*ret)->tenant, message->tenant) == 0 && dm_unit_header(*ret)->kind == message->kind)
+        return 0;
+    rc = dm_fail(err, DM_ECORRUPT, "", "%s is the unit of another tenant or kind", message->path);
+    dm_unit_unref(*ret);
+    return rc;
+}
+
 static void on_unit(struct process *p, const struct dm_worker_unit *message)
 {
     struct dm_err err = {0};
     struct dm_unit *unit;
 
-    if (dm_unit_open(message->path, &unit, &err) < 0) {
+    if (open_unit(message, &unit, &err) < 0) {
         p->worker.counters->worker.units_refused++;
         dm_log(DM_LOG_ERROR, "unit_refused", "%s of tenant %s: %s", dm_unit_kind_names[message->kind % DM_UNIT_KINDS],
                message->tenant, err.message);
@@ -298,6 +315,14 @@ static int open_pages(struct process *p, struct dm_err *err)
     return dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err);
 }
 
+/* What the worker before us had in flight when it died has ended. */
+static void end_former_exchanges(struct dm_counters_page *page)
+{
+    for (size_t i = 0; i < DM_COUNTERS_TENANTS; i++)
+        if (page->tenants[i].exchanges_ended != page->tenants[i].exchanges_begun)
+            page->tenants[i].exchanges_ended = page->tenants[i].exchanges_begun;
+}
+
 static int start(struct process *p, struct dm_err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT};
@@ -307,7 +332,8 @@ static int start(struct process *p, struct dm_err *err)
 
     if ((rc = open_pages(p, err)) < 0)
         return rc;
-    p->accepted_before = p->worker.counters->worker.connections_accepted;
+    p->before = p->worker.counters->worker;
+    end_former_exchanges(p->worker.counters);
     p->worker.counters->worker.started_at = dm_worker_wall_ns(&p->worker) / 1000000000;
     dm_gateway_path(p->options, path, "run/keeper.sock");
     dm_buf_init_fixed(&keeper, text, sizeof(text));

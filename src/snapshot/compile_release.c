@@ -5,6 +5,8 @@
 
 #include <arpa/inet.h>
 
+#define RATE_BURST_NS_MAX (UINT64_C(1) << 62)
+
 /* --- backends ----------------------------------------------------------------------------------------------------- */
 
 /* A path of whole segments without the slash at its end: "/" becomes "". */
@@ -132,6 +134,15 @@ static dm_off add_limits(struct dm_builder *b, struct dm_str product, const stru
     return DM_BUILDER_ADD(b, out, plan->n_limits, struct dm_ulimit);
 }
 
+/* At least 1 ns a unit, and at most what fits beside the time of day in 64 bits. */
+static void set_rate(struct dm_urate_limit *out, const struct dm_rate_limit *limit)
+{
+    uint64_t burst = (uint64_t)dm_rate_limit_burst(limit);
+
+    out->interval_ns = DM_MAX(dm_rate_unit_ns(limit->per) / (uint64_t)limit->rate, 1);
+    out->burst_ns = burst > RATE_BURST_NS_MAX / out->interval_ns ? RATE_BURST_NS_MAX : burst * out->interval_ns;
+}
+
 static dm_off add_rate_limits(struct dm_builder *b, struct dm_str product, const struct dm_plan *plan,
                               const struct dm_metric_names *metrics)
 {
@@ -141,8 +152,7 @@ static dm_off add_rate_limits(struct dm_builder *b, struct dm_str product, const
         const struct dm_rate_limit *limit = &plan->rate_limits[i];
         out[i].id = limit_id('r', product, limit->metric, limit->per);
         out[i].metric = dm_metric_index(metrics, limit->metric);
-        out[i].interval_ns = dm_rate_unit_ns(limit->per) / (uint64_t)limit->rate;
-        out[i].burst_ns = out[i].interval_ns * (uint64_t)dm_rate_limit_burst(limit);
+        set_rate(&out[i], limit);
     }
     return DM_BUILDER_ADD(b, out, plan->n_rate_limits, struct dm_urate_limit);
 }

@@ -42,7 +42,7 @@ static bool take_rate(const struct taking *t, const struct dm_urate_limit *rate,
 {
     uint64_t amount = amount_of(t->usage, rate->metric), wait_ns;
 
-    if (amount == 0 || dm_limit_take_rate(&t->limits->table, key_of(t, rate->id), t->wall_ns, amount, rate->interval_ns,
+    if (amount == 0 || rate->interval_ns == 0 || dm_limit_take_rate(&t->limits->table, key_of(t, rate->id), t->wall_ns, amount, rate->interval_ns,
                                           rate->burst_ns, &wait_ns))
         return true;
     *ret = (struct dm_limit_verdict){DM_REASON_RATE_LIMITED, rate->metric, 0, rate->burst_ns / rate->interval_ns,

@@ -32,23 +32,26 @@ static struct dm_str allow_origin(const struct dm_exchange *ex)
     return ex->cors->any_origin && !ex->cors->allow_credentials ? DM_STR("*") : ex->origin;
 }
 
-void dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head)
+int dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head)
 {
     const struct dm_ucors *c = ex->cors;
+    bool is_full = false;
 
     if (!c)
-        return;
+        return 0;
     dm_http_head_drop(head, DM_STR("access-control-allow-origin"));
     dm_http_head_drop(head, DM_STR("access-control-allow-credentials"));
     dm_http_head_drop(head, DM_STR("access-control-expose-headers"));
     if (is_allowed(ex, c)) {
-        dm_http_head_add(head, DM_STR("Access-Control-Allow-Origin"), allow_origin(ex));
+        is_full = !dm_http_head_add(head, DM_STR("Access-Control-Allow-Origin"), allow_origin(ex));
         if (c->allow_credentials)
-            dm_http_head_add(head, DM_STR("Access-Control-Allow-Credentials"), DM_STR("true"));
+            is_full |= !dm_http_head_add(head, DM_STR("Access-Control-Allow-Credentials"), DM_STR("true"));
         if (c->expose_headers.len > 0)
-            dm_http_head_add(head, DM_STR("Access-Control-Expose-Headers"), dm_unit_str(ex->release->unit, c->expose_headers));
+            is_full |= !dm_http_head_add(head, DM_STR("Access-Control-Expose-Headers"),
+                                         dm_unit_str(ex->release->unit, c->expose_headers));
     }
-    dm_http_head_add(head, DM_STR("Vary"), DM_STR("Origin"));
+    is_full |= !dm_http_head_add(head, DM_STR("Vary"), DM_STR("Origin"));
+    return is_full ? DM_EBUDGET : 0;
 }
 
 /* What the policy names, or what the preflight asks for. */

@@ -7,8 +7,10 @@
 
 /* The request side, before mapping rules and limits. NONE: go on. With is_preflight set the answer is a preflight's. */
 enum dm_reason dm_policies_request(struct dm_exchange *ex);
-/* The response side, on a backend's head. */
-void dm_policies_response(struct dm_exchange *ex, struct dm_http_head *head);
+/* The response side, on a backend's head. DM_EBUDGET when the head has no room for a field that a policy adds. */
+DM_MUST_USE int dm_policies_response(struct dm_exchange *ex, struct dm_http_head *head);
+/* Does a policy of the version change or take out fields of this name, in that direction? */
+bool dm_policies_govern(const struct dm_exchange *ex, struct dm_str name, bool is_request);
 /* Fields that belong on answers of the gateway's own too (CORS): whole lines. */
 void dm_policies_answer(const struct dm_exchange *ex, struct dm_buf *fields);
 

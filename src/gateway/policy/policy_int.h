@@ -6,8 +6,9 @@
 enum dm_reason dm_api_key_request(struct dm_exchange *ex, const struct dm_uapi_key *config);
 enum dm_reason dm_ip_check_request(struct dm_exchange *ex, const struct dm_uip_check *config);
 enum dm_reason dm_cors_request(struct dm_exchange *ex, const struct dm_ucors *config);
-/* Applies the operations to the head, in their order. */
-void dm_headers_apply(const struct dm_unit *unit, dm_off ops, uint32_t n, struct dm_http_head *head);
-void dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head);
+/* Applies the operations to the head, in their order. DM_EBUDGET when the head is full. */
+DM_MUST_USE int dm_headers_apply(const struct dm_unit *unit, dm_off ops, uint32_t n, struct dm_http_head *head);
+bool dm_headers_name(const struct dm_unit *unit, dm_off ops, uint32_t n, struct dm_str name);
+DM_MUST_USE int dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head);
 
 #endif

@@ -24,7 +24,9 @@ struct endpoint {
     uint64_t down_until_ns;
     struct dm_addr addr;  /* with is_numeric */
     uint32_t weight;
+    int32_t credit;        /* of its weight; the richest has the turn */
     uint32_t next_address; /* of a name with several: turn by turn */
+    uint32_t n_addresses;  /* when it was last resolved */
     uint16_t port;
     bool is_numeric;
     char *host, *authority;
@@ -34,7 +36,7 @@ struct dm_upstream {
     struct dm_upstream_env env;
     struct dm_tenant_counters *counters;
     uint64_t id;
-    uint32_t refs, weight_sum, turn;
+    uint32_t refs, weight_sum;
     uint32_t n_endpoints;
     bool is_retired; /* nobody gets it any more: nothing is kept idle */
     struct endpoint endpoints[];
@@ -148,9 +150,14 @@ uint64_t dm_upstream_id(const struct dm_upstream *u)
     return u->id;
 }
 
-size_t dm_upstream_endpoints(const struct dm_upstream *u)
+size_t dm_upstream_targets(const struct dm_upstream *u)
 {
-    return u->n_endpoints;
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < u->n_endpoints; i++)
+        if (u->endpoints[i].weight > 0)
+            n += DM_MAX(u->endpoints[i].n_addresses, 1u);
+    return n;
 }
 
 struct dm_str dm_upstream_authority(const struct dm_upstream *u, uint32_t endpoint)
@@ -165,31 +172,34 @@ static bool is_down(const struct endpoint *e)
     return e->down_until_ns > dm_loop_now_ns(e->upstream->env.loop);
 }
 
-/* Round robin by weight: each takes `weight` turns of weight_sum. */
-static struct endpoint *at_turn(struct dm_upstream *u)
+/* Smooth weighted round robin: each earns its weight a turn, the richest is taken and pays for all. */
+static struct endpoint *at_turn(struct dm_upstream *u, bool takes_down)
 {
-    uint32_t turn = u->turn++ % u->weight_sum, i = 0;
+    struct endpoint *best = NULL;
+    int32_t sum = 0;
 
-    while (turn >= u->endpoints[i].weight)
-        turn -= u->endpoints[i++].weight;
-    return &u->endpoints[i];
+    for (uint32_t i = 0; i < u->n_endpoints; i++) {
+        struct endpoint *e = &u->endpoints[i];
+        if (e->weight == 0 || (!takes_down && is_down(e)))
+            continue;
+        e->credit += (int32_t)e->weight;
+        sum += (int32_t)e->weight;
+        if (!best || e->credit > best->credit)
+            best = e;
+    }
+    if (best)
+        best->credit -= sum;
+    return best;
 }
 
 static struct endpoint *pick_endpoint(struct dm_upstream *u)
 {
-    struct endpoint *first, *e;
+    struct endpoint *e;
 
-    if (u->weight_sum == 0)
-        return NULL;
-    first = e = at_turn(u);
-    if (u->n_endpoints == 1 || !is_down(e))
-        return e;
-    for (uint32_t i = 1; i < u->n_endpoints; i++) {
-        e = &u->endpoints[(size_t)(first - u->endpoints + i) % u->n_endpoints];
-        if (e->weight > 0 && !is_down(e))
-            return e;
-    }
-    return first;
+    if (u->n_endpoints == 1 && u->weight_sum > 0)
+        return &u->endpoints[0];
+    e = at_turn(u, false);
+    return e ? e : at_turn(u, true);
 }
 
 void dm_upstream_failed(struct dm_upstream *u, uint32_t endpoint)
@@ -210,11 +220,16 @@ static struct dm_http_peer *take_idle(struct endpoint *e, const struct dm_http_p
     return peer;
 }
 
+static bool is_allowed(const struct dm_upstream_request *r, const struct dm_addr *addr)
+{
+    return r->grants && dm_ugrants_allow(r->grants, addr);
+}
+
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
     struct dm_upstream *u = e->upstream;
 
-    if (!r->grants || !dm_ugrants_allow(r->grants, addr)) {
+    if (!is_allowed(r, addr)) {
         r->on_peer(r, NULL, DM_REASON_EGRESS_NOT_APPROVED);
         return;
     }
@@ -238,8 +253,13 @@ static void connect_resolved(struct endpoint *e, const struct dm_dns_answer *ans
         r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
         return;
     }
-    addr = answer->addrs[e->next_address++ % answer->count];
-    set_port(&addr, e->port);
+    e->n_addresses = (uint32_t)answer->count;
+    for (size_t i = 0; i < answer->count; i++) {
+        addr = answer->addrs[e->next_address++ % answer->count];
+        set_port(&addr, e->port);
+        if (is_allowed(r, &addr))
+            break;
+    }
     connect_to(e, &addr, r);
 }
 

@@ -5,7 +5,8 @@
  *     the old one goes, idle connections first, with its last exchange.
  * U3. Every address is held against the tenant's grants when it is connected to, and idle connections again when the grants
  *     change (P5).
- * U4. An endpoint that could not be connected to is passed over for a second, unless all are.
+ * U4. An endpoint that could not be connected to is passed over for a second, unless all are. Endpoints take turns by weight,
+ *     evenly spread; the addresses of a name take turns, and those that the grants do not hold are passed over.
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
@@ -55,7 +56,8 @@ void dm_upstream_get(struct dm_upstream *upstream, struct dm_upstream_request *r
 void dm_upstream_cancel(struct dm_upstream_request *request);
 /* U4. */
 void dm_upstream_failed(struct dm_upstream *upstream, uint32_t endpoint);
-size_t dm_upstream_endpoints(const struct dm_upstream *upstream);
+/* Addresses that a request may be tried at, as far as they are known. */
+size_t dm_upstream_targets(const struct dm_upstream *upstream);
 /* What the Host field says for this endpoint; borrowed from the upstream. */
 struct dm_str dm_upstream_authority(const struct dm_upstream *upstream, uint32_t endpoint);
 
