@@ -97,6 +97,7 @@ static int read_wait(struct dm_call *call)
         return dm_failure_add(&call->failure, DM_EINVAL, NULL, "", "wait must be 'live'");
     if (dm_call_query_u64(call, "timeout_ms", 0, LIVE_TIMEOUT_MAX_MS, LIVE_TIMEOUT_MS, &timeout_ms) < 0)
         return DM_EINVAL;
+    call->wants_live = true;
     call->live_tenant = call->params[0];
     call->live_timeout_ms = (uint32_t)timeout_ms;
     return 0;
@@ -124,7 +125,7 @@ void dm_call_run(struct dm_call *call)
         dm_failure_add(&call->failure, DM_EBUDGET, NULL, "", "the answer is larger than %u bytes", DM_CALL_REPLY_MAX);
     dm_buf_reset(&call->reply);
     call->n_units = 0;
-    call->live_tenant = DM_STR_NULL;
+    call->wants_live = false;
     call->status = dm_problem_status(dm_failure_reason(&call->failure));
     call->reply_type = "application/problem+json";
     dm_problem_write(&call->failure, call->request_id, &call->reply);

@@ -139,7 +139,6 @@ int dm_handle_document_put(struct dm_call *call)
     if ((rc = dm_call_begin_write(call, &write)) == 0 && (rc = dm_write_open(&write, call->params[0])) >= 0)
         rc = apply(call, &write, json, is_dry_run);
     dm_write_done(&write);
-    if (is_dry_run)
-        call->live_tenant = DM_STR_NULL;
+    call->wants_live &= !is_dry_run;
     return rc;
 }

@@ -135,7 +135,7 @@ static void on_run(struct dm_job *job)
     dm_fleet_publish(call->api->fleet, call->units, call->n_units);
     if (exchange->state == ABANDONED) {
         free_exchange(exchange);
-    } else if (call->live_tenant.ptr != NULL && call->status < 300) {
+    } else if (call->wants_live && call->status < 300) {
         exchange->state = WAITING;
         exchange->wait.on_done = on_live;
         dm_fleet_wait_start(call->api->fleet, &exchange->wait, call->live_tenant, call->units, call->n_units,

@@ -81,6 +81,7 @@ static int put(struct dm_call *call, struct dm_write *write, struct dm_json *jso
     w = dm_call_answer(call, outcome.is_created ? 201 : 200);
     dm_body_write(&w, &dm_schema_tenant, &tenant);
     dm_call_etag(call, outcome.version);
+    call->live_tenant = tenant.name;
     if (outcome.is_created)
         dm_call_field(call, "Location", "/api/v1/tenants/%.*s", DM_STR_ARG(tenant.name));
     return dm_call_commit(call, write);

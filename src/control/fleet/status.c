@@ -1,5 +1,6 @@
 #include "control/fleet/fleet_int.h"
 #include "base/jsonw.h"
+#include "base/mem.h"
 
 const double dm_fleet_lag_bounds[FLEET_LAG_BUCKETS] = {0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30};
 
@@ -85,14 +86,34 @@ static void write_tenant(struct dm_fleet *fleet, struct dm_str tenant, struct dm
     }
 }
 
-static void write_all(struct dm_fleet *fleet, struct dm_jsonw *w)
+static int by_key(const void *a, const void *b)
 {
+    return dm_str_cmp((*(struct target *const *)a)->key, (*(struct target *const *)b)->key);
+}
+
+/* All that are not removed, by tenant and kind; the caller frees. */
+static struct target **sorted_targets(struct dm_fleet *fleet, size_t *ret_count)
+{
+    struct target **sorted = dm_calloc(fleet->targets.count + 1, sizeof(*sorted));
     struct dm_map_slot *slot;
-    size_t at = 0;
+    size_t at = 0, n = 0;
 
     while ((slot = dm_map_next(&fleet->targets, &at)) != NULL)
         if (!((struct target *)slot->value)->is_removed)
-            write_unit(fleet, slot->value, w);
+            sorted[n++] = slot->value;
+    qsort(sorted, n, sizeof(*sorted), by_key);
+    *ret_count = n;
+    return sorted;
+}
+
+static void write_all(struct dm_fleet *fleet, struct dm_jsonw *w)
+{
+    size_t n;
+    struct target **sorted = sorted_targets(fleet, &n);
+
+    for (size_t i = 0; i < n; i++)
+        write_unit(fleet, sorted[i], w);
+    dm_free(sorted);
 }
 
 /* How busy a gateway is with others is not a tenant's to see. */
@@ -182,19 +203,16 @@ static void write_counters(const struct dm_fleet *fleet, struct dm_buf *ret)
 
 static void write_sequences(struct dm_fleet *fleet, struct dm_buf *ret)
 {
-    struct dm_map_slot *slot;
-    size_t at = 0;
+    size_t n;
+    struct target **sorted = sorted_targets(fleet, &n);
 
     dm_buf_add_lit(ret, "# HELP daemun_controller_unit_sequence Sequence of the newest unit.\n"
                         "# TYPE daemun_controller_unit_sequence gauge\n");
-    while ((slot = dm_map_next(&fleet->targets, &at)) != NULL) {
-        const struct target *target = slot->value;
-
-        if (!target->is_removed)
-            dm_buf_printf(ret, "daemun_controller_unit_sequence{tenant=\"%.*s\",kind=\"%s\"} %llu\n",
-                          DM_STR_ARG(target->tenant), dm_unit_kind_names[target->kind],
-                          (unsigned long long)target->mark.sequence);
-    }
+    for (size_t i = 0; i < n; i++)
+        dm_buf_printf(ret, "daemun_controller_unit_sequence{tenant=\"%.*s\",kind=\"%s\"} %llu\n",
+                      DM_STR_ARG(sorted[i]->tenant), dm_unit_kind_names[sorted[i]->kind],
+                      (unsigned long long)sorted[i]->mark.sequence);
+    dm_free(sorted);
 }
 
 void dm_fleet_write_metrics(struct dm_fleet *fleet, bool with_tenants, struct dm_buf *ret)

@@ -1,6 +1,7 @@
 #include "control/tenancy/tenants.h"
 #include "control/audit/details.h"
 #include "control/release/load.h"
+#include "control/release/stamp.h"
 #include "control/store/domains.h"
 #include "base/jsonw.h"
 #include "model/tenant.h"
@@ -61,6 +62,21 @@ static int store(struct dm_write *write, struct dm_tenant *tenant, int64_t versi
     return 0;
 }
 
+/* Left out, the date stays as it is; a new tenant gets that of its creation. */
+static int set_compat_date(struct dm_write *write, const struct dm_tenant *before, struct dm_tenant *tenant)
+{
+    char date[DM_STAMP_MAX];
+
+    if (tenant->compat_date.len > 0)
+        return 0;
+    if (before != NULL) {
+        tenant->compat_date = before->compat_date;
+        return 0;
+    }
+    dm_stamp_date(dm_txn_now_ms(write->txn), date);
+    return dm_arena_str(dm_write_arena(write), dm_str_of(date), &tenant->compat_date) < 0 ? dm_write_no_memory(write) : 0;
+}
+
 int dm_put_tenant(struct dm_write *write, struct dm_tenant *tenant, const struct dm_precondition *precondition,
                   struct dm_outcome *ret)
 {
@@ -72,6 +88,7 @@ int dm_put_tenant(struct dm_write *write, struct dm_tenant *tenant, const struct
     int rc = load_before(write, tenant->name, &before, &version);
 
     if (rc < 0 || (rc = dm_write_check(write, precondition, version)) < 0 ||
+        (rc = set_compat_date(write, version != 0 ? &before : NULL, tenant)) < 0 ||
         (version == 0 && (rc = create(write, tenant->name)) < 0))
         return rc;
     if (dm_audit_details(&dm_schema_tenant, version != 0 ? &before : NULL, tenant, dm_write_arena(write), &details,

@@ -246,11 +246,15 @@ static void test_wait_until_live(void **state)
                       "", "{\"base_path\":\"/x\"}"),
                "1");
     assert_int_equal(g.n_seen, 7);
+    assert_str(expect(h, 201, "live.gateways", "POST", "/api/v1/tenants?wait=live&timeout_ms=100000", h->master, "",
+                      "{\"name\":\"third\"}"),
+               "1");
+    assert_int_equal(g.n_seen, 10);
     /* Nothing changed: what there is must be live. */
     assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
                       "{\"base_path\":\"/x\"}"),
                "1");
-    assert_int_equal(g.n_seen, 7);
+    assert_int_equal(g.n_seen, 10);
     g.mode = ACK_REFUSE;
     assert_str(expect(h, 200, "live.refused.0.message", "PATCH", T "/backends/service?wait=live&timeout_ms=100000",
                       h->master, "", "{\"base_path\":\"/y\"}"),
