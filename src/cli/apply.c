@@ -201,6 +201,16 @@ static int put_file(struct dm_cli *cli, const struct dm_input *input, const stru
     return put(cli, input, &path, mode, reply, ret);
 }
 
+/* All that the file holds, as new. */
+static int compare_new(struct dm_cli *cli, const struct dm_input *input, struct dm_applied *ret)
+{
+    DM_CLEANUP(dm_json_freep) struct dm_json *empty = dm_json_new_object();
+
+    dm_json_set(empty, "daemun", dm_json_new_int(1));
+    dm_json_set(empty, "tenant", dm_json_new_string(dm_str_of(input->tenant)));
+    return dm_compare(cli, input, &dm_schema_tenant_file, empty, &ret->changes);
+}
+
 static int put_new(struct dm_cli *cli, const struct dm_input *input, const struct dm_apply_mode *mode,
                    struct dm_reply *reply, struct dm_applied *ret)
 {
@@ -210,7 +220,7 @@ static int put_new(struct dm_cli *cli, const struct dm_input *input, const struc
         return rc;
     ret->is_new_tenant = true;
     if (mode->is_dry_run)
-        return dm_compare(cli, input, &dm_schema_tenant_file, NULL, &ret->changes);
+        return compare_new(cli, input, ret);
     if ((rc = create_tenant(cli, input->tenant)) != DM_EXIT_OK ||
         (rc = put_file(cli, input, mode, reply, ret)) != DM_EXIT_OK)
         return rc;
@@ -257,4 +267,13 @@ int dm_apply_input(struct dm_cli *cli, const struct dm_input *input, const struc
     case DM_INPUT_GRANTS: return apply_grants(cli, input, mode, ret);
     default: return apply_file(cli, input, mode, ret);
     }
+}
+
+bool dm_apply_is_made_before(const struct dm_inputs *inputs, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (inputs->items.items[i].kind == DM_INPUT_TENANT &&
+            strcmp(inputs->items.items[i].tenant, inputs->items.items[at].tenant) == 0)
+            return true;
+    return false;
 }

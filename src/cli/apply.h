@@ -6,6 +6,7 @@
 
 struct dm_cli;
 struct dm_input;
+struct dm_inputs;
 struct dm_json;
 
 struct dm_apply_mode {
@@ -27,6 +28,8 @@ void dm_applied_done(struct dm_applied *applied);
 /* One document. Returns an enum dm_exit; anything but DM_EXIT_OK has been reported. */
 DM_MUST_USE int dm_apply_input(struct dm_cli *cli, const struct dm_input *input, const struct dm_apply_mode *mode,
                                struct dm_applied *ret);
+/* Does a document before this one make its tenant? Then a dry run need not say so again. */
+bool dm_apply_is_made_before(const struct dm_inputs *inputs, size_t at);
 
 /* Appends "?wait=live&timeout_ms=…" to a NUL-terminated path, when waiting. */
 struct dm_buf;

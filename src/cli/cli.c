@@ -18,6 +18,7 @@ int dm_cli_fail(const struct dm_cli *cli, enum dm_exit code, const char *fmt, ..
 {
     va_list args;
 
+    fflush(cli->world->out); /* so that both streams stand in order where they are one */
     fputs("daemun: ", cli->world->err);
     va_start(args, fmt);
     vfprintf(cli->world->err, fmt, args);

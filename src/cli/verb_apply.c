@@ -7,12 +7,15 @@
 #include "base/json.h"
 
 /* results: NULL for people. */
-static int apply_one(struct dm_cli *cli, const struct dm_input *input, const struct dm_apply_mode *mode,
+static int apply_one(struct dm_cli *cli, const struct dm_inputs *inputs, size_t at, const struct dm_apply_mode *mode,
                      struct dm_json *results)
 {
+    const struct dm_input *input = &inputs->items.items[at];
     struct dm_applied applied = {0};
     int rc = dm_apply_input(cli, input, mode, &applied);
 
+    if (mode->is_dry_run && dm_apply_is_made_before(inputs, at))
+        applied.is_new_tenant = false;
     if (rc == DM_EXIT_OK && !results) {
         dm_report_changes(cli, input, &applied, mode->is_dry_run ? DM_REPORT_DRY_RUN : DM_REPORT_APPLIED);
         dm_report_keys(cli, &applied);
@@ -35,7 +38,7 @@ static int apply_all(struct dm_cli *cli, const struct dm_inputs *inputs, struct 
     int rc = DM_EXIT_OK;
 
     for (size_t i = 0; rc == DM_EXIT_OK && i < inputs->items.count; i++)
-        rc = apply_one(cli, &inputs->items.items[i], &mode, results);
+        rc = apply_one(cli, inputs, i, &mode, results);
     return rc;
 }
 

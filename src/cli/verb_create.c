@@ -25,7 +25,7 @@ static struct dm_str member_text(const struct dm_json *object, const char *name)
 
 /* What was made, and its secret, which is shown here and never again. */
 static void tell(struct dm_cli *cli, const struct dm_json *answer, const char *what, const char *name,
-                 const char *secret_member)
+                 const char *whose, const char *secret_member)
 {
     struct dm_str secret = secret_member ? member_text(answer, secret_member) : DM_STR("");
 
@@ -33,7 +33,7 @@ static void tell(struct dm_cli *cli, const struct dm_json *answer, const char *w
         dm_cli_print_json(cli, answer);
         return;
     }
-    dm_cli_say(cli, "created %s %s", what, name);
+    dm_cli_say(cli, "created %s %s%s%s", what, name, whose ? ", " : "", whose ? whose : "");
     if (secret.len == 0)
         return;
     if (!cli->is_quiet)
@@ -67,7 +67,7 @@ static int create_tenant(struct dm_cli *cli, const char *name)
     set_text(body, "name", name);
     set_text(body, "description", dm_args_get(&cli->args, "description"));
     if ((rc = post(cli, &path, body, false, &answer)) == DM_EXIT_OK)
-        tell(cli, answer, "tenant", name, NULL);
+        tell(cli, answer, "tenant", name, NULL, NULL);
     return rc;
 }
 
@@ -92,7 +92,7 @@ static int create_token(struct dm_cli *cli, const char *name)
     set_text(body, "role", tenant ? "tenant_admin" : "master_admin");
     set_text(body, "expires_at", dm_args_get(&cli->args, "expires"));
     if ((rc = post(cli, &path, body, false, &answer)) == DM_EXIT_OK)
-        tell(cli, answer, tenant ? "token for the tenant's admin," : "token for the master,", name, "token");
+        tell(cli, answer, "token", name, tenant ? "an admin of the tenant" : "a master admin", "token");
     return rc;
 }
 
@@ -117,7 +117,7 @@ static int post_credential(struct dm_cli *cli, struct dm_buf *path, const struct
 
     if (rc != DM_EXIT_OK)
         return rc;
-    tell(cli, answer, "credential", name, "key");
+    tell(cli, answer, "credential", name, NULL, "key");
     return finish(cli, answer);
 }
 

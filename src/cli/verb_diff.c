@@ -6,13 +6,16 @@
 #include "cli/verb.h"
 #include "base/json.h"
 
-static int diff_one(struct dm_cli *cli, const struct dm_input *input, struct dm_json *results, bool *is_different)
+static int diff_one(struct dm_cli *cli, const struct dm_inputs *inputs, size_t at, struct dm_json *results,
+                    bool *is_different)
 {
+    const struct dm_input *input = &inputs->items.items[at];
     struct dm_apply_mode mode = {.is_dry_run = true};
     struct dm_applied applied = {0};
     int rc = dm_apply_input(cli, input, &mode, &applied);
 
     if (rc == DM_EXIT_OK) {
+        applied.is_new_tenant = applied.is_new_tenant && !dm_apply_is_made_before(inputs, at);
         *is_different |= applied.is_new_tenant || dm_json_count(applied.changes) > 0;
         if (results)
             dm_json_append(results, dm_report_json(input, &applied));
@@ -33,7 +36,7 @@ static int run(struct dm_cli *cli)
     if (cli->output != DM_OUTPUT_TABLE)
         results = dm_json_new_array();
     for (size_t i = 0; rc == DM_EXIT_OK && i < inputs.items.count; i++)
-        rc = diff_one(cli, &inputs.items.items[i], results, &is_different);
+        rc = diff_one(cli, &inputs, i, results, &is_different);
     dm_inputs_done(&inputs);
     if (rc == DM_EXIT_OK && results)
         rc = dm_cli_print_json(cli, results);

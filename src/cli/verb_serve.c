@@ -74,23 +74,34 @@ static int read_addresses(struct serve *s)
     return DM_EXIT_OK;
 }
 
-static int read_data(struct serve *s, char path[DM_CHILD_PATH_MAX])
+static void choose_data(const struct serve *s, char ret[PATH_MAX])
 {
     const char *given = dm_args_get(&s->cli->args, "data"), *xdg = s->cli->world->env("XDG_DATA_HOME");
-    int n;
 
     if (given)
-        n = snprintf(path, DM_CHILD_PATH_MAX, "%s", given);
+        snprintf(ret, PATH_MAX, "%s", given);
     else if (xdg && xdg[0] == '/')
-        n = snprintf(path, DM_CHILD_PATH_MAX, "%s/daemun", xdg);
+        snprintf(ret, PATH_MAX, "%s/daemun", xdg);
     else
-        n = snprintf(path, DM_CHILD_PATH_MAX, "daemun-data");
-    if (n == 0)
+        snprintf(ret, PATH_MAX, "daemun-data");
+}
+
+/* Makes the directory; s->data becomes its absolute path in ret. */
+static int open_data(struct serve *s, char ret[PATH_MAX])
+{
+    char path[PATH_MAX];
+    struct dm_err err = {0};
+
+    choose_data(s, path);
+    if (path[0] == '\0')
         return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--data must be a directory");
-    if (n > SOCKET_PATH_MAX - (int)sizeof("/gateway/run/controller.sock"))
-        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the path of the data directory is too long for the sockets below it: %s",
-                           path);
-    s->data = path;
+    if (dm_sys_make_dirs(dm_sys_real(), path, 0700, &err) < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, err.message);
+    if (!realpath(path, ret))
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, strerror(errno));
+    if (strlen(ret) > SOCKET_PATH_MAX - sizeof("/run/controller.sock"))
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the data directory %s has too long a path for the sockets below it", ret);
+    s->data = ret;
     return DM_EXIT_OK;
 }
 
@@ -377,15 +388,15 @@ static int run(struct dm_cli *cli)
     static const struct dm_process_type gateway_type = {
         .on_spawn = dm_child_on_spawn, .on_exit = dm_child_on_exit, .stop_ms = 30000};
     struct serve s = {.cli = cli, .loop = dm_loop_new(dm_sys_real()), .lock = {-1}};
-    char data[DM_CHILD_PATH_MAX];
+    char data[PATH_MAX];
     int rc;
 
     dm_child_init(&s.controller, "daemun-controller", &controller_type, s.loop);
     dm_child_init(&s.gateway, "daemun-gateway", &gateway_type, s.loop);
     s.controller.on_exit = on_controller_end;
     s.gateway.on_exit = on_gateway_end;
-    if ((rc = read_addresses(&s)) == DM_EXIT_OK && (rc = read_data(&s, data)) == DM_EXIT_OK &&
-        (rc = find_programs(&s)) == DM_EXIT_OK && (rc = take_data(&s)) == DM_EXIT_OK) {
+    if ((rc = read_addresses(&s)) == DM_EXIT_OK && (rc = find_programs(&s)) == DM_EXIT_OK &&
+        (rc = open_data(&s, data)) == DM_EXIT_OK && (rc = take_data(&s)) == DM_EXIT_OK) {
         make_args(&s);
         rc = run_loop(&s);
     }
