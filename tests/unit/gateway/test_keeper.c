@@ -163,7 +163,7 @@ static void start_keeper(struct controller *c)
     assert_true(c->keeper >= 0);
     if (c->keeper == 0) {
         close(c->listener);
-        _exit(dm_keeper_main(&c->f->options));
+        exit(dm_keeper_main(&c->f->options));
     }
 }
 
@@ -468,7 +468,7 @@ static int run_keeper_with(const struct dm_gateway_options *options, char *ret_s
         dup2(fds[1], STDERR_FILENO);
         close(fds[0]);
         close(fds[1]);
-        _exit(dm_keeper_main(options));
+        exit(dm_keeper_main(options));
     }
     close(fds[1]);
     while ((n = read(fds[0], ret_said + len, size - 1 - (size_t)len)) > 0)
