@@ -18,7 +18,7 @@ static const char help[] =
     "  --data DIR               data directory, made when missing (default: ./data)\n"
     "  --listen ADDRESS:PORT    where the API listens (default: 127.0.0.1:9080)\n"
     "  --link PATH              socket for gateways (default: DATA/run/controller.sock)\n"
-    "  --link-uid UID           user id of gateways besides the own one\n"
+    "  --link-uid UID           user id of gateways besides the own one; then --link must lie where it may go\n"
     "  --master-token-file PATH write a master token that is made at first start to this file (mode 0600)\n"
     "                           instead of showing it on standard output\n"
     "  --threads N              threads for the store (default: 4)\n"
