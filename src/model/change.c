@@ -37,8 +37,12 @@ static const struct dm_field fields[] = {
      .format = &dm_format_name, .doc = "Kind of resource: `product`, `backend`, …"},
     {"name", DM_FIELD_STRING, DM_FIELD_REQUIRED, DM_AT(struct dm_change, name), .max = DM_NAME_MAX,
      .format = &dm_format_text, .doc = "Name of the resource."},
+    {"request_id", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_change, request_id), .max = DM_NAME_MAX,
+     .format = &dm_format_text, .doc = "Id of the request that made it."},
     {"details", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_change, details), .max = DM_CHANGE_DETAILS_MAX,
      .sub = &dm_schema_change_detail, .doc = "What is different."},
+    {"hash", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_change, hash), .max = 64, .format = &dm_format_text,
+     .doc = "BLAKE2b-256 over the hash of the change before and this one, in hexadecimal: the chain of changes."},
 };
 
 const struct dm_schema dm_schema_change = {

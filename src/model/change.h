@@ -23,8 +23,10 @@ struct dm_change {
     int action;           /* enum dm_change_action */
     struct dm_str kind;   /* "product", "backend", … */
     struct dm_str name;
+    struct dm_str request_id;
     struct dm_change_detail *details;
     size_t n_details;
+    struct dm_str hash; /* hexadecimal */
 };
 
 #define DM_CHANGE_DETAILS_MAX 256

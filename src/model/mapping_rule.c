@@ -8,10 +8,11 @@ static void check_rule(const void *object, struct dm_check *check)
     struct dm_pattern ignored;
     struct dm_err err = {0};
     struct dm_arena arena;
+    char found[DM_SHOW_MAX];
 
     dm_arena_init(&arena, NULL, DM_PATTERN_ARENA_BYTES);
     if (dm_pattern_parse(rule->pattern, &arena, &ignored, &err) < 0)
-        dm_check_fail(check, "/pattern", "%s", err.message);
+        dm_check_fail(check, "/pattern", "%s, found %s", err.message, dm_show(rule->pattern, found));
     dm_arena_done(&arena);
 }
 

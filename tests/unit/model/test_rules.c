@@ -200,9 +200,9 @@ static const struct rule mapping_rules[] = {
     {RULE "/method", "'CONNECT'", RULE "/method", "must not be CONNECT, which the gateway refuses, found 'CONNECT'"},
     {RULE "/delta", "0", RULE "/delta", "must be between 1 and 1000000000, found 0"},
     {RULE "/pattern", "''", RULE "/pattern", "must not be empty"},
-    {RULE "/pattern", "'orders'", RULE "/pattern", "must start with '/'"},
+    {RULE "/pattern", "'orders'", RULE "/pattern", "must start with '/', found 'orders'"},
     {RULE "/pattern", "'/a{b'", RULE "/pattern",
-     "must have a name of letters, digits, '_', '-' and '.' and then '}' behind '{' (at byte 3)"},
+     "must have a name of letters, digits, '_', '-' and '.' and then '}' behind '{' (at byte 3), found '/a{b'"},
     OK(RULE "/method", "'PROPFIND'"),
     OK(RULE "/pattern", "'/주문/{id}?a=b'"),
 };
