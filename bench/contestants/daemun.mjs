@@ -2,7 +2,7 @@
 //
 // `daemun serve` with a data directory of its own, one worker, no access log. The gateway's processes run on the
 // contestant's core, supervisor and controller on the other. Everything that the comparison names is on: key check,
-// mapping rule, rate limit, usage limit, metrics, a response header policy.
+// mapping rule, rate limit, usage limit and count, metrics, reasons.
 import fs from 'node:fs';
 import path from 'node:path';
 import { request, until } from '../lib/client.mjs';
@@ -12,19 +12,22 @@ import { HOST, KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, PATH, headOf, keyOf, pro
 
 export const REVISION_HEADER = 'x-revision';
 
-const GATEWAY_NAME = /^daemun-gateway/;
-const TOKEN = /(dmt_[\w-]+)/;
+const KEEPER = 'daemun-gateway';
+const READY = /^Daemun is ready/;
 const START_MS = 30000;
 const WRITES_AT_ONCE = 8;
 const CAPS = { connections: 20000, exchanges: 20000, upstream_connections: 4000 };
 
-const serveArguments = ({ directory, apiPort, port }) => [
+const serveArguments = ({ data, tokenFile, port, apiPort, adminPort }) => [
   'serve',
-  ...['--data', directory],
-  ...['--api', `127.0.0.1:${apiPort}`],
-  ...['--listen', `127.0.0.1:${port}`],
-  ...['--workers', '1'],
-  ...['--access-log', 'off'],
+  `--data=${data}`,
+  `--master-token-file=${tokenFile}`,
+  `--listen=127.0.0.1:${port}`,
+  `--api=127.0.0.1:${apiPort}`,
+  `--admin=127.0.0.1:${adminPort}`,
+  '--workers=1',
+  '--access-log=off',
+  '--log-level=warn',
 ];
 
 export const buildDirectory = () => process.env.DAEMUN_BUILD ?? path.join(ROOT, 'build/release');
@@ -37,6 +40,11 @@ const hostOf = (scale, tenant, product) =>
   scale.tenants === 1 && product === 0 ? HOST : `p${product}.t${tenant}.bench.test`;
 const keyFor = (tenant, application) => keyOf(tenant * KEY_COUNT + application);
 
+const revisionPolicy = (revision) => ({
+  type: 'headers',
+  response: [{ op: 'set', name: REVISION_HEADER, value: String(revision) }],
+});
+
 function productOf(scale, tenant, product, revision) {
   return {
     name: productName(product),
@@ -47,7 +55,7 @@ function productOf(scale, tenant, product, revision) {
         path: '/',
         policies: [
           { type: 'api_key', in: ['header'], header: KEY_HEADER },
-          { type: 'headers', response: [{ op: 'set', name: REVISION_HEADER, value: String(revision) }] },
+          ...(scale.hasRevisions ? [revisionPolicy(revision)] : []),
         ],
         mapping_rules: [{ method: 'GET', pattern: '/v1/items/{id}' }],
         backends: [{ path: '/', backend: 'items' }],
@@ -107,25 +115,30 @@ async function addTenants(api, scale, backendPort) {
   await Promise.all(Array.from({ length: WRITES_AT_ONCE }, worker));
 }
 
-// All processes of the gateway: keeper, loader, workers.
+// All processes of the gateway: the keeper and what it started, loader and workers.
 function gatewayPids(root) {
-  return treeOf(root)
-    .map(({ pid }) => pid)
-    .filter((pid) => GATEWAY_NAME.test(nameOf(pid)));
+  const keeper = treeOf(root).find(({ pid }) => nameOf(pid) === KEEPER);
+  if (!keeper) throw new Failure(`daemun serve has no child '${KEEPER}'`);
+  return treeOf(keeper.pid).map(({ pid }) => pid);
 }
 
 function pinGateway(root, core) {
   for (const pid of gatewayPids(root)) pin(pid, core);
 }
 
+// scale: {tenants, products per tenant, applications per tenant, hasRevisions: change() is going to be called}.
 async function start(bench, binary, scale) {
   const directory = makeDirectory('daemun');
-  const [port, apiPort] = [await freePort(), await freePort()];
-  const child = new Child(binary, serveArguments({ directory, apiPort, port }), { core: bench.cores.helpers });
-  const token = (await child.line(TOKEN, START_MS))[1];
-  const api = apiOf(apiPort, token);
+  const places = {
+    data: path.join(directory, 'data'),
+    tokenFile: path.join(directory, 'token'),
+    ...{ port: await freePort(), apiPort: await freePort(), adminPort: await freePort() },
+  };
+  const { port, apiPort, tokenFile } = places;
+  const child = new Child(binary, serveArguments(places), { core: bench.cores.helpers });
+  await child.line(READY, START_MS);
+  const api = apiOf(apiPort, fs.readFileSync(tokenFile, 'latin1').trim());
   try {
-    await until(200, { port: apiPort, path: '/healthz' }, START_MS);
     pinGateway(child.pid, bench.cores.contestant);
     await addTenants(api, scale, bench.backend.port);
     const host = hostOf(scale, 0, 0);
@@ -137,7 +150,6 @@ async function start(bench, binary, scale) {
   }
 
   const pids = gatewayPids(child.pid);
-  if (pids.length === 0) throw child.failure('has no process whose name begins with daemun-gateway');
   const isGateway = new Set(pids);
   const callerOf = (tenant) => ({ host: hostOf(scale, tenant, 0), key: keyFor(tenant, 0), path: PATH });
   const heads = Array.from({ length: scale.applications }, (_, application) =>

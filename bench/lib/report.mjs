@@ -62,16 +62,17 @@ function turnTable(turns) {
     percent(Math.max(0, idle)),
     disturbed ? `${disturbed} of ${spread.rounds}` : '',
   ]);
-  const head = ['contestant', 'CPU µs/request', 'all rounds', 'ratio to relay', 'requests/s', 'core idle', 'disturbed'];
-  return table([head, ...rows]);
+  const figures = ['CPU µs/request', 'all rounds', 'ratio to relay', 'requests/s', 'core idle', 'disturbed'];
+  return table([['contestant', ...figures], ...rows]);
 }
 
 // The whole report as Markdown, readable on a terminal too.
 export function render({ goals, measured, others, turns, machine, versions, date, isQuick }) {
+  const { cpu, cores, memory, system, kernel } = machine;
   const parts = [`# Benchmark, ${date}${isQuick ? ' (quick)' : ''}`];
   parts.push(
     [
-      `- machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; ${machine.system}, kernel ${machine.kernel}`,
+      `- machine: ${cpu}, ${cores} cores, ${memory}; ${system}, kernel ${kernel}`,
       `- daemun ${versions.daemun}, nginx ${versions.nginx}, haproxy ${versions.haproxy}`,
     ].join('\n'),
   );

@@ -9,8 +9,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { cpuNs, idleNs, networkThreadOf, nowNs } from './accounting.mjs';
 import { Load, expectClean } from './load.mjs';
+import { Failure } from './processes.mjs';
 
 const WARM_UP_MS = 700;
+const IDLE_MAX = 0.2; // above it the contestants were not at saturation
+const US_MIN = 1; // no proxy needs less than this for a request; who seems to is charged for the wrong processes
 const FOREIGN_MAX = [0.04, 0.12]; // shares of the contestant's core and of the helpers', see README.md
 const TRIES_PER_ROUND = 2;
 const QUIET_SHARE = 0.08;
@@ -70,6 +73,8 @@ async function measure(bench, sides, windowMs) {
     idle: (after.contestantIdle - before.contestantIdle) / elapsed,
     rate: (requests.reduce((sum, value) => sum + value, 0) / elapsed) * 1e9,
   };
+  const wrong = sides.findIndex((_, index) => !(round.us[index] >= US_MIN));
+  if (wrong >= 0) throw new Failure(`${sides[wrong].contestant.name}: ${round.us[wrong]} µs a request cannot be`);
   bench.sayRound(sides.map(({ contestant }) => contestant.name), round);
   return round;
 }
@@ -97,7 +102,8 @@ async function closeSides(sides) {
   for (const { instance } of sides) await instance.stop();
 }
 
-const disturbance = ({ foreign }) => Math.max(...foreign.map((share, core) => share / FOREIGN_MAX[core]));
+const disturbance = ({ foreign, idle }) =>
+  Math.max(idle / IDLE_MAX, ...foreign.map((share, core) => share / FOREIGN_MAX[core]));
 const isClean = (round) => disturbance(round) <= 1;
 
 // Of the rounds measured, the wanted number: the undisturbed ones, and where these do not suffice the least disturbed.
@@ -111,9 +117,9 @@ function choose(rounds, wanted) {
   };
 }
 
-// Runs contestants a and b on one core at the same time. Both are started anew for each round, since each start has luck
-// of its own, and in alternating order. Returns {rounds: [{us, foreign, idle, rate}], discarded, disturbed}, us being
-// [a, b].
+// Runs contestants a and b on one core at the same time. Both are started anew for each round, since each start has
+// luck of its own, and in alternating order. Returns {rounds: [{us, foreign, idle, rate}], discarded, disturbed}, us
+// being [a, b].
 export async function sideBySide(bench, a, b) {
   const all = [];
   while (all.filter(isClean).length < bench.rounds && all.length < bench.rounds * TRIES_PER_ROUND) {

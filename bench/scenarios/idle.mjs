@@ -1,8 +1,8 @@
 // User memory of idle client connections.
 //
 // Growth of the proportional resident memory of all processes of the data plane, from a state in which it has already
-// served, to one with CONNECTIONS more connections open and silent. Two kinds: connections that never sent anything, and
-// kept-alive ones after one request each. The larger figure counts.
+// served, to one with CONNECTIONS more connections open and silent. Two kinds: connections that never sent anything,
+// and kept-alive ones after one request each. The larger figure counts.
 import { setTimeout as delay } from 'node:timers/promises';
 import { cpuNs, memoryBytes } from '../lib/accounting.mjs';
 import { Load, expectClean } from '../lib/load.mjs';
