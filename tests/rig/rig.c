@@ -117,6 +117,17 @@ void rig_apply(struct rig *rig, const char *tenant, uint64_t tenant_id, enum dm_
     dm_builder_done(&builder);
 }
 
+void rig_settle(struct rig *rig)
+{
+    int idle = 0;
+
+    while (idle < 5) {
+        int n = dm_loop_turn(rig->worker.loop, 0);
+        assert_true(n >= 0);
+        idle = n == 0 ? idle + 1 : 0;
+    }
+}
+
 void rig_run_until(struct rig *rig, bool (*done)(void *arg), void *arg)
 {
     for (int i = 0; i < TURNS_MAX; i++) {
@@ -134,6 +145,7 @@ static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
     struct rig_socket *socket = DM_CONTAINER_OF(stream, struct rig_socket, stream);
 
     dm_buf_add_n(&socket->received, ptr, len);
+    socket->n_received += len;
     return len;
 }
 
@@ -182,6 +194,55 @@ static bool is_closed(void *arg)
     return ((struct rig_socket *)arg)->is_closed;
 }
 
+size_t rig_count(struct dm_str s, const char *text)
+{
+    size_t n = 0;
+    const char *at;
+
+    while (s.len > 0 && (at = memmem(s.ptr, s.len, text, strlen(text)))) {
+        n++;
+        s = dm_str_skip(s, (size_t)(at - s.ptr) + 1);
+    }
+    return n;
+}
+
+struct expected {
+    struct rig_socket *socket;
+    const char *text;
+    size_t times;
+};
+
+static bool has_come(void *arg)
+{
+    struct expected *e = arg;
+
+    if (rig_count(dm_buf_str(&e->socket->received), e->text) >= e->times)
+        return true;
+    if (e->socket->has_eof || e->socket->is_failed)
+        fail_msg("the connection ended before '%s' came %zu times: %.*s", e->text, e->times,
+                 DM_STR_ARG(dm_buf_str(&e->socket->received)));
+    return false;
+}
+
+void rig_expect(struct rig *rig, struct rig_socket *socket, const char *text, size_t times)
+{
+    struct expected e = {socket, text, times};
+
+    rig_run_until(rig, has_come, &e);
+}
+
+static bool has_ended(void *arg)
+{
+    struct rig_socket *socket = arg;
+
+    return socket->has_eof || socket->is_failed;
+}
+
+void rig_expect_end(struct rig *rig, struct rig_socket *socket)
+{
+    rig_run_until(rig, has_ended, socket);
+}
+
 void rig_close(struct rig *rig, struct rig_socket *socket)
 {
     dm_stream_close(&socket->stream);
@@ -192,23 +253,64 @@ void rig_close(struct rig *rig, struct rig_socket *socket)
 
 /* --- origins ------------------------------------------------------------------------------------------------------ */
 
-/* A request is over at each blank line: enough for what these tests send. */
+static void answer(struct rig_origin *origin, struct rig_socket *socket)
+{
+    origin->n_requests++;
+    if (origin->cuts)
+        dm_stream_close(&socket->stream);
+    else if (origin->answer.len > 0)
+        rig_send(socket, origin->answer);
+    if (origin->closes && !origin->cuts)
+        dm_stream_shutdown(&socket->stream);
+}
+
+static const struct dm_http_limits limits = {64u << 10, 16u << 10, DM_HTTP_FIELDS_MAX, 8u << 10, 4u << 10, true};
+
+/* 1: a head was read; 0: more is needed; negative: no request. */
+static int read_head(struct rig_origin *origin, struct rig_socket *socket)
+{
+    static struct dm_http_head head;
+    struct dm_str rest = dm_str_skip(dm_buf_str(&socket->received), socket->parsed);
+    int rc = dm_http_parse_request(rest.ptr, rest.len, &socket->scan, &limits, &head);
+    if (rc <= 0)
+        return rc;
+    socket->parsed += (size_t)rc;
+    socket->is_in_body = true;
+    if (origin->answers_early)
+        answer(origin, socket);
+    return dm_http_body_init(&socket->body, &head, &limits, UINT64_MAX) < 0 ? -1 : 1;
+}
+
+static int read_body(struct rig_origin *origin, struct rig_socket *socket)
+{
+    struct dm_str rest = dm_str_skip(dm_buf_str(&socket->received), socket->parsed), data;
+    size_t consumed = 0;
+    int rc = dm_http_body_is_done(&socket->body) ? 1 : dm_http_body_feed(&socket->body, rest, &consumed, &data);
+
+    socket->parsed += consumed;
+    if (rc > 0) {
+        socket->is_in_body = false;
+        if (!origin->answers_early)
+            answer(origin, socket);
+    }
+    return rc < 0 ? rc : rc > 0 || consumed > 0;
+}
+
 static size_t on_origin_read(struct dm_stream *stream, const char *ptr, size_t len)
 {
     struct rig_socket *socket = DM_CONTAINER_OF(stream, struct rig_socket, stream);
     struct rig_origin *origin = socket->user;
-    size_t from = socket->received.len > 3 ? socket->received.len - 3 : 0;
+    int rc = 1;
 
     dm_buf_add_n(&socket->received, ptr, len);
     dm_buf_add_n(&origin->received, ptr, len);
-    for (size_t i = from; i + 4 <= socket->received.len; i++)
-        if (memcmp(socket->received.ptr + i, "\r\n\r\n", 4) == 0) {
-            origin->n_requests++;
-            if (origin->answer.len > 0)
-                rig_send(socket, origin->answer);
-            if (origin->closes)
-                dm_stream_shutdown(stream);
-        }
+    socket->n_received += len;
+    while (rc > 0 && dm_stream_is_open(stream) && (socket->is_in_body || socket->parsed < socket->received.len))
+        rc = socket->is_in_body ? read_body(origin, socket) : read_head(origin, socket);
+    if (rc < 0) {
+        origin->n_bad++;
+        dm_stream_close(stream);
+    }
     return len;
 }
 
@@ -219,8 +321,15 @@ static void on_origin_accept(struct dm_listener *listener, int fd, const struct 
     struct rig_origin *origin = DM_CONTAINER_OF(listener, struct rig_origin, listener);
     struct rig_socket *socket = socket_new(origin);
 
+    for (size_t i = 0; i < origin->n_sockets; i++)
+        if (origin->sockets[i]->is_closed) {
+            dm_buf_done(&origin->sockets[i]->received);
+            dm_free(origin->sockets[i]);
+            origin->sockets[i] = origin->sockets[--origin->n_sockets];
+        }
     assert_true(origin->n_sockets < DM_COUNT(origin->sockets));
     origin->sockets[origin->n_sockets++] = socket;
+    origin->n_accepted++;
     assert_int_equal(dm_stream_open(&socket->stream, listener->loop, &origin_type, fd), 0);
 }
 
@@ -242,7 +351,17 @@ void rig_origin_done(struct rig_origin *origin)
     dm_listener_close(&origin->listener);
     for (size_t i = 0; i < origin->n_sockets; i++)
         rig_close(origin->rig, origin->sockets[i]);
+    rig_settle(origin->rig);
     dm_buf_done(&origin->received);
+}
+
+void rig_origin_reset(struct rig_origin *origin)
+{
+    dm_buf_reset(&origin->received);
+    for (size_t i = 0; i < origin->n_sockets; i++) {
+        dm_buf_consume(&origin->sockets[i]->received, origin->sockets[i]->parsed);
+        origin->sockets[i]->parsed = 0;
+    }
 }
 
 uint16_t rig_origin_port(const struct rig_origin *origin)

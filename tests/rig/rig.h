@@ -4,6 +4,7 @@
 #define DM_TESTS_RIG_H
 
 #include "gateway/worker.h"
+#include "http/body.h"
 #include "io/listener.h"
 #include "io/stream.h"
 
@@ -32,27 +33,44 @@ void rig_run_until(struct rig *rig, bool (*done)(void *arg), void *arg);
 struct rig_socket {
     struct dm_stream stream;
     struct dm_buf received;
+    size_t n_received; /* also after `received` was reset */
     bool has_eof, is_closed, is_failed;
     void *user;
+    /* origins: the request being read */
+    struct dm_http_body body;
+    size_t parsed, scan;
+    bool is_in_body;
 };
+/* Turns the loop as long as there is something to do at once. */
+void rig_settle(struct rig *rig);
+/* How often the text stands in s. */
+size_t rig_count(struct dm_str s, const char *text);
+/* Turns until the socket has got the text so many times, or its end (fails the test). */
+void rig_expect(struct rig *rig, struct rig_socket *socket, const char *text, size_t times);
+/* Turns until the other side has ended the connection. */
+void rig_expect_end(struct rig *rig, struct rig_socket *socket);
 /* Connects to the worker. */
 struct rig_socket *rig_connect(struct rig *rig);
 void rig_send(struct rig_socket *socket, struct dm_str bytes);
 void rig_close(struct rig *rig, struct rig_socket *socket);
 
-/* A backend that records what it gets and answers as told: on each complete head it sends `answer`. */
+/* A backend that records what it gets, reads it with the codec and answers each whole request with `answer`. */
 struct rig_origin {
     struct rig *rig;
     struct dm_listener listener;
-    struct rig_socket *sockets[64];
+    struct rig_socket *sockets[512];
     size_t n_sockets;
-    struct dm_str answer; /* sent once per blank line received, unless empty */
+    struct dm_str answer; /* empty: none */
     struct dm_buf received; /* of all connections, in order of arrival */
-    size_t n_requests;
-    bool closes; /* after each answer */
+    size_t n_accepted, n_requests, n_bad; /* bad: what was no request; the connection is closed */
+    bool answers_early;       /* on the head alone */
+    bool closes;              /* after each answer */
+    bool cuts;                /* closes instead of answering */
 };
 void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str answer);
 void rig_origin_done(struct rig_origin *origin);
 uint16_t rig_origin_port(const struct rig_origin *origin);
+/* Forgets what was received, here and on its sockets; counts stay. */
+void rig_origin_reset(struct rig_origin *origin);
 
 #endif

@@ -204,9 +204,7 @@ static void test_steady_state_allocates_nothing(void **state)
         if (i == 100)
             before = dm_mem_calls();
         dm_buf_reset(&c->received);
-        dm_buf_reset(&s->origin.received);
-        for (size_t k = 0; k < s->origin.n_sockets; k++)
-            dm_buf_reset(&s->origin.sockets[k]->received);
+        rig_origin_reset(&s->origin);
         rig_send(c, DM_STR(GET("/list?a=1", "X-Api-Key: good\r\n")));
         rig_run_until(&s->rig, has_text, &wait);
     }
