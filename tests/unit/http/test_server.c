@@ -618,6 +618,27 @@ static void connections_have_a_maximum(void **state)
     assert_int_equal(dm_http_server_connections(rig.server), 0);
 }
 
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+static void steady_state_allocates_nothing(void **state)
+{
+#ifndef DM_DEBUG_ALLOC
+    uint64_t before = 0;
+
+    rig.script.on_request_end = hello_at_end;
+    for (int i = 0; i < 200; i++) {
+        if (i == 100)
+            before = dm_mem_calls();
+        rig_send(i % 2 ? GET GET : "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
+        rig_read(strlen(HELLO) * (i % 2 ? 2 : 1));
+        dm_buf_reset(&rig.got);
+        dm_buf_reset(&rig.heard);
+        dm_buf_reset(&rig.body);
+    }
+    assert_int_equal(dm_mem_calls(), before);
+#endif
+}
+
 #define BOTH(name)                                                                                                     \
     {#name, name, setup, teardown, NULL}, {#name " (kernel)", name, setup, teardown, (void *)"real"}
 
@@ -658,6 +679,7 @@ int main(void)
         BOTH(free_in_every_state),
         BOTH(free_under_a_large_response),
         BOTH(connections_have_a_maximum),
+        {"steady_state_allocates_nothing", steady_state_allocates_nothing, setup, teardown, (void *)"real"},
     };
 
     return cmocka_run_group_tests_name("http server", tests, NULL, NULL);

@@ -226,7 +226,7 @@ static bool rig_step(void)
 }
 
 /* In virtual time, in steps of at most a thousandth; the client does not read. */
-static void rig_pass_ms(uint64_t ms)
+static inline void rig_pass_ms(uint64_t ms)
 {
     uint64_t step = DM_MAX(ms / 1000, 1u);
 
@@ -290,7 +290,7 @@ static void check_text(const struct dm_buf *buf, const char *text, const char *f
 #define check_heard(text) (check_text(&rig.heard, (text), __FILE__, __LINE__), dm_buf_reset(&rig.heard))
 
 /* The latest request was done. */
-static void check_done(void)
+static inline void check_done(void)
 {
     assert_true(rig.heard.len > 0 && rig.heard.ptr[rig.heard.len - 1] == 'D');
     dm_buf_reset(&rig.heard);

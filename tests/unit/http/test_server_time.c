@@ -381,27 +381,6 @@ static void interim_responses_leave_room_for_the_last(void **state)
     assert_memory_equal(rig.got.ptr + rig.got.len - strlen(HELLO), HELLO, strlen(HELLO));
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------------- */
-
-static void steady_state_allocates_nothing(void **state)
-{
-#ifndef DM_DEBUG_ALLOC
-    uint64_t before = 0;
-
-    rig.script.on_request_end = hello_at_end;
-    for (int i = 0; i < 200; i++) {
-        if (i == 100)
-            before = dm_mem_calls();
-        rig_send(i % 2 ? GET GET : "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
-        rig_read(strlen(HELLO) * (i % 2 ? 2 : 1));
-        dm_buf_reset(&rig.got);
-        dm_buf_reset(&rig.heard);
-        dm_buf_reset(&rig.body);
-    }
-    assert_int_equal(dm_mem_calls(), before);
-#endif
-}
-
 /* --- system calls that fail --------------------------------------------------------------------------------------- */
 
 static bool ends_well(void)
@@ -473,7 +452,6 @@ int main(void)
         TEST(pipelining_without_reading_is_bounded),
         TEST(a_pipelining_client_that_stops_reading_ends),
         TEST(interim_responses_leave_room_for_the_last),
-        TEST(steady_state_allocates_nothing),
         TEST(any_system_call_may_fail),
     };
 

@@ -1,0 +1,756 @@
+/* A client against a backend that speaks raw bytes by hand, in simulated time. What the owner hears is one word each: "I103"
+ * interim response, "R200" response, "B5" five bytes of body, "E" response end, "W" writable, "D" done, "A:why" abort, "X" end of
+ * an idle connection. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/sim.h"
+#include "http/client.h"
+
+#define MS UINT64_C(1000000)
+
+static struct {
+    struct dm_world *world;
+    struct dm_sys *sys, *backend_sys;
+    struct dm_loop *loop;
+    struct dm_http_client *client;
+    struct dm_http_peer *peer;
+    struct dm_addr addr;
+    struct dm_buf heard, body, got;
+    int listen_fd, fd;
+    bool keeps;        /* in on_done, if reusable */
+    bool sends_again;  /* in on_done */
+    bool closes_at_response, closes_at_body, closes_at_end, ends_at_response_end;
+    size_t takes;      /* of a slice of body */
+    size_t left;       /* of a request that is streamed */
+    bool had_response, was_reused;
+} rig;
+
+static const struct dm_http_peer_timeouts timeouts = {1000, 5000, 8000};
+
+static const struct dm_http_message get = {.method = {"GET", 3}, .target = {"/", 1}, .host = {"b", 1}};
+
+#define GET "GET / HTTP/1.1\r\nHost: b\r\n\r\n"
+#define OK2 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+/* --- the owner ---------------------------------------------------------------------------------------------------- */
+
+static void hear(const char *fmt, ...) DM_PRINTF(1, 2);
+static void hear(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    if (rig.heard.len > 0)
+        dm_buf_add_char(&rig.heard, ' ');
+    dm_buf_vprintf(&rig.heard, fmt, args);
+    va_end(args);
+}
+
+static void on_inform(void *user, struct dm_http_peer *peer, const struct dm_http_head *head)
+{
+    hear("I%u", head->status);
+}
+
+static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_head *head)
+{
+    assert_ptr_equal(user, &rig);
+    hear("R%u", head->status);
+    if (rig.closes_at_response)
+        dm_http_peer_close(peer);
+}
+
+static size_t on_body(void *user, struct dm_http_peer *peer, const char *ptr, size_t len)
+{
+    size_t taken = DM_MIN(len, rig.takes);
+
+    hear("B%zu", taken);
+    dm_buf_add_n(&rig.body, ptr, taken);
+    if (rig.closes_at_body)
+        dm_http_peer_close(peer);
+    return taken;
+}
+
+static void on_response_end(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers)
+{
+    hear(trailers ? "T" : "E");
+    if (rig.closes_at_end)
+        dm_http_peer_close(peer);
+    if (rig.ends_at_response_end)
+        dm_http_peer_end(peer, DM_STR_NULL);
+}
+
+static void stream_request(void)
+{
+    static char block[10000];
+
+    while (rig.left > 0) {
+        size_t n = DM_MIN(rig.left, sizeof(block)), taken = dm_http_peer_write(rig.peer, block, n);
+        rig.left -= taken;
+        if (taken < n)
+            return;
+    }
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+}
+
+static void on_writable(void *user, struct dm_http_peer *peer)
+{
+    stream_request();
+}
+
+static void on_done(void *user, struct dm_http_peer *peer)
+{
+    hear("D");
+    if (rig.sends_again) {
+        rig.sends_again = false;
+        dm_http_peer_send(peer, &get);
+        dm_http_peer_end(peer, DM_STR_NULL);
+    } else if (rig.keeps && dm_http_peer_is_reusable(peer)) {
+        dm_http_peer_keep(peer, &rig.loop, 20000);
+    } else {
+        dm_http_peer_close(peer);
+        rig.peer = NULL;
+    }
+}
+
+static void on_abort(void *user, struct dm_http_peer *peer, struct dm_http_end end)
+{
+    assert_ptr_equal(user, &rig);
+    hear("A:%s", dm_http_abort_name(end.why));
+    rig.had_response = dm_http_peer_has_response(peer);
+    rig.was_reused = dm_http_peer_is_reused(peer);
+    assert_true(dm_http_peer_bytes_in(peer) < 1000000 && dm_http_peer_bytes_out(peer) < 1000000);
+    dm_http_peer_close(peer); /* nothing: it is closed */
+    rig.peer = NULL;
+}
+
+static void on_idle_end(void *idle_user, struct dm_http_peer *peer)
+{
+    assert_ptr_equal(idle_user, &rig.loop);
+    hear("X");
+    rig.peer = NULL;
+}
+
+static const struct dm_http_peer_handler handler = {on_inform,   on_response, on_body,  on_response_end,
+                                                    on_writable, on_done,     on_abort, on_idle_end};
+
+/* --- the world ---------------------------------------------------------------------------------------------------- */
+
+static int setup(void **state)
+{
+    struct dm_http_client_settings settings = dm_http_client_defaults;
+    struct dm_sim_faults faults = {.latency_ns_max = 100000, .socket_bytes = 20000};
+
+    memset(&rig, 0, sizeof(rig));
+    settings.write_cap_bytes = 60000;
+    rig.world = dm_world_new(11, &faults);
+    rig.sys = dm_world_process(rig.world);
+    rig.backend_sys = dm_world_process(rig.world);
+    rig.loop = dm_loop_new(rig.sys);
+    rig.client = dm_http_client_new(rig.loop, &settings, &handler);
+    rig.keeps = true;
+    rig.takes = SIZE_MAX;
+    rig.fd = -1;
+    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:80"), &rig.addr, NULL), 0);
+    rig.listen_fd = rig.backend_sys->ops->listen(rig.backend_sys, &rig.addr, 8, false);
+    assert_true(rig.listen_fd >= 0);
+    dm_buf_init(&rig.heard, 1 << 20);
+    dm_buf_init(&rig.body, 1 << 20);
+    dm_buf_init(&rig.got, 1 << 24);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    if (rig.peer)
+        dm_http_peer_close(rig.peer);
+    dm_http_client_free(rig.client);
+    dm_loop_free(rig.loop);
+    dm_buf_done(&rig.heard);
+    dm_buf_done(&rig.body);
+    dm_buf_done(&rig.got);
+    dm_world_free(rig.world);
+    return 0;
+}
+
+/* In steps of at most a thousandth. */
+static void pass_ms(uint64_t ms)
+{
+    uint64_t step = DM_MAX(ms / 1000, 1u);
+
+    for (uint64_t passed = 0; passed < ms; passed += step) {
+        dm_world_advance_ns(rig.world, step * MS);
+        for (int i = 0; i < 4; i++)
+            dm_loop_turn(rig.loop, 0);
+    }
+}
+
+static void connect_peer(void)
+{
+    rig.peer = dm_http_client_connect(rig.client, &rig.addr, &timeouts);
+    dm_http_peer_set_user(rig.peer, &rig);
+}
+
+static void accept_peer(void)
+{
+    pass_ms(2);
+    if (rig.fd >= 0)
+        rig.backend_sys->ops->close(rig.backend_sys, rig.fd);
+    rig.fd = rig.backend_sys->ops->accept(rig.backend_sys, rig.listen_fd, NULL);
+    assert_true(rig.fd >= 0);
+}
+
+static void send_message(const struct dm_http_message *m)
+{
+    dm_http_peer_send(rig.peer, m);
+    if (m->framing == DM_HTTP_FRAMING_NONE)
+        dm_http_peer_end(rig.peer, DM_STR_NULL);
+    pass_ms(2);
+}
+
+/* A connection with a GET on its way. */
+static void begin_get(void)
+{
+    connect_peer();
+    dm_http_peer_send(rig.peer, &get);
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    accept_peer();
+    pass_ms(2);
+}
+
+static void answer_n(const char *ptr, size_t len)
+{
+    assert_int_equal(rig.backend_sys->ops->send(rig.backend_sys, rig.fd, ptr, len), len);
+    pass_ms(2);
+}
+
+static void answer(const char *text)
+{
+    answer_n(text, strlen(text));
+}
+
+/* What the backend received so far. */
+static void receive(size_t max)
+{
+    char buf[10000];
+    ssize_t n = 1;
+
+    while (n > 0 && max > 0) {
+        n = rig.backend_sys->ops->recv(rig.backend_sys, rig.fd, buf, DM_MIN(max, sizeof(buf)));
+        if (n > 0) {
+            dm_buf_add_n(&rig.got, buf, (size_t)n);
+            max -= (size_t)n;
+        }
+    }
+}
+
+/* With everything read, so that it is no reset. */
+static void close_backend(void)
+{
+    receive(SIZE_MAX);
+    rig.backend_sys->ops->close(rig.backend_sys, rig.fd);
+    rig.fd = -1;
+}
+
+static void check_text(struct dm_buf *buf, const char *text, const char *file, int line)
+{
+    if (buf->len != strlen(text) || (buf->len > 0 && memcmp(buf->ptr, text, buf->len) != 0)) {
+        print_error("found    \"%.*s\"\nexpected \"%s\"\n", (int)buf->len, buf->len ? buf->ptr : "", text);
+        _fail(file, line);
+    }
+    dm_buf_reset(buf);
+}
+
+#define check_heard(text) check_text(&rig.heard, (text), __FILE__, __LINE__)
+#define check_got(text) (receive(SIZE_MAX), check_text(&rig.got, (text), __FILE__, __LINE__))
+
+static void take_and_send(void)
+{
+    dm_http_peer_take(rig.peer, &timeouts);
+    dm_http_peer_set_user(rig.peer, &rig);
+    send_message(&get);
+}
+
+/* --- exchanges ---------------------------------------------------------------------------------------------------- */
+
+static void one_after_the_other(void **state)
+{
+    begin_get();
+    for (int i = 0; i < 3; i++) {
+        check_got(GET);
+        answer(OK2);
+        check_heard("R200 B2 E D");
+        assert_int_equal(dm_http_peer_bytes_out(rig.peer), strlen(GET));
+        assert_int_equal(dm_http_peer_bytes_in(rig.peer), strlen(OK2));
+        assert_int_equal(dm_http_peer_is_reused(rig.peer), i > 0);
+        if (i < 2)
+            take_and_send();
+    }
+    dm_http_peer_close(rig.peer);
+    rig.peer = NULL;
+}
+
+static void the_next_request_may_go_from_done(void **state)
+{
+    rig.sends_again = true;
+    begin_get();
+    check_got(GET);
+    answer(OK2);
+    check_got(GET);
+    answer(OK2);
+    check_heard("R200 B2 E D R200 B2 E D");
+}
+
+static void responses_in_every_framing(void **state)
+{
+    static const struct {
+        const char *method, *response, *heard;
+        bool is_kept;
+    } cases[] = {
+        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n", "R200 B2 T D", true},
+        {"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", "R200 E D", true},
+        {"GET", "HTTP/1.1 204 No Content\r\n\r\n", "R204 E D", true},
+        {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "R304 E D", true},
+        {"GET", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+         "I103 I100 R200 E D", true},
+        {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", "R200 B2 E D", false},
+        {"GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "R200 B2 E D", false},
+        {"GET", "HTTP/1.1 101 Switching Protocols\r\n\r\n", "A:malformed", false},
+        {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "A:malformed", false},
+        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nHost: y\r\n\r\n", "R200 B2 A:malformed",
+         false},
+    };
+
+    for (size_t i = 0; i < DM_COUNT(cases); i++) {
+        struct dm_http_message m = get;
+        m.method = dm_str_of(cases[i].method);
+        connect_peer();
+        dm_http_peer_send(rig.peer, &m);
+        dm_http_peer_end(rig.peer, DM_STR_NULL);
+        accept_peer();
+        answer(cases[i].response);
+        check_heard(cases[i].heard);
+        assert_int_equal(rig.peer != NULL, cases[i].is_kept);
+        if (rig.peer)
+            dm_http_peer_close(rig.peer);
+        rig.peer = NULL;
+    }
+}
+
+static void a_body_until_the_end_of_the_connection(void **state)
+{
+    begin_get();
+    answer("HTTP/1.1 200 OK\r\n\r\nabc");
+    check_heard("R200 B3");
+    close_backend();
+    pass_ms(2);
+    check_heard("E D");
+    assert_null(rig.peer);
+}
+
+static void requests_in_every_framing(void **state)
+{
+    struct dm_http_message m = {.method = DM_STR("POST"), .target = DM_STR("/p"), .host = DM_STR("b"), .fields = DM_STR("X: y\r\n")};
+
+    connect_peer();
+    m.framing = DM_HTTP_FRAMING_CHUNKED;
+    dm_http_peer_send(rig.peer, &m);
+    assert_int_equal(dm_http_peer_write(rig.peer, "abc", 3), 3);
+    dm_http_peer_end(rig.peer, DM_STR("T: 1\r\n"));
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    accept_peer();
+    pass_ms(2);
+    check_got("POST /p HTTP/1.1\r\nHost: b\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n");
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    dm_http_peer_take(rig.peer, &timeouts);
+    dm_http_peer_set_user(rig.peer, &rig);
+    m.framing = DM_HTTP_FRAMING_LENGTH;
+    m.content_length = 3;
+    m.is_closing = true;
+    dm_http_peer_send(rig.peer, &m);
+    assert_int_equal(dm_http_peer_write(rig.peer, "abcdef", 6), 6);
+    assert_int_equal(dm_http_peer_write(rig.peer, "x", 1), 1);
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    pass_ms(2);
+    check_got("POST /p HTTP/1.1\r\nHost: b\r\nX: y\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    assert_null(rig.peer);
+}
+
+static void a_request_cut_short_is_seen(void **state)
+{
+    struct dm_http_message m = {
+        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_LENGTH, .content_length = 9};
+    char c;
+
+    connect_peer();
+    dm_http_peer_send(rig.peer, &m);
+    dm_http_peer_write(rig.peer, "abc", 3);
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    accept_peer();
+    pass_ms(2);
+    receive(SIZE_MAX);
+    assert_int_equal(rig.backend_sys->ops->recv(rig.backend_sys, rig.fd, &c, 1), 0);
+    answer("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    check_heard("R400 E D");
+    assert_null(rig.peer);
+}
+
+static void a_head_that_fits_no_buffer_is_not_sent(void **state)
+{
+    char *fields = dm_calloc(1, 200000);
+    struct dm_http_message m = get;
+
+    m.fields = dm_str_n(fields, 200000);
+    connect_peer();
+    dm_http_peer_send(rig.peer, &m);
+    dm_free(fields);
+    assert_int_equal(dm_http_peer_write(rig.peer, "abc", 3), 3);
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    check_heard("");
+    pass_ms(10);
+    check_heard("A:malformed");
+}
+
+static void an_early_response_ends_the_connection(void **state)
+{
+    struct dm_http_message m = {
+        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    for (int ends = 0; ends < 2; ends++) {
+        rig.ends_at_response_end = ends == 1;
+        connect_peer();
+        dm_http_peer_send(rig.peer, &m);
+        dm_http_peer_write(rig.peer, "abc", 3);
+        accept_peer();
+        answer(OK2);
+        check_heard("R200 B2 E D");
+        assert_null(rig.peer);
+    }
+}
+
+static void what_is_not_taken_comes_again(void **state)
+{
+    rig.takes = 3;
+    begin_get();
+    answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n2\r\n89\r\n0\r\n\r\n");
+    check_heard("R200 B3");
+    pass_ms(1000000); /* nobody waits for the backend */
+    for (int i = 0; i < 3; i++) {
+        dm_http_peer_resume(rig.peer);
+        pass_ms(2);
+    }
+    check_heard("B3 B2 B2 E D");
+    assert_memory_equal(rig.body.ptr, "0123456789", 10);
+}
+
+static void large_requests_are_bounded(void **state)
+{
+    struct dm_http_message m = {
+        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_LENGTH,
+        .content_length = 500000};
+
+    rig.left = 500000;
+    connect_peer();
+    dm_http_peer_send(rig.peer, &m);
+    stream_request();
+    accept_peer();
+    pass_ms(100);
+    assert_in_range(500000 - rig.left, 50000, 60000 + 40000 + 1000);
+    while (rig.left > 0 || rig.got.len < 500000) {
+        receive(15000);
+        pass_ms(rig.left > 0 ? 6000 : 100);
+    }
+    answer(OK2);
+    check_heard("R200 B2 E D");
+}
+
+/* --- whose bytes -------------------------------------------------------------------------------------------------- */
+
+static void bytes_behind_a_response_are_nobodys(void **state)
+{
+    begin_get();
+    answer(OK2 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
+    check_heard("R200 B2 E D");
+    assert_null(rig.peer); /* not reusable */
+    rig.sends_again = true;
+    begin_get();
+    answer(OK2 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
+    check_heard("R200 B2 E D A:malformed");
+}
+
+static void bytes_on_a_kept_connection_end_it(void **state)
+{
+    begin_get();
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    answer(OK2);
+    check_heard("X");
+}
+
+static void bytes_before_the_request_are_nobodys(void **state)
+{
+    connect_peer();
+    accept_peer();
+    answer(OK2);
+    check_heard("");
+    send_message(&get);
+    check_heard("A:malformed");
+    begin_get();
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    assert_int_equal(rig.backend_sys->ops->send(rig.backend_sys, rig.fd, OK2, strlen(OK2)), strlen(OK2));
+    dm_world_advance_ns(rig.world, MS); /* it is there, and was not seen yet */
+    dm_http_peer_take(rig.peer, &timeouts);
+    dm_http_peer_set_user(rig.peer, &rig);
+    dm_http_peer_send(rig.peer, &get);
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    pass_ms(2);
+    check_heard("A:malformed");
+}
+
+/* --- ends --------------------------------------------------------------------------------------------------------- */
+
+static void kept_connections_end(void **state)
+{
+    begin_get();
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    pass_ms(19000);
+    check_heard("");
+    pass_ms(1100);
+    check_heard("X");
+    begin_get();
+    answer(OK2);
+    close_backend();
+    pass_ms(2);
+    check_heard("R200 B2 E D X");
+}
+
+static void a_broken_kept_connection_says_so(void **state)
+{
+    begin_get();
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    dm_http_peer_take(rig.peer, &timeouts);
+    dm_http_peer_set_user(rig.peer, &rig);
+    close_backend();
+    pass_ms(2);
+    check_heard("");
+    send_message(&get);
+    check_heard("A:peer_closed");
+    assert_false(rig.had_response);
+    assert_true(rig.was_reused);
+}
+
+static void nobody_listens(void **state)
+{
+    rig.backend_sys->ops->close(rig.backend_sys, rig.listen_fd);
+    connect_peer();
+    send_message(&get);
+    pass_ms(10);
+    check_heard("A:connect_failed");
+    connect_peer();
+    pass_ms(10);
+    check_heard("");
+    send_message(&get);
+    check_heard("A:connect_failed");
+    connect_peer();
+    pass_ms(10);
+    dm_http_peer_close(rig.peer);
+    rig.peer = NULL;
+    pass_ms(10);
+    check_heard("");
+}
+
+static void a_connect_that_fails_at_once_is_told_from_the_loop(void **state)
+{
+    for (int i = 0; i < 3; i++) {
+        dm_world_fail_nth(rig.sys, 1, ENETUNREACH);
+        connect_peer();
+        assert_int_equal(dm_http_peer_bytes_out(rig.peer), 0);
+        if (i == 1)
+            dm_http_peer_close(rig.peer);
+        if (i < 2)
+            pass_ms(1);
+        if (i == 1)
+            continue;
+        dm_http_peer_send(rig.peer, &get);
+        dm_http_peer_end(rig.peer, DM_STR_NULL);
+        assert_int_equal(dm_http_peer_bytes_out(rig.peer), 0);
+        check_heard("");
+        pass_ms(1);
+        check_heard("A:connect_failed");
+    }
+}
+
+static void connecting_takes_too_long(void **state)
+{
+    dm_world_cut(rig.world, rig.sys, rig.backend_sys, true);
+    connect_peer();
+    send_message(&get);
+    pass_ms(900);
+    check_heard("");
+    pass_ms(200);
+    check_heard("A:connect_timeout");
+}
+
+static void a_response_takes_too_long(void **state)
+{
+    begin_get();
+    pass_ms(4900);
+    check_heard("");
+    answer("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 20");
+    check_heard("I103");
+    pass_ms(200);
+    check_heard("A:response_timeout");
+}
+
+static void a_body_takes_too_long(void **state)
+{
+    begin_get();
+    answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na");
+    for (int i = 0; i < 5; i++) {
+        pass_ms(7000);
+        answer("b");
+    }
+    check_heard("R200 B1 B1 B1 B1 B1 B1");
+    pass_ms(7800);
+    check_heard("");
+    pass_ms(2300);
+    check_heard("A:idle_timeout");
+}
+
+static void a_backend_that_does_not_read_takes_too_long(void **state)
+{
+    struct dm_http_message m = {
+        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    rig.left = 500000;
+    connect_peer();
+    dm_http_peer_send(rig.peer, &m);
+    stream_request();
+    accept_peer();
+    pass_ms(7000);
+    check_heard("");
+    pass_ms(5000);
+    check_heard("A:idle_timeout");
+}
+
+static void an_owner_that_pauses_its_request_is_not_the_backends_fault(void **state)
+{
+    struct dm_http_message m = {
+        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    connect_peer();
+    dm_http_peer_send(rig.peer, &m);
+    accept_peer();
+    pass_ms(1000000);
+    dm_http_peer_end(rig.peer, DM_STR_NULL);
+    pass_ms(4900);
+    check_heard("");
+    pass_ms(200);
+    check_heard("A:response_timeout");
+}
+
+static void closes_from_callbacks(void **state)
+{
+    bool *const places[] = {&rig.closes_at_response, &rig.closes_at_body, &rig.closes_at_end};
+    static const char *const heard[] = {"R200", "R200 B2", "R200 B2 E"};
+
+    for (size_t i = 0; i < DM_COUNT(places); i++) {
+        *places[i] = true;
+        begin_get();
+        answer(OK2 "more");
+        check_heard(heard[i]);
+        rig.peer = NULL;
+        *places[i] = false;
+    }
+}
+
+/* One exchange in each state of a connection, and then none: the client waits for closed connections only. */
+static void freed_with_connections_just_closed(void **state)
+{
+    begin_get();
+    dm_http_peer_close(rig.peer);
+    rig.peer = NULL;
+    connect_peer();
+    dm_http_peer_close(rig.peer);
+    rig.peer = NULL;
+    begin_get();
+    answer(OK2);
+    dm_http_peer_close(rig.peer);
+    rig.peer = NULL;
+    check_heard("R200 B2 E D");
+}
+
+static void any_system_call_may_fail(void **state)
+{
+    bool is_reached = true;
+    uint64_t n = 1;
+
+    for (; is_reached; n++) {
+        size_t n_ends = 0;
+        teardown(state);
+        setup(state);
+        dm_world_fail_nth(rig.sys, n, EIO);
+        connect_peer();
+        dm_http_peer_send(rig.peer, &get);
+        dm_http_peer_end(rig.peer, DM_STR_NULL);
+        pass_ms(5);
+        rig.fd = rig.backend_sys->ops->accept(rig.backend_sys, rig.listen_fd, NULL);
+        if (rig.fd >= 0)
+            rig.backend_sys->ops->send(rig.backend_sys, rig.fd, OK2, strlen(OK2));
+        pass_ms(30000);
+        is_reached = dm_world_fail_reached(rig.sys);
+        for (size_t i = 0; i < rig.heard.len; i++)
+            n_ends += rig.heard.ptr[i] == 'D' || rig.heard.ptr[i] == ':';
+        assert_int_equal(n_ends, 1);
+        assert_null(rig.peer);
+    }
+    assert_true(n > 5);
+}
+
+#define TEST(name) {#name, name, setup, teardown, NULL}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(one_after_the_other),
+        TEST(the_next_request_may_go_from_done),
+        TEST(responses_in_every_framing),
+        TEST(a_body_until_the_end_of_the_connection),
+        TEST(requests_in_every_framing),
+        TEST(a_request_cut_short_is_seen),
+        TEST(a_head_that_fits_no_buffer_is_not_sent),
+        TEST(an_early_response_ends_the_connection),
+        TEST(what_is_not_taken_comes_again),
+        TEST(large_requests_are_bounded),
+        TEST(bytes_behind_a_response_are_nobodys),
+        TEST(bytes_on_a_kept_connection_end_it),
+        TEST(bytes_before_the_request_are_nobodys),
+        TEST(kept_connections_end),
+        TEST(a_broken_kept_connection_says_so),
+        TEST(nobody_listens),
+        TEST(a_connect_that_fails_at_once_is_told_from_the_loop),
+        TEST(connecting_takes_too_long),
+        TEST(a_response_takes_too_long),
+        TEST(a_body_takes_too_long),
+        TEST(a_backend_that_does_not_read_takes_too_long),
+        TEST(an_owner_that_pauses_its_request_is_not_the_backends_fault),
+        TEST(closes_from_callbacks),
+        TEST(freed_with_connections_just_closed),
+        TEST(any_system_call_may_fail),
+    };
+
+    return cmocka_run_group_tests_name("http client", tests, NULL, NULL);
+}
