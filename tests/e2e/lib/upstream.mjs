@@ -3,7 +3,7 @@ import http from 'node:http';
 import net from 'node:net';
 import { after } from 'node:test';
 
-const servers = new Set();
+const open = new Set(); // functions that close what is open
 
 function listen(server, host, port) {
   return new Promise((resolve, reject) => {
@@ -54,8 +54,7 @@ export async function startUpstream({ respond, isStreaming = false, host = '127.
   upstream.server = server;
   upstream.last = () => upstream.requests[upstream.requests.length - 1];
   upstream.clear = () => upstream.requests.splice(0);
-  upstream.close = () => closeServer(server);
-  servers.add(server);
+  upstream.close = closer(server, () => server.closeAllConnections());
   return upstream;
 }
 
@@ -78,21 +77,23 @@ export async function startRawUpstream(serve) {
   });
   upstream.received = () => Buffer.concat(upstream.parts).toString('latin1');
   upstream.port = await listen(server, '127.0.0.1', 0);
-  upstream.close = () => {
-    for (const socket of upstream.sockets) socket.destroy();
-    return closeServer(server);
-  };
-  servers.add(server);
+  upstream.close = closer(server, () => upstream.sockets.forEach((socket) => socket.destroy()));
   return upstream;
 }
 
-function closeServer(server) {
-  servers.delete(server);
-  server.closeAllConnections?.();
-  return new Promise((resolve) => server.close(resolve));
+function closer(server, closeConnections) {
+  const close = () => {
+    open.delete(close);
+    return new Promise((resolve) => {
+      server.close(resolve);
+      closeConnections();
+    });
+  };
+  open.add(close);
+  return close;
 }
 
 // In a suite: servers go with it.
 export function closeUpstreamsAfter() {
-  after(() => Promise.all([...servers].map(closeServer)));
+  after(() => Promise.all([...open].map((close) => close())));
 }
