@@ -167,13 +167,13 @@ static void rig_connect(void)
 }
 
 /* The server with rig.settings and rig.script, and one connected client. */
-static void rig_start(struct dm_world *world)
+static void rig_start_on(struct dm_world *world, struct dm_sys *sys, struct dm_sys *client)
 {
     struct dm_addr addr;
 
     rig.world = world;
-    rig.sys = world ? dm_world_process(world) : dm_sys_real();
-    rig.client = world ? dm_world_process(world) : dm_sys_real();
+    rig.sys = sys;
+    rig.client = client;
     rig.loop = dm_loop_new(rig.sys);
     if (world)
         dm_world_on_turn(rig.sys, rig_turn, NULL);
@@ -185,6 +185,14 @@ static void rig_start(struct dm_world *world)
     dm_buf_init(&rig.body, 64 << 20);
     rig.fd = -1;
     rig_connect();
+}
+
+static void rig_start(struct dm_world *world)
+{
+    if (world)
+        rig_start_on(world, dm_world_process(world), dm_world_process(world));
+    else
+        rig_start_on(NULL, dm_sys_real(), dm_sys_real());
 }
 
 static void rig_stop(void)
