@@ -67,7 +67,8 @@ static bool is_ok(const struct dm_reply *reply)
     return reply->status >= 200 && reply->status <= 299;
 }
 
-/* --- tenants and grants: compared here, and written only when they differ ------------------------------------------ */
+/* --- tenants and grants: compared here, and written only when they differ ------------------------------------------
+ * */
 
 /* What is there; *ret stays NULL when there is nothing. */
 static int fetch(struct dm_cli *cli, const char *path, struct dm_json **ret)
@@ -132,15 +133,19 @@ static int check_pruned(struct dm_cli *cli, const struct dm_input *input, const 
         struct dm_str pointer = dm_json_string(dm_json_get(dm_json_at(changes, i), "pointer"));
 
         for (size_t s = 0; s < DM_COUNT(sections); s++)
-            n[s] += dm_str_starts(dm_str_skip(pointer, 1), dm_str_of(sections[s])) && !dm_json_get(input->body, sections[s]);
+            n[s] += dm_str_starts(dm_str_skip(pointer, 1), dm_str_of(sections[s])) &&
+                    !dm_json_get(input->body, sections[s]);
     }
     for (size_t s = 0; s < DM_COUNT(sections); s++) {
         if (n[s] == 0)
             continue;
-        dm_cli_fail(cli, DM_EXIT_USAGE, "%s does not mention `%s`, and tenant %s has %zu; applying it would delete them",
-                    input->file, sections[s], input->tenant, n[s]);
-        dm_cli_hint(cli, "A file holds the whole state of a tenant. Write `%s: []` or give --prune if you mean it; "
-                         "`daemun export` writes what is there.", sections[s]);
+        dm_cli_fail(cli, DM_EXIT_USAGE,
+                    "%s does not mention `%s`, and tenant %s has %zu; applying it would delete them", input->file,
+                    sections[s], input->tenant, n[s]);
+        dm_cli_hint(cli,
+                    "A file holds the whole state of a tenant. Write `%s: []` or give --prune if you mean it; "
+                    "`daemun export` writes what is there.",
+                    sections[s]);
         return DM_EXIT_USAGE;
     }
     return DM_EXIT_OK;

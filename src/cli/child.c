@@ -15,10 +15,16 @@ void dm_child_init(struct dm_child *child, const char *name, const struct dm_pro
     dm_process_init(&child->process, loop, type);
 }
 
-void dm_child_done(struct dm_child *child)
+static void drop_args(struct dm_child *child)
 {
     for (size_t i = 0; i < child->args.count; i++)
         dm_free(child->args.items[i]);
+    child->args.count = 0;
+}
+
+void dm_child_done(struct dm_child *child)
+{
+    drop_args(child);
     dm_vec_done(&child->args);
 }
 
@@ -66,20 +72,6 @@ int dm_child_exec(char **args)
     return 127;
 }
 
-int dm_child_begin(struct dm_child *child, struct dm_err *err)
-{
-    int pid = dm_lockfile_holder(child->lock);
-
-    if (pid == -EAGAIN)
-        return dm_fail(err, DM_EAGAIN, "", "another %s is just starting on this data directory; try again", child->name);
-    if (pid < 0)
-        return dm_fail(err, DM_EIO, "", "%s can't be read: %s", child->lock, strerror(-pid));
-    if (pid > 0 && dm_process_adopt(&child->process, pid) >= 0)
-        return 1;
-    dm_process_start(&child->process);
-    return 0;
-}
-
 /* --- finding ------------------------------------------------------------------------------------------------------ */
 
 static bool is_program(struct dm_child *child, struct dm_str dir, const char *below)
@@ -107,28 +99,54 @@ int dm_child_find(struct dm_child *child, const char *path_env, struct dm_err *e
     return dm_fail(err, DM_ENOENT, "", "%s is neither beside this program nor in PATH", child->name);
 }
 
-/* --- adopted ones ------------------------------------------------------------------------------------------------- */
+/* --- adopting ----------------------------------------------------------------------------------------------------- */
 
-bool dm_child_option(const struct dm_child *child, const char *name, char *ret, size_t max)
+/* The arguments of a living process, without its name. Those that can't be read stay as they are. */
+static void take_args(struct dm_child *child, int pid)
 {
     DM_CLEANUP(dm_buf_done) struct dm_buf text = {0};
     struct dm_str rest, arg;
     char path[64];
-    bool is_next = false;
 
-    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)child->process.pid);
-    if (dm_sys_read_file(dm_sys_real(), path, CMDLINE_MAX, &text, NULL) < 0)
-        return false;
-    rest = dm_buf_str(&text);
-    while (dm_str_cut(&rest, '\0', &arg)) {
-        size_t eq = dm_str_find(arg, '=');
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    if (dm_sys_read_file(dm_sys_real(), path, CMDLINE_MAX, &text, NULL) < 0 || text.len == 0)
+        return;
+    drop_args(child);
+    rest = dm_str_n(text.ptr, text.len - 1); /* without the last NUL */
+    dm_str_cut(&rest, '\0', &arg);
+    while (dm_str_cut(&rest, '\0', &arg))
+        dm_child_arg(child, "%.*s", DM_STR_ARG(arg));
+}
 
-        if (is_next || (eq < arg.len && dm_str_eq(dm_str_n(arg.ptr, eq), dm_str_of(name)))) {
-            struct dm_str value = is_next ? arg : dm_str_skip(arg, eq + 1);
+int dm_child_adopt(struct dm_child *child, struct dm_err *err)
+{
+    int pid = dm_lockfile_holder(child->lock);
 
-            return snprintf(ret, max, "%.*s", DM_STR_ARG(value)) < (int)max;
-        }
-        is_next = dm_str_eq(arg, dm_str_of(name));
+    if (pid == -EAGAIN)
+        return dm_fail(err, DM_EAGAIN, "", "another %s is just starting on this data directory; try again",
+                       child->name);
+    if (pid < 0)
+        return dm_fail(err, DM_EIO, "", "%s can't be read: %s", child->lock, strerror(-pid));
+    if (pid == 0 || dm_process_adopt(&child->process, pid) < 0)
+        return 0;
+    take_args(child, pid);
+    return 1;
+}
+
+bool dm_child_option(const struct dm_child *child, const char *name, char *ret, size_t max)
+{
+    struct dm_str wanted = dm_str_of(name);
+
+    for (size_t i = 0; i < child->args.count; i++) {
+        struct dm_str arg = dm_str_of(child->args.items[i]), value;
+
+        if (!dm_str_starts(arg, wanted))
+            continue;
+        value = dm_str_skip(arg, wanted.len);
+        if (value.len > 0 && value.ptr[0] == '=')
+            return snprintf(ret, max, "%s", value.ptr + 1) < (int)max;
+        if (value.len == 0 && i + 1 < child->args.count)
+            return snprintf(ret, max, "%s", child->args.items[i + 1]) < (int)max;
     }
     return false;
 }

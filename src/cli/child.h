@@ -1,5 +1,5 @@
-/* One of the two processes that `daemun serve` supervises. It runs in a session of its own, so that neither the terminal's
- * Ctrl-C nor its hang-up reaches it past the supervisor. */
+/* One of the two processes that `daemun serve` supervises. It runs in a session of its own, so that neither the
+ * terminal's Ctrl-C nor its hang-up reaches it past the supervisor. */
 #ifndef DM_CLI_CHILD_H
 #define DM_CLI_CHILD_H
 
@@ -33,14 +33,15 @@ void dm_child_on_exit(struct dm_process *process, int status);
 /* Where the program lies: beside this one, in ../libexec/daemun, or in PATH. DM_ENOENT. */
 DM_MUST_USE int dm_child_find(struct dm_child *child, const char *path_env, struct dm_err *err);
 
-/* Adopts the process that holds the lock, else starts one: 1 or 0. DM_EAGAIN when somebody is just starting it. */
-DM_MUST_USE int dm_child_begin(struct dm_child *child, struct dm_err *err);
+/* Adopts the process that holds the lock: 1, or 0 when there is none. Its options become the child's, so that it keeps
+ * them when it is started again. DM_EAGAIN when somebody is just starting it. */
+DM_MUST_USE int dm_child_adopt(struct dm_child *child, struct dm_err *err);
 
-/* The value of an option of the command line that an adopted process was started with, into ret; false when unknown. */
+/* The value of an option ("--listen") among the arguments, into ret; false when it is not there. */
 bool dm_child_option(const struct dm_child *child, const char *name, char *ret, size_t max);
 
-/* The first argument of this program when it is to become a child: a new session, then the program behind it. Does not return
- * unless that fails. */
+/* The first argument of this program when it is to become a child: a new session, then the program behind it. Does not
+ * return unless that fails. */
 #define DM_CHILD_EXEC "--exec-in-own-session"
 int dm_child_exec(char **args);
 

@@ -158,8 +158,8 @@ static int fail_verb(const struct dm_cli *cli, const char *name)
     const char *near = dm_verb_near(name);
     char message[256];
 
-    snprintf(message, sizeof(message), near ? "there is no verb '%.64s', did you mean '%s'?" : "there is no verb '%.64s'",
-             name, near);
+    snprintf(message, sizeof(message),
+             near ? "there is no verb '%.64s', did you mean '%s'?" : "there is no verb '%.64s'", name, near);
     return fail_usage(cli, message);
 }
 

@@ -46,7 +46,8 @@ void dm_reply_done(struct dm_reply *reply)
     dm_buf_done(&reply->body);
 }
 
-/* --- one call ------------------------------------------------------------------------------------------------------ */
+/* --- one call ------------------------------------------------------------------------------------------------------
+ * */
 
 static size_t on_body(char *ptr, size_t size, size_t n, void *arg)
 {
@@ -149,7 +150,8 @@ int dm_client_call(struct dm_client *client, const char *method, const char *pat
     return code == CURLE_OK ? 0 : fail_curl(client, code, detail, err);
 }
 
-/* --- URLs ---------------------------------------------------------------------------------------------------------- */
+/* --- URLs ----------------------------------------------------------------------------------------------------------
+ * */
 
 void dm_client_escape(struct dm_buf *buf, struct dm_str s)
 {
@@ -174,8 +176,8 @@ static bool is_plain(CURLU *url)
 {
     static const CURLUPart absent[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY, CURLUPART_FRAGMENT};
     char *path = url_part(url, CURLUPART_PATH), *scheme = url_part(url, CURLUPART_SCHEME);
-    bool is_ok = path && strcmp(path, "/") == 0 && scheme &&
-                 (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    bool is_ok =
+        path && strcmp(path, "/") == 0 && scheme && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
 
     for (size_t i = 0; i < DM_COUNT(absent); i++) {
         char *part = url_part(url, absent[i]);
@@ -197,7 +199,8 @@ int dm_client_server(struct dm_str text, struct dm_buf *ret, struct dm_err *err)
     curl_url_cleanup(url);
     dm_free(copied);
     if (!is_ok)
-        return dm_fail(err, DM_EINVAL, "", "a server is written as http://HOST:PORT or https://HOST[:PORT], found '%.*s'",
+        return dm_fail(err, DM_EINVAL, "",
+                       "a server is written as http://HOST:PORT or https://HOST[:PORT], found '%.*s'",
                        DM_STR_ARG(text));
     while (text.len > 0 && text.ptr[text.len - 1] == '/')
         text.len--;

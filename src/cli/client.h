@@ -37,7 +37,8 @@ DM_MUST_USE int dm_client_call(struct dm_client *client, const char *method, con
 /* s with all but unreserved characters as %XX (RFC 3986), appended to buf. */
 void dm_client_escape(struct dm_buf *buf, struct dm_str s);
 
-/* "http://host[:port]" or "https://…" without path, user or query; DM_EINVAL otherwise. A slash at the end is left out. */
+/* "http://host[:port]" or "https://…" without path, user or query; DM_EINVAL otherwise. A slash at the end is left
+ * out. */
 DM_MUST_USE int dm_client_server(struct dm_str url, struct dm_buf *ret, struct dm_err *err);
 /* Does this server stand on this machine, so that clear text is seen by nobody? */
 bool dm_client_is_local(const char *server);

@@ -11,8 +11,8 @@ static int report(const struct dm_cli *cli, const struct dm_input *input, const 
     for (size_t i = 0; i < errs->n; i++) {
         struct dm_place place = dm_places_find(input->places, dm_str_of(errs->items[i].pointer));
 
-        fprintf(cli->world->err, "  %s:%zu:%zu: %s%s%s\n", input->file, place.line, place.column, errs->items[i].pointer,
-                errs->items[i].pointer[0] ? ": " : "", errs->items[i].message);
+        fprintf(cli->world->err, "  %s:%zu:%zu: %s%s%s\n", input->file, place.line, place.column,
+                errs->items[i].pointer, errs->items[i].pointer[0] ? ": " : "", errs->items[i].message);
     }
     return DM_EXIT_REFUSED;
 }

@@ -61,6 +61,18 @@ static void bash_values(FILE *out, const struct dm_options *options)
     }
 }
 
+/* "|--file|-f": what is followed by a value */
+static void bash_valued(FILE *out, const struct dm_options *options)
+{
+    for (size_t i = 0; i < options->count; i++) {
+        if (!options->items[i].value)
+            continue;
+        fprintf(out, "|--%s", options->items[i].name);
+        if (options->items[i].letter)
+            fprintf(out, "|-%c", options->items[i].letter);
+    }
+}
+
 static void bash_verb(FILE *out, const struct dm_verb *verb)
 {
     fprintf(out, "    %s)\n        options='", verb->name);
@@ -86,6 +98,12 @@ void dm_completion_bash(FILE *out)
           "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
           "        word=${COMP_WORDS[i]}\n"
           "        case $word in\n"
+          "        '='",
+          out);
+    bash_valued(out, &dm_global_options);
+    for (size_t i = 0; dm_verbs[i]; i++)
+        bash_valued(out, &dm_verbs[i]->options);
+    fputs(") i=$((i + 1)); continue ;;\n"
           "        -*) continue ;;\n"
           "        esac\n"
           "        if [[ -z $verb ]]; then verb=$word; else n=$((n + 1)); fi\n"
@@ -137,7 +155,8 @@ static void zsh_text(FILE *out, const char *text)
 
 static void zsh_option(FILE *out, const struct dm_option *option)
 {
-    fprintf(out, " \\\n            '%s--%s%s[", option->is_repeatable ? "*" : "", option->name, option->value ? "=" : "");
+    fprintf(out, " \\\n            '%s--%s%s[", option->is_repeatable ? "*" : "", option->name,
+            option->value ? "=" : "");
     zsh_text(out, option->doc);
     fputc(']', out);
     if (option->value) {

@@ -86,7 +86,8 @@ static void option_form(const struct dm_option *option, char *ret, size_t max)
 
     if (option->letter)
         snprintf(letter, sizeof(letter), "-%c, ", option->letter);
-    snprintf(ret, max, "%s--%s%s%s", letter, option->name, option->value ? " " : "", option->value ? option->value : "");
+    snprintf(ret, max, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
+             option->value ? option->value : "");
 }
 
 static void print_options(FILE *out, const struct dm_options *options)
@@ -204,7 +205,8 @@ void dm_help_manual(FILE *out)
           "| verb | |\n|---|---|\n",
           out);
     for (size_t i = 0; dm_verbs[i]; i++)
-        fprintf(out, "| [`daemun %s`](#daemun-%s) | %s |\n", dm_verbs[i]->name, dm_verbs[i]->name, dm_verbs[i]->summary);
+        fprintf(out, "| [`daemun %s`](#daemun-%s) | %s |\n", dm_verbs[i]->name, dm_verbs[i]->name,
+                dm_verbs[i]->summary);
     fputs("\n## Options of all verbs\n\n", out);
     manual_options(out, &dm_global_options);
     fputs("## Exit codes\n\n| code | meaning |\n|---|---|\n", out);

@@ -69,9 +69,11 @@ static int check_head(struct dm_cli *cli, const char *file, const struct dm_yaml
         return fail_at(cli, file, document->places, "", "a document must be an object that begins with `daemun: 1`");
     format = dm_json_get(document->json, "daemun");
     if (!format)
-        return fail_at(cli, file, document->places, "", "`daemun: 1` is missing: it says what format this document has");
+        return fail_at(cli, file, document->places, "",
+                       "`daemun: 1` is missing: it says what format this document has");
     if (dm_json_type(format) != DM_JSON_INT || dm_json_int(format) != 1)
-        return fail_at(cli, file, document->places, "/daemun", "the format must be `daemun: 1`, which is all this program knows");
+        return fail_at(cli, file, document->places, "/daemun",
+                       "the format must be `daemun: 1`, which is all this program knows");
     if (member_text(document->json, "tenant").len == 0)
         return fail_at(cli, file, document->places, dm_json_get(document->json, "tenant") ? "/tenant" : "",
                        "`tenant: NAME` is missing: it says whose document this is");
@@ -121,7 +123,8 @@ static int add_text(struct dm_cli *cli, const char *file, struct dm_str text, st
 {
     struct dm_yaml yaml = {0};
     struct dm_err err = {0};
-    int rc = is_json_text(file, text) ? dm_yaml_read_json(file, text, &yaml, &err) : dm_yaml_read(file, text, &yaml, &err);
+    int rc =
+        is_json_text(file, text) ? dm_yaml_read_json(file, text, &yaml, &err) : dm_yaml_read(file, text, &yaml, &err);
 
     if (rc < 0)
         rc = dm_cli_fail(cli, DM_EXIT_USAGE, "%s", err.message);
@@ -169,8 +172,8 @@ static int visit(void *arg, const char *name)
     struct dm_str s = dm_str_of(name);
     char path[4096];
 
-    if (name[0] == '.' || !(dm_str_ends(s, DM_STR(".yaml")) || dm_str_ends(s, DM_STR(".yml")) ||
-                            dm_str_ends(s, DM_STR(".json"))))
+    if (name[0] == '.' ||
+        !(dm_str_ends(s, DM_STR(".yaml")) || dm_str_ends(s, DM_STR(".yml")) || dm_str_ends(s, DM_STR(".json"))))
         return 0;
     if (snprintf(path, sizeof(path), "%s/%s", listing->dir, name) < (int)sizeof(path))
         *dm_vec_push(&listing->paths) = dm_strdup(dm_str_of(path));

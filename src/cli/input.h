@@ -13,7 +13,7 @@ enum dm_input_kind { DM_INPUT_TENANT, DM_INPUT_GRANTS, DM_INPUT_FILE };
 
 struct dm_input {
     enum dm_input_kind kind;
-    char *file;   /* as messages name it */
+    char *file; /* as messages name it */
     char *tenant;
     struct dm_json *body; /* what the API takes: of tenant and grants without `daemun`, `kind` and `tenant` */
     struct dm_places *places;
@@ -26,8 +26,8 @@ struct dm_inputs {
 };
 void dm_inputs_done(struct dm_inputs *inputs);
 
-/* Reads all that --file names, checks what tells documents apart, and sorts them by kind. Returns an enum dm_exit; anything
- * but DM_EXIT_OK has been reported. */
+/* Reads all that --file names, checks what tells documents apart, and sorts them by kind. Returns an enum dm_exit;
+ * anything but DM_EXIT_OK has been reported. */
 DM_MUST_USE int dm_inputs_read(struct dm_cli *cli, struct dm_inputs *ret);
 
 #endif

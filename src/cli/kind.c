@@ -265,7 +265,8 @@ static void print_status(const struct dm_json *status, FILE *out)
 static const char *const tenant_titles[] = {"NAME", "STATE", "WEIGHT", "CREATED", "DESCRIPTION", NULL};
 static const char *const backend_titles[] = {"NAME", "ENDPOINTS", "BASE PATH", "DESCRIPTION", NULL};
 static const char *const product_titles[] = {"NAME", "DOMAINS", "VERSIONS", "PLANS", "DESCRIPTION", NULL};
-static const char *const application_titles[] = {"NAME", "STATE", "PRODUCTS (PLANS)", "CREDENTIALS", "DESCRIPTION", NULL};
+static const char *const application_titles[] = {"NAME",        "STATE",       "PRODUCTS (PLANS)",
+                                                 "CREDENTIALS", "DESCRIPTION", NULL};
 static const char *const token_titles[] = {"ID", "NAME", "ROLE", "TENANT", "CREATED", "EXPIRES", NULL};
 static const char *const change_titles[] = {"SEQUENCE", "AT", "BY", "TENANT", "ACTION", "WHAT", "MEMBERS", NULL};
 static const char *const usage_titles[] = {"PRODUCT", "APPLICATION", "METRIC", "FROM", "COUNT", NULL};

@@ -16,10 +16,10 @@ struct dm_kind_info {
     const char *plural, *singular;
     enum dm_kind_scope scope;
     const char *summary;
-    bool is_single;                /* one object, no list: grants, status */
+    bool is_single; /* one object, no list: grants, status */
     bool has_pages;
-    bool has_items;                /* each can be asked for by name */
-    const char *const *titles;     /* of the table; NULL-terminated */
+    bool has_items;            /* each can be asked for by name */
+    const char *const *titles; /* of the table; NULL-terminated */
     void (*row)(const struct dm_json *item, struct dm_table *table);
     void (*print)(const struct dm_json *whole, FILE *out); /* in place of titles and row */
 };

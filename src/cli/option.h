@@ -1,7 +1,7 @@
 /* Options of the command line: tables that drive reading, help, completion and the manual.
  *
- * `--name value`, `--name=value`, `-f value`, `-fvalue`; options and operands in any order; `--` ends options; `-` alone is
- * an operand. An option given twice counts the last time, unless it is repeatable. */
+ * `--name value`, `--name=value`, `-f value`, `-fvalue`; options and operands in any order; `--` ends options; `-`
+ * alone is an operand. An option given twice counts the last time, unless it is repeatable. */
 #ifndef DM_CLI_OPTION_H
 #define DM_CLI_OPTION_H
 
@@ -24,7 +24,10 @@ struct dm_options {
     const struct dm_option *items;
     size_t count;
 };
-#define DM_OPTIONS(table) {(table), DM_COUNT(table)}
+#define DM_OPTIONS(table)                                                                                              \
+    {                                                                                                                  \
+        (table), DM_COUNT(table)                                                                                       \
+    }
 
 struct dm_args {
     DM_VEC(struct dm_arg) given;
@@ -36,8 +39,8 @@ struct dm_arg {
     const char *value; /* "" of a switch; borrowed from argv */
 };
 
-/* Reads args against the tables. DM_EINVAL with a sentence that names the argument and, for a misspelt option, the nearest.
- * The caller calls dm_args_done also after a failure; ret is zero-initialised before. */
+/* Reads args against the tables. DM_EINVAL with a sentence that names the argument and, for a misspelt option, the
+ * nearest. The caller calls dm_args_done also after a failure; ret is zero-initialised before. */
 DM_MUST_USE int dm_args_read(const struct dm_options *tables, size_t n_tables, int n_args, const char *const *args,
                              struct dm_args *ret, struct dm_err *err);
 void dm_args_done(struct dm_args *args);

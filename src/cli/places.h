@@ -18,7 +18,8 @@ void dm_places_free(struct dm_places *places);
 
 /* pointer is copied. */
 void dm_places_add(struct dm_places *places, struct dm_str pointer, struct dm_place place);
-/* Of the node, or of the nearest one above it that is known (a member that is missing stands nowhere). places may be NULL. */
+/* Of the node, or of the nearest one above it that is known (a member that is missing stands nowhere). places may be
+ * NULL. */
 struct dm_place dm_places_find(const struct dm_places *places, struct dm_str pointer);
 
 /* Appends "/name" to a pointer of *len bytes in pointer, '~' and '/' escaped (RFC 6901). False when it does not fit in

@@ -212,7 +212,8 @@ void dm_report_keys(const struct dm_cli *cli, const struct dm_applied *applied)
         const struct dm_json *one = dm_json_at(applied->credentials, i);
 
         fprintf(cli->world->out, "  key of application %.*s, credential %.*s: %.*s\n",
-                DM_STR_ARG(text_of(one, "application")), DM_STR_ARG(text_of(one, "name")), DM_STR_ARG(text_of(one, "key")));
+                DM_STR_ARG(text_of(one, "application")), DM_STR_ARG(text_of(one, "name")),
+                DM_STR_ARG(text_of(one, "key")));
     }
     if (n > 0)
         dm_cli_say(cli, "  Keep %s: %s not shown again.", n == 1 ? "it" : "them", n == 1 ? "it is" : "they are");

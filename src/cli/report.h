@@ -11,8 +11,8 @@ struct dm_json;
 
 enum dm_report_style { DM_REPORT_APPLIED, DM_REPORT_DRY_RUN, DM_REPORT_DIFF };
 
-/* A line for each resource of the document and for each that goes, with what changes inside below it. A diff leaves out what
- * is unchanged. */
+/* A line for each resource of the document and for each that goes, with what changes inside below it. A diff leaves
+ * out what is unchanged. */
 void dm_report_changes(const struct dm_cli *cli, const struct dm_input *input, const struct dm_applied *applied,
                        enum dm_report_style style);
 /* Keys that were made, shown even with --quiet. */

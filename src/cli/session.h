@@ -38,12 +38,12 @@ DM_MUST_USE int dm_session_list(struct dm_cli *cli, const char *path, struct dm_
 /* The JSON of an answer that must have one. */
 DM_MUST_USE int dm_session_json(struct dm_cli *cli, const struct dm_reply *reply, struct dm_json **ret);
 
-/* "/api/v1/tenants/<tenant>" and more: pieces are escaped, each with a '/' before it; ends with NULL. tenant NULL: below
- * /api/v1. */
+/* "/api/v1/tenants/<tenant>" and more: pieces are escaped, each with a '/' before it; ends with NULL. tenant NULL:
+ * below /api/v1. */
 struct dm_buf dm_session_path(const char *tenant, ...) __attribute__((sentinel));
 
-/* A whole file, or standard input for "-", with the white space at its ends cut; NUL-terminated in ret, which is the caller's
- * to wipe and end. For tokens. */
+/* A whole file, or standard input for "-", with the white space at its ends cut; NUL-terminated in ret, which is the
+ * caller's to wipe and end. For tokens. */
 DM_MUST_USE int dm_session_read_secret(struct dm_cli *cli, const char *path, struct dm_buf *ret);
 
 #endif

@@ -21,7 +21,7 @@ struct dm_verb {
     const char *text;    /* what it does; paragraphs, one line each */
     struct dm_options options;
     struct dm_example examples[DM_VERB_EXAMPLES_MAX];
-    const char *const *first; /* what the first operand may be, for completion; NULL-terminated or NULL */
+    const char *const *first;       /* what the first operand may be, for completion; NULL-terminated or NULL */
     int (*run)(struct dm_cli *cli); /* returns an enum dm_exit */
 };
 

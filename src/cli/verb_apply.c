@@ -60,7 +60,8 @@ static int run(struct dm_cli *cli)
 }
 
 static const struct dm_option options[] = {
-    {"file", 'f', "FILE", "A file, a directory (its *.yaml, *.yml and *.json), or - for standard input; may be repeated.",
+    {"file", 'f', "FILE",
+     "A file, a directory (its *.yaml, *.yml and *.json), or - for standard input; may be repeated.",
      .completes = DM_COMPLETES_FILES, .is_repeatable = true},
     {"dry-run", 0, NULL, "Ask the controller what would change; change nothing."},
     {"wait", 0, NULL, "Wait until it is live on every gateway, --timeout at most (that is the default)."},
@@ -72,15 +73,16 @@ const struct dm_verb dm_verb_apply = {
     .name = "apply",
     .operands = "-f FILE",
     .summary = "make it so as files say",
-    .text = "Brings tenants to the state that files describe, and says what it created, changed, deleted and left. Applying "
-            "the same again changes nothing.\n"
-            "\n"
-            "A file holds the whole state of a tenant: what is not in it is deleted. So that a forgotten section does no "
-            "harm, backends, products and applications are deleted for good only where the file mentions their section "
-            "(`applications: []`), or with --prune. Each document is applied whole or not at all.\n"
-            "\n"
-            "An application whose credentials are not mentioned keeps those it has; a credential without a key gets one, "
-            "which is shown once. A tenant that is not there is made when you are the master.",
+    .text =
+        "Brings tenants to the state that files describe, and says what it created, changed, deleted and left. Applying "
+        "the same again changes nothing.\n"
+        "\n"
+        "A file holds the whole state of a tenant: what is not in it is deleted. So that a forgotten section does no "
+        "harm, backends, products and applications are deleted for good only where the file mentions their section "
+        "(`applications: []`), or with --prune. Each document is applied whole or not at all.\n"
+        "\n"
+        "An application whose credentials are not mentioned keeps those it has; a credential without a key gets one, "
+        "which is shown once. A tenant that is not there is made when you are the master.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun apply -f team.yaml", "Applies a file and waits until it is live."},
                  {"daemun apply -f teams/ --dry-run", "Says what all files of a directory would change."},

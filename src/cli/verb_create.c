@@ -54,7 +54,8 @@ static int finish(struct dm_cli *cli, const struct dm_json *answer)
 {
     if (cli->output != DM_OUTPUT_TABLE)
         cli->is_quiet = true;
-    return dm_report_live(cli, answer && dm_json_type(answer) == DM_JSON_OBJECT ? dm_json_get(answer, "live") : NULL, 0);
+    return dm_report_live(cli, answer && dm_json_type(answer) == DM_JSON_OBJECT ? dm_json_get(answer, "live") : NULL,
+                          0);
 }
 
 static int create_tenant(struct dm_cli *cli, const char *name)
@@ -171,14 +172,16 @@ const struct dm_verb dm_verb_create = {
     .operands_min = 2,
     .operands_max = 2,
     .summary = "make a tenant, a token, or a credential",
-    .text = "Makes what has a life of its own beside files: a tenant (master only), an API token for a tenant's admin or for "
-            "the master, or a credential of an application (APPLICATION/CREDENTIAL).\n"
-            "\n"
-            "A token, and a key that was made, is shown once. With --quiet nothing else is printed.",
+    .text =
+        "Makes what has a life of its own beside files: a tenant (master only), an API token for a tenant's admin or for "
+        "the master, or a credential of an application (APPLICATION/CREDENTIAL).\n"
+        "\n"
+        "A token, and a key that was made, is shown once. With --quiet nothing else is printed.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun create tenant orders --description 'Orders team'", "As the master."},
                  {"daemun create token ci --tenant orders", "A token for that team's pipeline."},
-                 {"daemun create credential mobile/second", "A second key for an application, so that the first can go."}},
+                 {"daemun create credential mobile/second",
+                  "A second key for an application, so that the first can go."}},
     .first = kinds,
     .run = run,
 };

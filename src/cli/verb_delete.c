@@ -56,8 +56,8 @@ static int find_token(struct dm_cli *cli, const struct dm_json *list, const char
     if (n_found == 0)
         return dm_cli_fail(cli, DM_EXIT_REFUSED, "there is no token '%s'; `daemun get tokens` lists them", name);
     if (n_found > 1)
-        return dm_cli_fail(cli, DM_EXIT_USAGE, "%zu tokens are called '%s'; name one by its id from `daemun get tokens`",
-                           n_found, name);
+        return dm_cli_fail(cli, DM_EXIT_USAGE,
+                           "%zu tokens are called '%s'; name one by its id from `daemun get tokens`", n_found, name);
     return DM_EXIT_OK;
 }
 
@@ -74,8 +74,8 @@ static int token_path(struct dm_cli *cli, const char *name, struct dm_buf *ret)
         return rc;
     snprintf(id, sizeof(id), "%.23s", name);
     path = dm_session_path(tenant, "tokens", NULL);
-    if (dm_str_to_u64(dm_str_of(name), &number) < 0 &&
-        ((rc = dm_session_list(cli, path.ptr, &list)) != DM_EXIT_OK || (rc = find_token(cli, list, name, id)) != DM_EXIT_OK))
+    if (dm_str_to_u64(dm_str_of(name), &number) < 0 && ((rc = dm_session_list(cli, path.ptr, &list)) != DM_EXIT_OK ||
+                                                        (rc = find_token(cli, list, name, id)) != DM_EXIT_OK))
         return rc;
     *ret = dm_session_path(tenant, "tokens", id, NULL);
     return DM_EXIT_OK;
@@ -109,7 +109,8 @@ static int confirm_tenant(struct dm_cli *cli, const char *name)
     if (dm_args_has(&cli->args, "yes"))
         return DM_EXIT_OK;
     if (!cli->world->err_is_terminal)
-        return dm_cli_fail(cli, DM_EXIT_USAGE, "deleting tenant %s deletes all that it has; give --yes if you mean it", name);
+        return dm_cli_fail(cli, DM_EXIT_USAGE, "deleting tenant %s deletes all that it has; give --yes if you mean it",
+                           name);
     fprintf(cli->world->err, "This deletes tenant %s with all that it has. Type its name to go on: ", name);
     fflush(cli->world->err);
     if (!fgets(line, sizeof(line), cli->world->in))
@@ -119,7 +120,7 @@ static int confirm_tenant(struct dm_cli *cli, const char *name)
     return strcmp(line, name) == 0 ? DM_EXIT_OK : dm_cli_fail(cli, DM_EXIT_USAGE, "nothing was deleted");
 }
 
-static int delete(struct dm_cli *cli, int kind, const char *name, struct dm_buf *path)
+static int delete (struct dm_cli *cli, int kind, const char *name, struct dm_buf *path)
 {
     DM_CLEANUP(dm_json_freep) struct dm_json *answer = NULL;
     bool is_waiting = !dm_args_has(&cli->args, "no-wait") && strcmp(kinds[kind], "token") != 0;
@@ -142,13 +143,14 @@ static int run(struct dm_cli *cli)
     DM_CLEANUP(dm_buf_done) struct dm_buf path = {0};
 
     if (kind < 0)
-        return dm_cli_fail(cli, DM_EXIT_USAGE, "can't delete a '%s'; kinds: tenant, backend, product, application, credential, token",
+        return dm_cli_fail(cli, DM_EXIT_USAGE,
+                           "can't delete a '%s'; kinds: tenant, backend, product, application, credential, token",
                            dm_args_operand(&cli->args, 0));
     if (strcmp(kinds[kind], "tenant") == 0 && (rc = confirm_tenant(cli, name)) != DM_EXIT_OK)
         return rc;
     if ((rc = path_of(cli, kind, name, &path)) != DM_EXIT_OK)
         return rc;
-    return delete(cli, kind, name, &path);
+    return delete (cli, kind, name, &path);
 }
 
 static const struct dm_option options[] = {
@@ -162,11 +164,12 @@ const struct dm_verb dm_verb_delete = {
     .operands_min = 2,
     .operands_max = 2,
     .summary = "delete one thing by its name",
-    .text = "Deletes a tenant, backend, product, application, credential (APPLICATION/CREDENTIAL) or token (its id, or its name "
-            "when only one has it), and waits until it is gone from every gateway. What something else needs is refused "
-            "with the reason.\n"
-            "\n"
-            "A tenant goes with all that it has, so that is asked for again.",
+    .text =
+        "Deletes a tenant, backend, product, application, credential (APPLICATION/CREDENTIAL) or token (its id, or its name "
+        "when only one has it), and waits until it is gone from every gateway. What something else needs is refused "
+        "with the reason.\n"
+        "\n"
+        "A tenant goes with all that it has, so that is asked for again.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun delete application mobile", "Its keys stop working at once."},
                  {"daemun delete credential mobile/first", "Revokes one key."}},

@@ -46,7 +46,8 @@ static int run(struct dm_cli *cli)
 }
 
 static const struct dm_option options[] = {
-    {"file", 'f', "FILE", "A file, a directory (its *.yaml, *.yml and *.json), or - for standard input; may be repeated.",
+    {"file", 'f', "FILE",
+     "A file, a directory (its *.yaml, *.yml and *.json), or - for standard input; may be repeated.",
      .completes = DM_COMPLETES_FILES, .is_repeatable = true},
 };
 
@@ -54,10 +55,11 @@ const struct dm_verb dm_verb_diff = {
     .name = "diff",
     .operands = "-f FILE",
     .summary = "show what apply would change",
-    .text = "Shows what `daemun apply` of the same files would change, and changes nothing: + is created, ~ changed with its "
-            "members below, - deleted. Keys are never shown.\n"
-            "\n"
-            "Exits with 0 when nothing would change and with 1 when something would, so that a script can tell.",
+    .text =
+        "Shows what `daemun apply` of the same files would change, and changes nothing: + is created, ~ changed with its "
+        "members below, - deleted. Keys are never shown.\n"
+        "\n"
+        "Exits with 0 when nothing would change and with 1 when something would, so that a script can tell.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun diff -f team.yaml", "What would change?"},
                  {"daemun diff -q -f team.yaml || echo somebody changed it by hand", "For a script."}},

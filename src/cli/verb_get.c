@@ -74,7 +74,8 @@ static void print_table(const struct dm_cli *cli, const struct dm_kind_info *kin
 
     if (n == 0) {
         if (!cli->is_quiet)
-            fprintf(cli->world->err, "There are no %s.\n", strcmp(kind->plural, "usage") == 0 ? "calls counted" : kind->plural);
+            fprintf(cli->world->err, "There are no %s.\n",
+                    strcmp(kind->plural, "usage") == 0 ? "calls counted" : kind->plural);
         return;
     }
     dm_table_init(&table, kind->titles);

@@ -32,8 +32,9 @@ const struct dm_verb dm_verb_help = {
     .operands = "[verb|topic]",
     .operands_max = 1,
     .summary = "explain a verb, the exit codes, the environment, or files",
-    .text = "Explains a verb as `daemun <verb> --help` does, or a topic: exit-codes, environment, files. Without a word it "
-            "lists the verbs.",
+    .text =
+        "Explains a verb as `daemun <verb> --help` does, or a topic: exit-codes, environment, files. Without a word it "
+        "lists the verbs.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun help apply", "What `apply` does, with all its options."},
                  {"daemun help exit-codes", "What scripts can rely on."}},

@@ -61,8 +61,8 @@ static int keep(struct dm_cli *cli, const struct dm_json *who)
         return dm_cli_fail(cli, DM_EXIT_FAILED, "%s", err.message);
     warn_of_clear_text(cli);
     if (tenant.len > 0)
-        dm_cli_say(cli, "Signed in to %s as %.*s, %.*s of tenant %.*s.", cli->server, DM_STR_ARG(name), DM_STR_ARG(role),
-                   DM_STR_ARG(tenant));
+        dm_cli_say(cli, "Signed in to %s as %.*s, %.*s of tenant %.*s.", cli->server, DM_STR_ARG(name),
+                   DM_STR_ARG(role), DM_STR_ARG(tenant));
     else
         dm_cli_say(cli, "Signed in to %s as %.*s, %.*s.", cli->server, DM_STR_ARG(name), DM_STR_ARG(role));
     dm_cli_say(cli, "The token is kept in %s.", path);
@@ -87,7 +87,8 @@ static int run(struct dm_cli *cli)
 
 static const struct dm_option options[] = {
     {"token-stdin", 0, NULL, "Read the token from standard input (default, when no other option names one)."},
-    {"token", 0, "TOKEN", "The token itself. Others on this machine can see it while this runs; better from standard input."},
+    {"token", 0, "TOKEN",
+     "The token itself. Others on this machine can see it while this runs; better from standard input."},
 };
 
 const struct dm_verb dm_verb_login = {

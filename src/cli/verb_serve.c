@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
-#include <unistd.h>
+#include <sys/wait.h>
 
 #include "cli/child.h"
 #include "cli/cli.h"
@@ -21,9 +21,10 @@
 #define LISTEN_DEFAULT "127.0.0.1:8080"
 #define API_DEFAULT "127.0.0.1:9080"
 #define ADMIN_DEFAULT "127.0.0.1:9090"
+#define NS_PER_MS 1000000u
 #define SOCKET_PATH_MAX 100 /* sun_path holds 108 */
 
-enum { LOOK_MS = 25, ANSWER_MS = 500, PATIENCE_MS = 15000 };
+enum { LOOK_MS = 25, ANSWER_MS = 500, HEAD_START_MS = 1000, PATIENCE_MS = 15000 };
 
 struct serve {
     struct dm_cli *cli;
@@ -35,7 +36,8 @@ struct serve {
     uint64_t began_ns;
     const char *data;
     char api[DM_ADDR_TEXT_MAX], admin[DM_ADDR_TEXT_MAX], listen[512]; /* where the living ones listen */
-    bool is_ready, is_stopping, is_failed, is_impatient;
+    bool is_ready, is_stopping, is_impatient;
+    int exit_code;
 };
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
@@ -53,8 +55,8 @@ static int check_address(const struct serve *s, const char *option, const char *
     struct dm_err err = {0};
 
     if (dm_addr_parse(dm_str_of(text), &addr, &err) < 0 || addr.ss.ss_family == AF_UNIX || dm_addr_port(&addr) == 0)
-        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be ADDRESS:PORT such as 127.0.0.1:8080, found '%s'", option,
-                           text);
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be ADDRESS:PORT such as 127.0.0.1:8080, found '%s'",
+                           option, text);
     return DM_EXIT_OK;
 }
 
@@ -100,7 +102,8 @@ static int open_data(struct serve *s, char ret[PATH_MAX])
     if (!realpath(path, ret))
         return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, strerror(errno));
     if (strlen(ret) > SOCKET_PATH_MAX - sizeof("/run/controller.sock"))
-        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the data directory %s has too long a path for the sockets below it", ret);
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the data directory %s has too long a path for the sockets below it",
+                           ret);
     s->data = ret;
     return DM_EXIT_OK;
 }
@@ -184,8 +187,8 @@ static void tell_ready(struct serve *s)
     url_of(s->listen, gate, sizeof(gate));
     dm_cli_say(cli, "Daemun is ready.");
     dm_cli_say(cli, "  gateway  %s   what callers use", gate);
-    dm_cli_say(cli, "  API      %s   sign in: daemun login%s%s", api, strcmp(s->api, API_DEFAULT) == 0 ? "" : " --server ",
-               strcmp(s->api, API_DEFAULT) == 0 ? "" : api);
+    dm_cli_say(cli, "  API      %s   sign in: daemun login%s%s", api,
+               strcmp(s->api, API_DEFAULT) == 0 ? "" : " --server ", strcmp(s->api, API_DEFAULT) == 0 ? "" : api);
     dm_cli_say(cli, "  metrics  %s/metrics and %s/metrics", admin, api);
     dm_cli_say(cli, "  data     %s", s->data);
     dm_cli_say(cli, "Ctrl-C stops it.");
@@ -201,6 +204,18 @@ static void complain(struct serve *s)
                     child->name, child == &s->controller ? s->api : s->admin, PATIENCE_MS / 1000);
 }
 
+static uint64_t waited_ms(const struct serve *s)
+{
+    return (dm_loop_now_ns(s->loop) - s->began_ns) / NS_PER_MS;
+}
+
+/* The controller gets a head start, so that the gateway finds it; a slow one is not waited for. */
+static void start_gateway(struct serve *s)
+{
+    if (s->gateway.process.state == DM_PROCESS_IDLE && (s->controller.is_ready || waited_ms(s) >= HEAD_START_MS))
+        dm_process_start(&s->gateway.process);
+}
+
 static void on_look(struct dm_timer *timer)
 {
     struct serve *s = DM_CONTAINER_OF(timer, struct serve, look);
@@ -208,6 +223,7 @@ static void on_look(struct dm_timer *timer)
     if (s->is_stopping)
         return;
     look_at(&s->controller, s->api);
+    start_gateway(s);
     look_at(&s->gateway, s->admin);
     if (s->controller.is_ready && s->gateway.is_ready) {
         if (!s->is_ready)
@@ -215,7 +231,7 @@ static void on_look(struct dm_timer *timer)
         s->is_ready = true;
         return;
     }
-    if (!s->is_impatient && dm_loop_now_ns(s->loop) - s->began_ns > (uint64_t)PATIENCE_MS * 1000000)
+    if (!s->is_impatient && waited_ms(s) >= PATIENCE_MS)
         complain(s);
     dm_timer_arm(s->loop, &s->look, LOOK_MS);
 }
@@ -224,7 +240,7 @@ static void on_look(struct dm_timer *timer)
 
 static bool is_ours(const struct serve *s, const struct dm_child *child)
 {
-    return !(s->is_failed && child->process.is_adopted);
+    return !(s->exit_code != DM_EXIT_OK && child->process.is_adopted);
 }
 
 /* The gateway first: what it counted goes to the controller. */
@@ -282,8 +298,9 @@ static void on_end(struct serve *s, struct dm_child *child, int status)
     }
     dm_process_status_text(status, text);
     if (!child->was_ready && !child->process.is_adopted && status != -1) {
-        s->is_failed = true;
-        dm_cli_fail(s->cli, DM_EXIT_FAILED, "%s did not start (%s); what it said stands above", child->name, text);
+        s->exit_code = WIFEXITED(status) && WEXITSTATUS(status) == 2 ? DM_EXIT_USAGE : DM_EXIT_FAILED;
+        dm_cli_fail(s->cli, (enum dm_exit)s->exit_code, "%s did not start (%s); what it said stands above", child->name,
+                    text);
         dm_process_stop(&child->process);
         begin_stop(s);
         return;
@@ -326,7 +343,7 @@ static int take_data(struct serve *s)
 }
 
 /* What it listens on is what it was started with, not what we were. */
-static void tell_adopted(struct serve *s, struct dm_child *child)
+static void tell_adopted(struct serve *s, const struct dm_child *child)
 {
     dm_cli_say(s->cli, "%s runs already (process %d); taking it over with the options that it has.", child->name,
                (int)child->process.pid);
@@ -338,15 +355,19 @@ static void tell_adopted(struct serve *s, struct dm_child *child)
     }
 }
 
-static int begin_child(struct serve *s, struct dm_child *child)
+static int adopt(struct serve *s)
 {
+    struct dm_child *const children[] = {&s->controller, &s->gateway};
     struct dm_err err = {0};
-    int rc = dm_child_begin(child, &err);
 
-    if (rc < 0)
-        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "%s", err.message);
-    if (rc > 0)
-        tell_adopted(s, child);
+    for (size_t i = 0; i < DM_COUNT(children); i++) {
+        int rc = dm_child_adopt(children[i], &err);
+
+        if (rc < 0)
+            return dm_cli_fail(s->cli, DM_EXIT_FAILED, "%s", err.message);
+        if (rc > 0)
+            tell_adopted(s, children[i]);
+    }
     return DM_EXIT_OK;
 }
 
@@ -357,18 +378,19 @@ static int run_loop(struct serve *s)
 
     if ((rc = dm_signals_open(&s->signals, s->loop, signos, DM_COUNT(signos), on_signal)) < 0)
         return dm_cli_fail(s->cli, DM_EXIT_FAILED, "signals can't be received: %s", strerror(-rc));
-    if ((rc = begin_child(s, &s->controller)) != DM_EXIT_OK || (rc = begin_child(s, &s->gateway)) != DM_EXIT_OK) {
-        s->is_failed = true;
+    if ((s->exit_code = adopt(s)) != DM_EXIT_OK) {
         begin_stop(s);
     } else {
+        if (s->controller.process.state == DM_PROCESS_IDLE)
+            dm_process_start(&s->controller.process);
         s->began_ns = dm_loop_now_ns(s->loop);
         s->look.on_due = on_look;
         dm_timer_arm(s->loop, &s->look, LOOK_MS);
     }
     if (dm_loop_run(s->loop) < 0)
-        rc = dm_cli_fail(s->cli, DM_EXIT_FAILED, "the event loop failed");
+        s->exit_code = dm_cli_fail(s->cli, DM_EXIT_FAILED, "the event loop failed");
     dm_signals_close(&s->signals);
-    return s->is_failed ? DM_EXIT_FAILED : rc;
+    return s->exit_code;
 }
 
 static int find_programs(struct serve *s)
@@ -412,7 +434,8 @@ static const char *const level_names[] = {"debug", "info", "warn", "error", NULL
 static const char *const format_names[] = {"text", "json", NULL};
 
 static const struct dm_option options[] = {
-    {"data", 0, "DIR", "Where everything is kept; made when missing (default: $XDG_DATA_HOME/daemun if that is set, else ./daemun-data).",
+    {"data", 0, "DIR",
+     "Where everything is kept; made when missing (default: $XDG_DATA_HOME/daemun if that is set, else ./daemun-data).",
      .completes = DM_COMPLETES_DIRECTORIES},
     {"listen", 0, "ADDRESS:PORT", "Where the gateway takes requests; may be repeated (default: 127.0.0.1:8080).",
      .is_repeatable = true},
@@ -431,13 +454,14 @@ const struct dm_verb dm_verb_serve = {
     .name = "serve",
     .operands = "",
     .summary = "run controller and gateway on this machine",
-    .text = "Starts the controller (API, store) and the gateway (what callers use) as two processes, keeps them running, and "
-            "says where they listen once they answer. The first start makes a master token and shows it once: keep it, it "
-            "signs you in with `daemun login`.\n"
-            "\n"
-            "A process that dies is started again. Ctrl-C or SIGTERM stops both politely: requests in hand are finished; a "
-            "second one does not wait for them. When `daemun serve` itself is killed, both serve on, and the next `daemun "
-            "serve` on the same data directory takes them over.",
+    .text =
+        "Starts the controller (API, store) and the gateway (what callers use) as two processes, keeps them running, and "
+        "says where they listen once they answer. The first start makes a master token and shows it once: keep it, it "
+        "signs you in with `daemun login`.\n"
+        "\n"
+        "A process that dies is started again. Ctrl-C or SIGTERM stops both politely: requests in hand are finished; a "
+        "second one does not wait for them. When `daemun serve` itself is killed, both serve on, and the next `daemun "
+        "serve` on the same data directory takes them over.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun serve", "Runs everything with its defaults."},
                  {"daemun serve --data /var/lib/daemun --listen 0.0.0.0:80 --workers 4",

@@ -58,11 +58,12 @@ const struct dm_verb dm_verb_status = {
     .name = "status",
     .operands = "",
     .summary = "what is live on which gateway",
-    .text = "Shows each unit of configuration (release, applications, grants) with its sequence number, on how many gateways "
-            "it is live, and which are behind and why; and the gateways themselves. The master sees all tenants, or one "
-            "with --tenant.\n"
-            "\n"
-            "Exits with 0 when everything is live everywhere and with 1 when something is behind.",
+    .text =
+        "Shows each unit of configuration (release, applications, grants) with its sequence number, on how many gateways "
+        "it is live, and which are behind and why; and the gateways themselves. The master sees all tenants, or one "
+        "with --tenant.\n"
+        "\n"
+        "Exits with 0 when everything is live everywhere and with 1 when something is behind.",
     .examples = {{"daemun status", "Is my change live?"},
                  {"daemun status -q --tenant orders && echo all live", "For a script, as the master."}},
     .run = run,

@@ -61,7 +61,8 @@ static int check_properties(struct reader *r, const yaml_event_t *event, const y
                             const yaml_char_t *tag)
 {
     if (anchor)
-        return fail_at(r, event->start_mark, DM_EINVAL, "anchors (&%s) are not taken here; write the value out", anchor);
+        return fail_at(r, event->start_mark, DM_EINVAL, "anchors (&%s) are not taken here; write the value out",
+                       anchor);
     if (tag)
         return fail_at(r, event->start_mark, DM_EINVAL, "tags (%s) are not taken here; quote a value to make it a text",
                        tag);
@@ -70,11 +71,10 @@ static int check_properties(struct reader *r, const yaml_event_t *event, const y
 
 static int check_node(struct reader *r, const yaml_event_t *event, unsigned depth)
 {
-    if (depth > DM_YAML_DEPTH_MAX)
+    if (depth >= DM_YAML_DEPTH_MAX && event->type != YAML_SCALAR_EVENT)
         return fail_at(r, event->start_mark, DM_EBUDGET, "nested deeper than %d levels", DM_YAML_DEPTH_MAX);
     switch (event->type) {
-    case YAML_SCALAR_EVENT:
-        return check_properties(r, event, event->data.scalar.anchor, event->data.scalar.tag);
+    case YAML_SCALAR_EVENT: return check_properties(r, event, event->data.scalar.anchor, event->data.scalar.tag);
     case YAML_SEQUENCE_START_EVENT:
         return check_properties(r, event, event->data.sequence_start.anchor, event->data.sequence_start.tag);
     case YAML_MAPPING_START_EVENT:
@@ -82,8 +82,7 @@ static int check_node(struct reader *r, const yaml_event_t *event, unsigned dept
     case YAML_ALIAS_EVENT:
         return fail_at(r, event->start_mark, DM_EINVAL, "aliases (*%s) are not taken here; write the value out",
                        event->data.alias.anchor);
-    default:
-        return fail_at(r, event->start_mark, DM_EINVAL, "not valid YAML: a value was expected");
+    default: return fail_at(r, event->start_mark, DM_EINVAL, "not valid YAML: a value was expected");
     }
 }
 
@@ -102,7 +101,8 @@ static int check_key(struct reader *r, const yaml_event_t *event, const struct d
         return fail_at(r, event->start_mark, DM_EINVAL, "a key must be without NUL");
     if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
         if (dm_str_eq(text, DM_STR("<<")))
-            return fail_at(r, event->start_mark, DM_EINVAL, "merge keys (<<) are not taken here; write the members out");
+            return fail_at(r, event->start_mark, DM_EINVAL,
+                           "merge keys (<<) are not taken here; write the members out");
         if (dm_yaml_scalar_read(text, &value, NULL) < 0 || dm_json_type(value) != DM_JSON_STRING)
             return fail_at(r, event->start_mark, DM_EINVAL, "a key must be a text; quote it: \"%s\"", text.ptr);
     }

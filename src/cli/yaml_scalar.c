@@ -14,11 +14,11 @@ static bool is_one_of(struct dm_str text, const char *const *names)
 static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
 static const char *const trues[] = {"true", "True", "TRUE", NULL};
 static const char *const falses[] = {"false", "False", "FALSE", NULL};
-static const char *const not_finite[] = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF", "-.inf",
-                                         "-.Inf", "-.INF", ".nan",  ".NaN",  ".NAN",  NULL};
+static const char *const not_finite[] = {".inf",  ".Inf",  ".INF", "+.inf", "+.Inf", "+.INF", "-.inf",
+                                         "-.Inf", "-.INF", ".nan", ".NaN",  ".NAN",  NULL};
 /* Of YAML 1.1 only. */
-static const char *const old_words[] = {"y",  "Y",  "yes", "Yes", "YES", "n",  "N",   "no",  "No",
-                                        "NO", "on", "On",  "ON",  "off", "Off", "OFF", "<<", "=", NULL};
+static const char *const old_words[] = {"y",  "Y",  "yes", "Yes", "YES", "n",   "N",  "no", "No", "NO",
+                                        "on", "On", "ON",  "off", "Off", "OFF", "<<", "=",  NULL};
 
 static size_t skip_digits(struct dm_str text, size_t at, const char *digits)
 {
@@ -78,7 +78,8 @@ static int read_integer(struct dm_str text, int base, struct dm_json **ret, stru
     errno = 0;
     value = strtoll(copy + (base == 10 ? 0 : 2), &end, base);
     if (errno != 0 || *end != '\0')
-        return dm_fail(err, DM_EINVAL, "", "%s is outside the range of 64-bit integers; quote it if it is a text", copy);
+        return dm_fail(err, DM_EINVAL, "", "%s is outside the range of 64-bit integers; quote it if it is a text",
+                       copy);
     *ret = dm_json_new_int(value);
     return 0;
 }

@@ -125,9 +125,7 @@ static void write_node(yaml_emitter_t *emitter, const struct dm_json *value, uns
     case DM_JSON_ARRAY: write_array(emitter, value, depth); break;
     case DM_JSON_STRING: write_scalar(emitter, dm_json_string(value), true); break;
     case DM_JSON_NULL: write_scalar(emitter, DM_STR("null"), false); break;
-    case DM_JSON_BOOL:
-        write_scalar(emitter, dm_json_bool(value) ? DM_STR("true") : DM_STR("false"), false);
-        break;
+    case DM_JSON_BOOL: write_scalar(emitter, dm_json_bool(value) ? DM_STR("true") : DM_STR("false"), false); break;
     case DM_JSON_INT:
     case DM_JSON_REAL: write_number(emitter, value); break;
     }
