@@ -34,9 +34,10 @@ extern const struct dm_http_client_settings dm_http_client_defaults;
 
 /* Per connection, given at connect. */
 struct dm_http_peer_timeouts {
-    uint32_t connect_ms; /* 0 as in the others: no limit but the system's */
+    uint32_t connect_ms;  /* 0 as in the others: no limit but the system's */
     uint32_t response_ms; /* from the end of the request to the end of the response head */
-    uint32_t idle_ms;     /* inside a body, without a byte in either direction while the backend is waited for; found up to a
+    uint32_t
+        idle_ms; /* inside a body, without a byte in either direction while the backend is waited for; found up to a
                              quarter, at most 10 s, late */
 };
 

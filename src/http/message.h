@@ -6,13 +6,13 @@
 #include "http/head.h"
 
 struct dm_http_message {
-    unsigned status;               /* responses */
-    struct dm_str method, target;  /* requests */
-    struct dm_str host;            /* requests: what the Host field says */
-    struct dm_str fields;          /* whole lines, each ended by CR LF */
-    enum dm_http_framing framing;  /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
-    uint64_t content_length;       /* with LENGTH */
-    bool is_closing;               /* say and do Connection: close after this message */
+    unsigned status;              /* responses */
+    struct dm_str method, target; /* requests */
+    struct dm_str host;           /* requests: what the Host field says */
+    struct dm_str fields;         /* whole lines, each ended by CR LF */
+    enum dm_http_framing framing; /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
+    uint64_t content_length;      /* with LENGTH */
+    bool is_closing;              /* say and do Connection: close after this message */
 };
 
 /* Why a connection or a message ended before its time. Stable names for logs through dm_http_abort_name(). */
@@ -25,9 +25,9 @@ enum dm_http_abort {
     DM_HTTP_ABORT_CONNECT_FAILED,
     DM_HTTP_ABORT_CONNECT_TIMEOUT,
     DM_HTTP_ABORT_RESPONSE_TIMEOUT, /* no response head in time */
-    DM_HTTP_ABORT_FAULT,           /* malformed; the fault says how */
+    DM_HTTP_ABORT_FAULT,            /* malformed; the fault says how */
     DM_HTTP_ABORT_TOO_LARGE,
-    DM_HTTP_ABORT_SHUTDOWN,        /* this side is closing */
+    DM_HTTP_ABORT_SHUTDOWN, /* this side is closing */
 };
 const char *dm_http_abort_name(enum dm_http_abort why);
 

@@ -3,9 +3,9 @@
 
 #include "base/mem.h"
 
-#define LINGER_MS 2000          /* for the client to read our last answer */
+#define LINGER_MS 2000 /* for the client to read our last answer */
 #define HEAD_OUT_MAX (128u << 10)
-#define POLL_FAILURES_MAX 16    /* while the last connections close */
+#define POLL_FAILURES_MAX 16 /* while the last connections close */
 
 const struct dm_http_server_settings dm_http_server_defaults = {
     .limits = {32u << 10, 8u << 10, 100, 8u << 10, 4u << 10, false},

@@ -35,16 +35,16 @@ struct dm_http_conn; /* one client connection */
 
 struct dm_http_server_settings {
     struct dm_http_limits limits;
-    uint64_t body_bytes_max;       /* 0 = no limit: on_request decides with dm_http_conn_limit_body */
-    uint32_t head_timeout_ms;      /* from the first byte of a head to its end */
-    uint32_t idle_timeout_ms;      /* between requests */
+    uint64_t body_bytes_max;  /* 0 = no limit: on_request decides with dm_http_conn_limit_body */
+    uint32_t head_timeout_ms; /* from the first byte of a head to its end */
+    uint32_t idle_timeout_ms; /* between requests */
     /* Without a byte of body arriving or leaving while the client is waited for. While the response moves, the request may
      * rest. Found up to a quarter, at most 10 s, late. */
     uint32_t body_timeout_ms;
     /* Per second and direction, on average over the time in which the client is waited for, after its first 10 s; 0 = off.
      * The owner's own pauses (body not taken, nothing to send) do not count. */
     uint32_t body_rate_bytes;
-    size_t write_cap_bytes;        /* unsent response bytes kept before write stops taking */
+    size_t write_cap_bytes; /* unsent response bytes kept before write stops taking */
     size_t connections_max;
 };
 extern const struct dm_http_server_settings dm_http_server_defaults;

@@ -53,7 +53,8 @@ void dm_http_conn_maybe_done(struct dm_http_conn *c)
 /* What came is no request, or its body is none. With a response under way there is nothing left to say. */
 static void fail_reading(struct dm_http_conn *c, int fault)
 {
-    struct dm_http_end end = {fault == DM_HTTP_BODY_TOO_LARGE ? DM_HTTP_ABORT_TOO_LARGE : DM_HTTP_ABORT_FAULT, fault, 0};
+    struct dm_http_end end = {fault == DM_HTTP_BODY_TOO_LARGE ? DM_HTTP_ABORT_TOO_LARGE : DM_HTTP_ABORT_FAULT, fault,
+                              0};
     bool has_request = c->has_request;
     void *user = c->user;
 

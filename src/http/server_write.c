@@ -37,7 +37,8 @@ static bool leaves_rest(const struct dm_http_conn *c)
 
 static void decide_framing(struct dm_http_conn *c, const struct dm_http_message *m)
 {
-    bool ends_with_close = m->framing == DM_HTTP_FRAMING_CLOSE || (m->framing == DM_HTTP_FRAMING_CHUNKED && c->is_http10);
+    bool ends_with_close =
+        m->framing == DM_HTTP_FRAMING_CLOSE || (m->framing == DM_HTTP_FRAMING_CHUNKED && c->is_http10);
 
     c->writer.framing = ends_with_close ? DM_HTTP_FRAMING_CLOSE : (uint8_t)m->framing;
     c->writer.length_left = m->content_length;

@@ -21,8 +21,8 @@ static int put_parts(struct dm_stream *stream, const char *head, size_t head_len
 }
 
 /* In one piece, so that a full queue takes all of it or nothing. */
-static int put_whole(struct dm_stream *stream, struct dm_buf *scratch, const char *head, size_t head_len, const char *ptr,
-                     size_t len)
+static int put_whole(struct dm_stream *stream, struct dm_buf *scratch, const char *head, size_t head_len,
+                     const char *ptr, size_t len)
 {
     dm_buf_reset(scratch);
     dm_buf_add_n(scratch, head, head_len);
@@ -66,20 +66,16 @@ static size_t put_length(struct dm_http_writer *writer, struct dm_stream *stream
     return taken == wanted ? len : taken;
 }
 
-size_t dm_http_writer_put(struct dm_http_writer *writer, struct dm_stream *stream, struct dm_buf *scratch, const char *ptr,
-                          size_t len)
+size_t dm_http_writer_put(struct dm_http_writer *writer, struct dm_stream *stream, struct dm_buf *scratch,
+                          const char *ptr, size_t len)
 {
     if (len == 0 || writer->is_ending)
         return len;
     switch (writer->framing) {
-    case DM_HTTP_FRAMING_LENGTH:
-        return put_length(writer, stream, ptr, len);
-    case DM_HTTP_FRAMING_CHUNKED:
-        return put_chunks(stream, scratch, ptr, len);
-    case DM_HTTP_FRAMING_CLOSE:
-        return put_plain(stream, ptr, len);
-    default:
-        return len;
+    case DM_HTTP_FRAMING_LENGTH: return put_length(writer, stream, ptr, len);
+    case DM_HTTP_FRAMING_CHUNKED: return put_chunks(stream, scratch, ptr, len);
+    case DM_HTTP_FRAMING_CLOSE: return put_plain(stream, ptr, len);
+    default: return len;
     }
 }
 

@@ -18,8 +18,8 @@ struct dm_http_writer {
 
 /* Returns how many bytes were taken: fewer than len promise on_writable of the stream. What exceeds the announced length,
  * has no place in the framing, or follows the stream's failure, is taken and dropped. scratch is used during the call. */
-size_t dm_http_writer_put(struct dm_http_writer *writer, struct dm_stream *stream, struct dm_buf *scratch, const char *ptr,
-                          size_t len);
+size_t dm_http_writer_put(struct dm_http_writer *writer, struct dm_stream *stream, struct dm_buf *scratch,
+                          const char *ptr, size_t len);
 /* The body is complete; trailer lines (CR LF ended) go out when it is chunked. False: it waits (W2). */
 bool dm_http_writer_end(struct dm_http_writer *writer, struct dm_stream *stream, struct dm_buf *scratch,
                         struct dm_str trailers);

@@ -25,11 +25,11 @@ static struct {
     struct dm_addr addr;
     struct dm_buf heard, body, got;
     int listen_fd, fd;
-    bool keeps;        /* in on_done, if reusable */
-    bool sends_again;  /* in on_done */
+    bool keeps;       /* in on_done, if reusable */
+    bool sends_again; /* in on_done */
     bool closes_at_response, closes_at_body, closes_at_end, ends_at_response_end;
-    size_t takes;      /* of a slice of body */
-    size_t left;       /* of a request that is streamed */
+    size_t takes; /* of a slice of body */
+    size_t left;  /* of a request that is streamed */
     bool had_response, was_reused;
 } rig;
 
@@ -314,18 +314,20 @@ static void responses_in_every_framing(void **state)
         const char *method, *response, *heard;
         bool is_kept;
     } cases[] = {
-        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n", "R200 B2 T D", true},
+        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n", "R200 B2 T D",
+         true},
         {"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", "R200 E D", true},
         {"GET", "HTTP/1.1 204 No Content\r\n\r\n", "R204 E D", true},
         {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "R304 E D", true},
-        {"GET", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        {"GET",
+         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
          "I103 I100 R200 E D", true},
         {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", "R200 B2 E D", false},
         {"GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "R200 B2 E D", false},
         {"GET", "HTTP/1.1 101 Switching Protocols\r\n\r\n", "A:malformed", false},
         {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "A:malformed", false},
-        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nHost: y\r\n\r\n", "R200 B2 A:malformed",
-         false},
+        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nHost: y\r\n\r\n",
+         "R200 B2 A:malformed", false},
     };
 
     for (size_t i = 0; i < DM_COUNT(cases); i++) {
@@ -357,7 +359,8 @@ static void a_body_until_the_end_of_the_connection(void **state)
 
 static void requests_in_every_framing(void **state)
 {
-    struct dm_http_message m = {.method = DM_STR("POST"), .target = DM_STR("/p"), .host = DM_STR("b"), .fields = DM_STR("X: y\r\n")};
+    struct dm_http_message m = {
+        .method = DM_STR("POST"), .target = DM_STR("/p"), .host = DM_STR("b"), .fields = DM_STR("X: y\r\n")};
 
     connect_peer();
     m.framing = DM_HTTP_FRAMING_CHUNKED;
@@ -388,8 +391,11 @@ static void requests_in_every_framing(void **state)
 
 static void a_request_cut_short_is_seen(void **state)
 {
-    struct dm_http_message m = {
-        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_LENGTH, .content_length = 9};
+    struct dm_http_message m = {.method = DM_STR("POST"),
+                                .target = DM_STR("/"),
+                                .host = DM_STR("b"),
+                                .framing = DM_HTTP_FRAMING_LENGTH,
+                                .content_length = 9};
     char c;
 
     connect_peer();
@@ -455,9 +461,11 @@ static void what_is_not_taken_comes_again(void **state)
 
 static void large_requests_are_bounded(void **state)
 {
-    struct dm_http_message m = {
-        .method = DM_STR("POST"), .target = DM_STR("/"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_LENGTH,
-        .content_length = 500000};
+    struct dm_http_message m = {.method = DM_STR("POST"),
+                                .target = DM_STR("/"),
+                                .host = DM_STR("b"),
+                                .framing = DM_HTTP_FRAMING_LENGTH,
+                                .content_length = 500000};
 
     rig.left = 500000;
     connect_peer();
@@ -720,7 +728,10 @@ static void any_system_call_may_fail(void **state)
     assert_true(n > 5);
 }
 
-#define TEST(name) {#name, name, setup, teardown, NULL}
+#define TEST(name)                                                                                                     \
+    {                                                                                                                  \
+#name, name, setup, teardown, NULL                                                                             \
+    }
 
 int main(void)
 {

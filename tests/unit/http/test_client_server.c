@@ -67,7 +67,7 @@ static struct dm_http_client *client;
 static struct caller callers[N_CALLERS];
 static unsigned n_served, n_served_done, n_served_aborted;
 static uint64_t seed;
-static bool has_cuts; /* resets or aborts */
+static bool has_cuts;         /* resets or aborts */
 static unsigned abort_chance; /* one in so many; 0: never */
 
 static uint64_t draw(uint64_t below)
@@ -359,7 +359,9 @@ static void send_request(struct caller *c, bool is_head)
     struct dm_http_message m = {.method = is_head ? DM_STR("HEAD") : DM_STR("POST"),
                                 .target = DM_STR("/"),
                                 .host = DM_STR("h"),
-                                .framing = is_head ? DM_HTTP_FRAMING_NONE : one_in(2) ? DM_HTTP_FRAMING_CHUNKED : DM_HTTP_FRAMING_LENGTH,
+                                .framing = is_head     ? DM_HTTP_FRAMING_NONE
+                                           : one_in(2) ? DM_HTTP_FRAMING_CHUNKED
+                                                       : DM_HTTP_FRAMING_LENGTH,
                                 .content_length = c->request.total,
                                 .is_closing = one_in(20)};
 
@@ -467,14 +469,8 @@ static void on_idle_end(void *idle_user, struct dm_http_peer *peer)
     c->peer = NULL;
 }
 
-static const struct dm_http_peer_handler client_handler = {NULL,
-                                                           on_response,
-                                                           on_response_body,
-                                                           on_response_end,
-                                                           on_peer_writable,
-                                                           on_peer_done,
-                                                           on_peer_abort,
-                                                           on_idle_end};
+static const struct dm_http_peer_handler client_handler = {
+    NULL, on_response, on_response_body, on_response_end, on_peer_writable, on_peer_done, on_peer_abort, on_idle_end};
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */
 
@@ -653,10 +649,8 @@ static void the_same_seed_runs_the_same_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_body_arrives_whole),
-        cmocka_unit_test(every_exchange_ends_once),
-        cmocka_unit_test(anything_may_be_freed_at_any_time),
-        cmocka_unit_test(any_system_call_may_fail),
+        cmocka_unit_test(every_body_arrives_whole),          cmocka_unit_test(every_exchange_ends_once),
+        cmocka_unit_test(anything_may_be_freed_at_any_time), cmocka_unit_test(any_system_call_may_fail),
         cmocka_unit_test(the_same_seed_runs_the_same_way),
     };
 

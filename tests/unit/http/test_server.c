@@ -82,7 +82,8 @@ static void note_trailer(struct rig *r, struct dm_http_conn *conn, const struct 
 static void chunked_body_with_trailers(void **state)
 {
     rig.script.on_request_end = note_trailer;
-    rig_send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-Sum: 12\r\n\r\n");
+    rig_send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-Sum: 12\r\n\r\n");
     check_got(HELLO);
     check_heard("R B3 B4 E D");
     assert_memory_equal(rig.body.ptr, "abcdefg", 7);
@@ -290,7 +291,8 @@ static void a_body_is_what_was_announced(void **state)
 static void respond_too_much(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
 {
     char *fields = dm_alloc(200000);
-    struct dm_http_message m = {.status = 200, .fields = {fields, 200000}, .framing = DM_HTTP_FRAMING_LENGTH, .content_length = 4};
+    struct dm_http_message m = {
+        .status = 200, .fields = {fields, 200000}, .framing = DM_HTTP_FRAMING_LENGTH, .content_length = 4};
 
     memset(fields, 'f', 200000);
     dm_http_conn_respond(conn, &m);
@@ -321,15 +323,16 @@ static void faults_are_answered_and_close(void **state)
          "F:length_and_encoding"},
         {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400 Bad Request",
          "R F:bad_chunk_size A:malformed"},
-        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nHost: b\r\n\r\n", "400 Bad Request",
-         "R B1 F:bad_trailer A:malformed"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nHost: b\r\n\r\n",
+         "400 Bad Request", "R B1 F:bad_trailer A:malformed"},
     };
     char text[200];
 
     for (size_t i = 0; i < DM_COUNT(cases); i++) {
         rig_connect();
         rig_send(cases[i].request);
-        snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad", cases[i].status);
+        snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad",
+                 cases[i].status);
         check_got(text);
         check_ended();
         check_heard(cases[i].heard);
@@ -437,7 +440,8 @@ static void what_is_not_taken_comes_again(void **state)
 {
     rig.script.on_body = take_three;
     rig.script.on_request_end = hello_at_end;
-    rig_send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n2\r\n89\r\n0\r\n\r\n" GET);
+    rig_send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n2\r\n89\r\n0\r\n\r\n" GET);
     while (rig.got.len < 2 * strlen(HELLO)) {
         rig_step();
         if (rig.conn)
@@ -712,9 +716,11 @@ static void one_recv_and_one_send_each(void **state)
     setup(state);
 }
 
-#define KERNEL(name) {#name " (kernel)", name, setup, teardown, (void *)"real"}
-#define BOTH(name)                                                                                                     \
-    {#name, name, setup, teardown, NULL}, KERNEL(name)
+#define KERNEL(name)                                                                                                   \
+    {                                                                                                                  \
+#name " (kernel)", name, setup, teardown, (void *)"real"                                                       \
+    }
+#define BOTH(name) {#name, name, setup, teardown, NULL}, KERNEL(name)
 
 int main(void)
 {

@@ -127,8 +127,8 @@ static void rig_on_abort(void *user, struct dm_http_conn *conn, struct dm_http_e
         rig.script.on_abort(&rig, conn);
 }
 
-static void rig_on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
-                         struct dm_str *ret_body)
+static void rig_on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end end,
+                         struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
     hear("F:%s", end.fault ? dm_http_fault_name((enum dm_http_fault)end.fault) : dm_http_abort_name(end.why));
     *ret_body = DM_STR("bad");
@@ -290,11 +290,13 @@ static void check_text(const struct dm_buf *buf, const char *text, const char *f
 {
     if (buf->len == strlen(text) && (buf->len == 0 || memcmp(buf->ptr, text, buf->len) == 0))
         return;
-    print_error("found    \"%.*s\"\nexpected \"%s\"\n", (int)DM_MIN(buf->len, (size_t)2000), buf->len ? buf->ptr : "", text);
+    print_error("found    \"%.*s\"\nexpected \"%s\"\n", (int)DM_MIN(buf->len, (size_t)2000), buf->len ? buf->ptr : "",
+                text);
     _fail(file, line);
 }
 
-#define check_got(text) (rig_read(strlen(text)), check_text(&rig.got, (text), __FILE__, __LINE__), dm_buf_reset(&rig.got))
+#define check_got(text)                                                                                                \
+    (rig_read(strlen(text)), check_text(&rig.got, (text), __FILE__, __LINE__), dm_buf_reset(&rig.got))
 #define check_heard(text) (check_text(&rig.heard, (text), __FILE__, __LINE__), dm_buf_reset(&rig.heard))
 
 /* The latest request was done. */
@@ -304,7 +306,7 @@ static inline void check_done(void)
     dm_buf_reset(&rig.heard);
 }
 
-static void check_ended(void)
+static inline void check_ended(void)
 {
     rig_read_all();
     assert_int_equal(rig.got.len, 0);

@@ -28,6 +28,18 @@ static bool is_open(void)
     return dm_http_server_connections(rig.server) == 1;
 }
 
+/* No more time passes. */
+#define check_got_now(text)                                                                                            \
+    (rig_receive(SIZE_MAX), check_text(&rig.got, (text), __FILE__, __LINE__), dm_buf_reset(&rig.got))
+
+static void check_ended_now(void)
+{
+    rig_receive(SIZE_MAX);
+    assert_true(rig.is_ended);
+    assert_false(rig.is_reset);
+    assert_int_equal(rig.got.len, 0);
+}
+
 /* --- waiting for heads -------------------------------------------------------------------------------------------- */
 
 static void a_silent_client_is_closed(void **state)
@@ -35,7 +47,7 @@ static void a_silent_client_is_closed(void **state)
     rig_pass_ms(9900);
     assert_true(is_open());
     rig_pass_ms(200);
-    check_ended();
+    check_ended_now();
     check_heard("");
 }
 
@@ -50,7 +62,7 @@ static void a_head_is_timed_from_its_first_byte(void **state)
     assert_true(is_open());
     check_heard("");
     rig_pass_ms(200);
-    check_got("HTTP/1.1 408 Request Timeout\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad");
+    check_got_now("HTTP/1.1 408 Request Timeout\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad");
     check_heard("F:head_timeout");
 }
 
@@ -66,7 +78,7 @@ static void an_idle_connection_is_closed(void **state)
     rig_pass_ms(74900);
     assert_true(is_open());
     rig_pass_ms(300);
-    check_ended();
+    check_ended_now();
 }
 
 static void no_limits_no_timers(void **state)
@@ -96,7 +108,7 @@ static void a_body_that_stops_coming_aborts(void **state)
     rig_pass_ms(29000);
     assert_true(is_open());
     rig_pass_ms(11000);
-    check_ended();
+    check_ended_now();
     check_heard("R B3 A:idle_timeout");
 }
 
@@ -190,7 +202,7 @@ static void a_client_that_waits_for_100_is_not_slow(void **state)
     dm_http_conn_inform(rig.conn, 100, DM_STR_NULL);
     check_got("HTTP/1.1 100 Continue\r\n\r\n");
     rig_pass_ms(41000);
-    check_ended();
+    check_ended_now();
     check_heard("R A:idle_timeout");
 }
 
@@ -201,7 +213,7 @@ static void a_rest_that_does_not_come_ends_the_connection(void **state)
     check_got(HELLO);
     check_heard("R");
     rig_pass_ms(41000);
-    check_ended();
+    check_ended_now();
     check_heard("D");
 }
 
@@ -214,7 +226,8 @@ static size_t in_flight(void)
 
 static void a_client_that_stops_reading_is_bounded_and_ends(void **state)
 {
-    static void (*const streams[])(struct rig *, struct dm_http_conn *, struct dm_http_head *) = {stream_length, stream_chunked};
+    static void (*const streams[])(struct rig *, struct dm_http_conn *, struct dm_http_head *) = {stream_length,
+                                                                                                  stream_chunked};
 
     for (size_t i = 0; i < DM_COUNT(streams); i++) {
         rig_connect();
@@ -242,7 +255,8 @@ static void a_client_that_reads_slowly_is_served(void **state)
         rig_pass_ms(5000);
     }
     assert_false(rig.is_reset);
-    assert_int_equal(rig.got.len, strlen("HTTP/1.1 200 OK\r\nContent-Length: 400000\r\nConnection: close\r\n\r\n") + 400000);
+    assert_int_equal(rig.got.len,
+                     strlen("HTTP/1.1 200 OK\r\nContent-Length: 400000\r\nConnection: close\r\n\r\n") + 400000);
 }
 
 static void a_client_below_the_rate_is_cut(void **state)
@@ -282,7 +296,8 @@ static void a_last_answer_waits_for_its_reader(void **state)
                 rig_receive(20000);
                 rig_pass_ms(3000);
             }
-            assert_int_equal(rig.got.len, 300000 + strlen("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\nConnection: close\r\n\r\n"));
+            assert_int_equal(rig.got.len,
+                             300000 + strlen("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\nConnection: close\r\n\r\n"));
             rig.client->ops->close(rig.client, rig.fd);
             rig.fd = -1;
             rig_pass_ms(5000);
@@ -356,6 +371,32 @@ static void a_pipelining_client_that_stops_reading_ends(void **state)
     assert_ptr_equal(rig.conn, NULL);
 }
 
+static size_t body_len;
+
+static void reply_as_long(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+{
+    static char body[90000];
+    struct dm_http_message m = {.status = 200};
+
+    memset(body, 'l', sizeof(body));
+    dm_http_conn_reply(conn, &m, dm_str_n(body, body_len));
+}
+
+/* The head of a reply takes the last room of the queue, or nearly. */
+static void a_reply_is_never_half_queued(void **state)
+{
+    rig.script.on_request = reply_as_long;
+    for (body_len = 79800; body_len < 80100; body_len += 10) {
+        rig_connect();
+        rig_pass_ms(2);
+        rig_send(GET GET);
+        rig_pass_ms(2);
+        rig_read(2 * (body_len + strlen("HTTP/1.1 200 OK\r\nContent-Length: 80000\r\n\r\n")));
+        assert_false(rig.is_ended);
+        check_done();
+    }
+}
+
 static void inform_and_fail_to_read(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
 {
     static char field[9000];
@@ -389,7 +430,8 @@ static bool ends_well(void)
 
     for (size_t i = 0; i < rig.heard.len; i++) {
         n_begun += rig.heard.ptr[i] == 'R';
-        n_ended += rig.heard.ptr[i] == 'D' || (rig.heard.ptr[i] == 'A' && i + 1 < rig.heard.len && rig.heard.ptr[i + 1] == ':');
+        n_ended += rig.heard.ptr[i] == 'D' ||
+                   (rig.heard.ptr[i] == 'A' && i + 1 < rig.heard.len && rig.heard.ptr[i + 1] == ':');
     }
     return n_begun == n_ended;
 }
@@ -427,7 +469,10 @@ static void any_system_call_may_fail(void **state)
     assert_true(n > 15);
 }
 
-#define TEST(name) {#name, name, setup, teardown, NULL}
+#define TEST(name)                                                                                                     \
+    {                                                                                                                  \
+#name, name, setup, teardown, NULL                                                                             \
+    }
 
 int main(void)
 {
@@ -451,6 +496,7 @@ int main(void)
         TEST(an_answer_between_requests_waits_for_its_reader),
         TEST(pipelining_without_reading_is_bounded),
         TEST(a_pipelining_client_that_stops_reading_ends),
+        TEST(a_reply_is_never_half_queued),
         TEST(interim_responses_leave_room_for_the_last),
         TEST(any_system_call_may_fail),
     };
