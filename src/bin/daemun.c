@@ -16,8 +16,8 @@ int main(int argc, char **argv)
         .in = stdin,
         .out = stdout,
         .err = stderr,
+        .in_is_terminal = isatty(STDIN_FILENO),
         .out_is_terminal = isatty(STDOUT_FILENO),
-        .err_is_terminal = isatty(STDERR_FILENO),
         .env = env,
     };
 

@@ -66,7 +66,8 @@ void dm_child_on_exit(struct dm_process *process, int status)
 
 int dm_child_exec(char **args)
 {
-    (void)setsid(); /* fails only for the leader of a group, which a child is not */
+    unsetenv("DAEMUN_TOKEN"); /* the person's, and none of the child's business */
+    (void)setsid();           /* fails only for the leader of a group, which a child is not */
     execv(args[0], args);
     fprintf(stderr, "daemun: %s can't be run: %s\n", args[0], strerror(errno));
     return 127;

@@ -14,7 +14,7 @@ enum dm_output { DM_OUTPUT_TABLE, DM_OUTPUT_JSON, DM_OUTPUT_YAML };
 /* The outside: standard streams and environment. */
 struct dm_cli_world {
     FILE *in, *out, *err;
-    bool out_is_terminal, err_is_terminal;
+    bool in_is_terminal, out_is_terminal;
     const char *(*env)(const char *name);
 };
 

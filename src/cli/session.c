@@ -1,4 +1,4 @@
-#include <stdarg.h>
+#include <termios.h>
 
 #include "cli/session.h"
 #include "cli/config.h"
@@ -39,10 +39,35 @@ static int find_server(struct dm_cli *cli, const struct dm_config *config)
     return DM_EXIT_OK;
 }
 
+/* One line without echo. */
+static ssize_t ask(struct dm_cli *cli, char *ret, size_t max)
+{
+    int fd = fileno(cli->world->in);
+    struct termios before, hidden;
+    bool is_hidden = tcgetattr(fd, &before) == 0;
+
+    fputs("Secret (not shown): ", cli->world->err);
+    fflush(cli->world->err);
+    if (is_hidden) {
+        hidden = before;
+        hidden.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(fd, TCSAFLUSH, &hidden);
+    }
+    if (!fgets(ret, (int)max, cli->world->in))
+        ret[0] = '\0';
+    if (is_hidden)
+        tcsetattr(fd, TCSAFLUSH, &before);
+    fputc('\n', cli->world->err);
+    return (ssize_t)strlen(ret);
+}
+
 static ssize_t read_some(struct dm_cli *cli, char *ret, size_t max)
 {
-    size_t n = fread(ret, 1, max, cli->world->in);
+    size_t n;
 
+    if (cli->world->in_is_terminal)
+        return ask(cli, ret, max);
+    n = fread(ret, 1, max, cli->world->in);
     return ferror(cli->world->in) ? -1 : (ssize_t)n;
 }
 
@@ -323,11 +348,9 @@ int dm_session_list(struct dm_cli *cli, const char *path, struct dm_json **ret)
     return DM_EXIT_OK;
 }
 
-struct dm_buf dm_session_path(const char *tenant, ...)
+struct dm_buf dm_session_path_of(const char *tenant, const char *const *pieces)
 {
     struct dm_buf path;
-    const char *piece;
-    va_list args;
 
     dm_buf_init(&path, PATH_MAX_BYTES);
     dm_buf_add_lit(&path, "/api/v1");
@@ -335,12 +358,10 @@ struct dm_buf dm_session_path(const char *tenant, ...)
         dm_buf_add_lit(&path, "/tenants/");
         dm_client_escape(&path, dm_str_of(tenant));
     }
-    va_start(args, tenant);
-    while ((piece = va_arg(args, const char *))) {
+    for (size_t i = 0; pieces[i]; i++) {
         dm_buf_add_char(&path, '/');
-        dm_client_escape(&path, dm_str_of(piece));
+        dm_client_escape(&path, dm_str_of(pieces[i]));
     }
-    va_end(args);
     dm_buf_add_char(&path, '\0');
     return path;
 }

@@ -38,12 +38,13 @@ DM_MUST_USE int dm_session_list(struct dm_cli *cli, const char *path, struct dm_
 /* The JSON of an answer that must have one. */
 DM_MUST_USE int dm_session_json(struct dm_cli *cli, const struct dm_reply *reply, struct dm_json **ret);
 
-/* "/api/v1/tenants/<tenant>" and more: pieces are escaped, each with a '/' before it; ends with NULL. tenant NULL:
- * below /api/v1. */
-struct dm_buf dm_session_path(const char *tenant, ...) __attribute__((sentinel));
+/* "/api/v1/tenants/<tenant>" and more, NUL-terminated: pieces are escaped, each with a '/' before it; they end with NULL.
+ * tenant NULL: below /api/v1. The caller ends it with dm_buf_done. */
+struct dm_buf dm_session_path_of(const char *tenant, const char *const *pieces);
+#define dm_session_path(tenant, ...) dm_session_path_of((tenant), (const char *const[]){__VA_ARGS__})
 
 /* A whole file, or standard input for "-", with the white space at its ends cut; NUL-terminated in ret, which is the
- * caller's to wipe and end. For tokens. */
+ * caller's to wipe and end. A terminal is asked for one line, which it does not show. For tokens and keys. */
 DM_MUST_USE int dm_session_read_secret(struct dm_cli *cli, const char *path, struct dm_buf *ret);
 
 #endif

@@ -85,7 +85,7 @@ void dm_table_print(const struct dm_table *table, FILE *out)
 {
     size_t widths[DM_TABLE_COLUMNS_MAX] = {0}, n = 0;
 
-    for (; table->titles[n] && n < DM_TABLE_COLUMNS_MAX; n++)
+    for (; n < DM_TABLE_COLUMNS_MAX && table->titles[n]; n++)
         widths[n] = dm_table_width(dm_str_of(table->titles[n]));
     for (size_t i = 0; i < table->cells.count; i++)
         widths[i % n] = DM_MAX(widths[i % n], dm_table_width(dm_str_of(shown(table->cells.items[i]))));

@@ -45,11 +45,9 @@ const struct dm_verb *dm_verb_find(const char *name)
 
 const char *dm_verb_near(const char *name)
 {
-    const char *names[32];
-    size_t i = 0;
+    const char *names[DM_COUNT(dm_verbs)];
 
-    for (; dm_verbs[i] && i < DM_COUNT(names) - 1; i++)
-        names[i] = dm_verbs[i]->name;
-    names[i] = NULL;
+    for (size_t i = 0; i < DM_COUNT(names); i++)
+        names[i] = dm_verbs[i] ? dm_verbs[i]->name : NULL;
     return dm_option_near(names, name);
 }

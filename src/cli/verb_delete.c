@@ -108,7 +108,7 @@ static int confirm_tenant(struct dm_cli *cli, const char *name)
 
     if (dm_args_has(&cli->args, "yes"))
         return DM_EXIT_OK;
-    if (!cli->world->err_is_terminal)
+    if (!cli->world->in_is_terminal)
         return dm_cli_fail(cli, DM_EXIT_USAGE, "deleting tenant %s deletes all that it has; give --yes if you mean it",
                            name);
     fprintf(cli->world->err, "This deletes tenant %s with all that it has. Type its name to go on: ", name);

@@ -15,14 +15,6 @@ static struct dm_str member_text(const struct dm_json *object, const char *name)
     return value && dm_json_type(value) == DM_JSON_STRING ? dm_json_string(value) : DM_STR("");
 }
 
-static void ask(struct dm_cli *cli)
-{
-    if (!cli->world->err_is_terminal || cli->is_quiet)
-        return;
-    fputs("Token (ends with Ctrl-D): ", cli->world->err);
-    fflush(cli->world->err);
-}
-
 /* --token, --token-stdin, --token-file, or DAEMUN_TOKEN; into *ret, NUL-terminated. */
 static int read_token(struct dm_cli *cli, struct dm_buf *ret)
 {
@@ -37,8 +29,6 @@ static int read_token(struct dm_cli *cli, struct dm_buf *ret)
         ret->len--;
         return ret->failed ? dm_cli_fail(cli, DM_EXIT_USAGE, "the token is too long") : DM_EXIT_OK;
     }
-    if (!file)
-        ask(cli);
     return dm_session_read_secret(cli, file ? file : "-", ret);
 }
 
@@ -100,6 +90,6 @@ const struct dm_verb dm_verb_login = {
             "serve` started for the first time; more are made with `daemun create token`.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun login --server https://gate.example.com:9080 --token-stdin < token.txt", "Signs in."},
-                 {"daemun login", "Signs in to http://127.0.0.1:9080; asks for the token."}},
+                 {"daemun login", "Signs in to http://127.0.0.1:9080; asks for the token, which is not shown."}},
     .run = run,
 };
