@@ -371,6 +371,36 @@ static int adopt(struct serve *s)
     return DM_EXIT_OK;
 }
 
+/* Whoever listens there already would answer in the place of ours. The gateway's own listeners are not asked: workers
+ * without a keeper may hold them. */
+static int check_free(const struct serve *s, const struct dm_child *child, const char *option, const char *address)
+{
+    struct dm_sys *sys = dm_sys_real();
+    struct dm_addr addr;
+    int fd;
+
+    if (child->process.state != DM_PROCESS_IDLE || dm_addr_parse(dm_str_of(address), &addr, NULL) < 0)
+        return DM_EXIT_OK;
+    if ((fd = sys->ops->listen(sys, &addr, 1, false)) >= 0) {
+        sys->ops->close(sys, fd);
+        return DM_EXIT_OK;
+    }
+    if (fd == -EADDRINUSE)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED,
+                           "%s is in use by another process; stop that one, or choose another with --%s", address,
+                           option);
+    return dm_cli_fail(s->cli, DM_EXIT_FAILED, "can't listen on %s (--%s): %s", address, option, strerror(-fd));
+}
+
+static int prepare(struct serve *s)
+{
+    int rc = adopt(s);
+
+    if (rc != DM_EXIT_OK || (rc = check_free(s, &s->controller, "api", s->api)) != DM_EXIT_OK)
+        return rc;
+    return check_free(s, &s->gateway, "admin", s->admin);
+}
+
 static int run_loop(struct serve *s)
 {
     static const int signos[] = {SIGTERM, SIGINT, SIGHUP};
@@ -378,7 +408,7 @@ static int run_loop(struct serve *s)
 
     if ((rc = dm_signals_open(&s->signals, s->loop, signos, DM_COUNT(signos), on_signal)) < 0)
         return dm_cli_fail(s->cli, DM_EXIT_FAILED, "signals can't be received: %s", strerror(-rc));
-    if ((s->exit_code = adopt(s)) != DM_EXIT_OK) {
+    if ((s->exit_code = prepare(s)) != DM_EXIT_OK) {
         begin_stop(s);
     } else {
         if (s->controller.process.state == DM_PROCESS_IDLE)
