@@ -94,6 +94,7 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
     struct dm_str content_type = DM_STR("application/problem+json");
     struct dm_str fault = ex->fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)ex->fault)) : DM_STR_NULL;
 
+    message.is_closing = reason == DM_REASON_BAD_REQUEST; /* what is malformed is not followed */
     dm_buf_reset(body);
     if (worded && worded->has_body) {
         dm_buf_add(body, dm_unit_str(ex->release->unit, worded->body));
