@@ -18,6 +18,7 @@ struct rig {
     struct dm_addr addr; /* where the worker listens */
     char dir[64];
     uint64_t next_sequence;
+    bool may_be_old; /* rig_apply may give a unit that the worker drops */
 };
 
 void rig_init(struct rig *rig);
