@@ -9,10 +9,12 @@ export const GOALS = [
   { name: 'change_failed_requests', unit: 'requests', goal: 0, scenario: 'change' },
 ];
 
+const rounded = (value) => (value === null ? null : Number(value.toFixed(4)));
+
 // Joins what was measured, by name, with the marks. What was not measured has the value null and is not ok.
 export function judge(measured, goals = GOALS) {
   return goals.map(({ name, unit, goal }) => {
     const value = measured.get(name)?.value ?? null;
-    return { name, value, unit, goal, ok: value !== null && value <= goal };
+    return { name, value: rounded(value), unit, goal, ok: value !== null && value <= goal };
   });
 }
