@@ -53,7 +53,7 @@ static void add_ascii_escape(struct dm_buf *buf, unsigned char c)
     static const char digits[] = "0123456789abcdef";
     char text[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
 
-    if (c == '"' || c == '\\' || short_form[c]) {
+    if (c == '"' || c == '\\' || (c < sizeof(short_form) && short_form[c])) {
         text[1] = c < 0x20 ? short_form[c] : (char)c;
         dm_buf_add_n(buf, text, 2);
     } else {

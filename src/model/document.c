@@ -126,7 +126,7 @@ int dm_document_open(const uint8_t public_key[DM_SIGN_PUBLIC_BYTES], struct dm_s
 {
     struct dm_document_head head = {0};
     uint8_t digest[DM_DIGEST_BYTES];
-    size_t n;
+    size_t n = 0;
     int rc;
 
     if ((rc = read_head(bytes, &head, &n, err)) < 0)

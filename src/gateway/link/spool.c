@@ -328,7 +328,7 @@ static int write_file(struct dm_spool *spool, struct dm_spool_file file, struct 
 /* Sums from `at` on that fit one file, under numbers of one reserved block; returns where the next one begins. */
 static size_t spool_some(struct dm_spool *spool, struct sum *const *sums, size_t at, size_t n, uint64_t now_s)
 {
-    struct dm_spool_file file;
+    struct dm_spool_file file = {0};
     struct dm_err err = {0};
     struct dm_buf bytes;
     int rc = 0;

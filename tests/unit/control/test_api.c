@@ -275,7 +275,7 @@ static void test_pages(void **state)
     char target[256], *next, *name;
 
     make_orders(h);
-    for (char c = 'a'; c <= 'g'; c++) {
+    for (int c = 'a'; c <= 'g'; c++) {
         snprintf(target, sizeof(target), T "/backends/%c", c);
         done(PUT(201, NULL, target, "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"));
     }
