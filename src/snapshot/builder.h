@@ -16,7 +16,8 @@ void dm_builder_done(struct dm_builder *b);
 dm_off dm_builder_add(struct dm_builder *b, const void *ptr, size_t size, size_t align);
 struct dm_ustr dm_builder_str(struct dm_builder *b, struct dm_str s);
 /* Fills the header and the checksum. The bytes in b->buf are the file. DM_EBUDGET when it grew too large. */
-DM_MUST_USE int dm_builder_finish(struct dm_builder *b, const struct dm_unit_header *identity, dm_off root, struct dm_err *err);
+DM_MUST_USE int dm_builder_finish(struct dm_builder *b, const struct dm_unit_header *identity, dm_off root,
+                                  struct dm_err *err);
 
 #define DM_BUILDER_ADD(b, ptr, count, type) dm_builder_add((b), (ptr), (count) * sizeof(type), _Alignof(type))
 

@@ -18,7 +18,8 @@ static bool fits(const struct check *c, dm_off at, uint64_t count, size_t item_b
 {
     if (count == 0)
         return true;
-    return at >= sizeof(struct dm_unit_header) && at % align == 0 && at <= c->size && count <= (c->size - at) / item_bytes;
+    return at >= sizeof(struct dm_unit_header) && at % align == 0 && at <= c->size &&
+           count <= (c->size - at) / item_bytes;
 }
 
 #define FITS(c, at, count, type) fits((c), (at), (count), sizeof(type), _Alignof(type))
@@ -41,7 +42,8 @@ static bool strs_ok(const struct check *c, dm_off at, uint32_t count)
 
 static bool endpoint_ok(const struct check *c, const struct dm_uendpoint *e)
 {
-    return str_ok(c, e->host) && str_ok(c, e->authority) && (e->address_bytes == 0 || e->address_bytes == 4 || e->address_bytes == 16);
+    return str_ok(c, e->host) && str_ok(c, e->authority) &&
+           (e->address_bytes == 0 || e->address_bytes == 4 || e->address_bytes == 16);
 }
 
 static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
@@ -60,7 +62,8 @@ static bool trie_ok(struct check *c, dm_off at, uint32_t n_rules)
     bool ok;
 
     /* more visits than nodes could stand in the file: somebody shares subtrees */
-    if (c->trie_depth == TRIE_DEPTH_MAX || c->trie_nodes++ > c->size / sizeof(*node) || !FITS(c, at, 1, struct dm_urule_node) || !str_ok(c, node->label) ||
+    if (c->trie_depth == TRIE_DEPTH_MAX || c->trie_nodes++ > c->size / sizeof(*node) ||
+        !FITS(c, at, 1, struct dm_urule_node) || !str_ok(c, node->label) ||
         !FITS(c, node->children, node->n_children, uint32_t) || !FITS(c, node->rules, node->n_rules, uint16_t))
         return false;
     for (unsigned i = 0; i < node->n_rules; i++)
@@ -80,7 +83,8 @@ static bool trie_ok(struct check *c, dm_off at, uint32_t n_rules)
 static bool rule_ok(const struct check *c, const struct dm_umapping_rule *rule, uint32_t n_metrics)
 {
     if (rule->metric >= n_metrics || rule->prefix_len > rule->pattern.len || !str_ok(c, rule->pattern) ||
-        !FITS(c, rule->pieces, rule->n_pieces, struct dm_urule_piece) || !FITS(c, rule->args, rule->n_args, struct dm_urule_arg))
+        !FITS(c, rule->pieces, rule->n_pieces, struct dm_urule_piece) ||
+        !FITS(c, rule->args, rule->n_args, struct dm_urule_arg))
         return false;
     for (unsigned i = 0; i < rule->n_pieces; i++)
         if (!str_ok(c, ITEMS(c, rule->pieces, struct dm_urule_piece)[i].literal))
@@ -257,8 +261,9 @@ static bool applications_ok(const struct check *c, dm_off at)
     const struct dm_uapplications *u = ITEMS(c, at, struct dm_uapplications);
     uint32_t n_used = 0;
 
-    if (!FITS(c, at, 1, struct dm_uapplications) || !FITS(c, u->applications, u->n_applications, struct dm_uapplication) ||
-        (u->n_slots & (u->n_slots - 1)) != 0 || !FITS(c, u->credentials, u->n_slots, struct dm_ucredential))
+    if (!FITS(c, at, 1, struct dm_uapplications) ||
+        !FITS(c, u->applications, u->n_applications, struct dm_uapplication) || (u->n_slots & (u->n_slots - 1)) != 0 ||
+        !FITS(c, u->credentials, u->n_slots, struct dm_ucredential))
         return false;
     for (uint32_t i = 0; i < u->n_applications; i++)
         if (!application_ok(c, &ITEMS(c, u->applications, struct dm_uapplication)[i]))
@@ -299,12 +304,9 @@ bool dm_unit_check_content(const char *bytes, size_t size)
     struct check c = {bytes, size, 0, 0};
 
     switch (header->kind) {
-    case DM_UNIT_RELEASE:
-        return release_ok(&c, header->root);
-    case DM_UNIT_APPLICATIONS:
-        return applications_ok(&c, header->root);
-    case DM_UNIT_GRANTS:
-        return grants_ok(&c, header->root);
+    case DM_UNIT_RELEASE: return release_ok(&c, header->root);
+    case DM_UNIT_APPLICATIONS: return applications_ok(&c, header->root);
+    case DM_UNIT_GRANTS: return grants_ok(&c, header->root);
     }
     return false;
 }

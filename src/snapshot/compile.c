@@ -25,19 +25,14 @@ int dm_compile(const struct dm_document *document, const uint8_t document_hash[D
     int rc = 0;
 
     if (document->tenant.len > DM_UNIT_TENANT_MAX)
-        return dm_fail(err, DM_EINVAL, "/tenant", "must have at most %u bytes, has %zu", DM_UNIT_TENANT_MAX, document->tenant.len);
+        return dm_fail(err, DM_EINVAL, "/tenant", "must have at most %u bytes, has %zu", DM_UNIT_TENANT_MAX,
+                       document->tenant.len);
     memcpy(identity.tenant, document->tenant.ptr, document->tenant.len);
     memcpy(identity.document_hash, document_hash, DM_DIGEST_BYTES);
     switch ((enum dm_unit_kind)document->kind) {
-    case DM_UNIT_RELEASE:
-        rc = dm_compile_release(b, &document->release, &root, err);
-        break;
-    case DM_UNIT_APPLICATIONS:
-        rc = dm_compile_applications(b, &document->applications, &root, err);
-        break;
-    case DM_UNIT_GRANTS:
-        root = dm_compile_grants(b, &document->grants);
-        break;
+    case DM_UNIT_RELEASE: rc = dm_compile_release(b, &document->release, &root, err); break;
+    case DM_UNIT_APPLICATIONS: rc = dm_compile_applications(b, &document->applications, &root, err); break;
+    case DM_UNIT_GRANTS: root = dm_compile_grants(b, &document->grants); break;
     }
     return rc < 0 ? rc : dm_builder_finish(b, &identity, root, err);
 }

@@ -68,7 +68,8 @@ static int fill_slots(const struct dm_applications_body *body, dm_off applicatio
             if (dm_unhex(body->applications[i].credentials[k].digest, slot.digest, DM_DIGEST_BYTES) < 0)
                 return dm_fail(err, DM_EINVAL, "/applications", "application %zu has a credential without a digest", i);
             if (insert(slots, n_slots, &slot) < 0)
-                return dm_fail(err, DM_EINVAL, "/applications", "two applications have the same credential; one is '%.*s'",
+                return dm_fail(err, DM_EINVAL, "/applications",
+                               "two applications have the same credential; one is '%.*s'",
                                DM_STR_ARG(body->applications[i].name));
         }
     return 0;
@@ -83,7 +84,8 @@ static size_t count_credentials(const struct dm_applications_body *body)
     return n;
 }
 
-int dm_compile_applications(struct dm_builder *b, const struct dm_applications_body *body, dm_off *ret, struct dm_err *err)
+int dm_compile_applications(struct dm_builder *b, const struct dm_applications_body *body, dm_off *ret,
+                            struct dm_err *err)
 {
     struct dm_uapplications root = {.digest_key_id = (uint32_t)body->digest_key_id,
                                     .n_applications = (uint32_t)body->n_applications,

@@ -5,7 +5,8 @@
 #include "snapshot/compile.h"
 
 /* Each appends its part and gives the offset of its root. */
-DM_MUST_USE int dm_compile_release(struct dm_builder *b, const struct dm_release_body *body, dm_off *ret, struct dm_err *err);
+DM_MUST_USE int dm_compile_release(struct dm_builder *b, const struct dm_release_body *body, dm_off *ret,
+                                   struct dm_err *err);
 DM_MUST_USE int dm_compile_applications(struct dm_builder *b, const struct dm_applications_body *body, dm_off *ret,
                                         struct dm_err *err);
 dm_off dm_compile_grants(struct dm_builder *b, const struct dm_grants_body *body);

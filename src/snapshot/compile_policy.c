@@ -18,14 +18,10 @@ static dm_off api_key(struct dm_builder *b, const struct dm_policy_api_key *p)
 static uint32_t header_op(int op)
 {
     switch ((enum dm_header_op_kind)op) {
-    case DM_HEADER_SET:
-        return DM_UHEADER_SET;
-    case DM_HEADER_ADD:
-        return DM_UHEADER_ADD;
-    case DM_HEADER_PUSH:
-        return DM_UHEADER_PUSH;
-    case DM_HEADER_DELETE:
-        break;
+    case DM_HEADER_SET: return DM_UHEADER_SET;
+    case DM_HEADER_ADD: return DM_UHEADER_ADD;
+    case DM_HEADER_PUSH: return DM_UHEADER_PUSH;
+    case DM_HEADER_DELETE: break;
     }
     return DM_UHEADER_DELETE;
 }
@@ -35,7 +31,8 @@ static dm_off header_ops(struct dm_builder *b, const struct dm_header_op *ops, s
     struct dm_uheader *out DM_CLEANUP(dm_freep) = dm_calloc(n, sizeof(*out));
 
     for (size_t i = 0; i < n; i++)
-        out[i] = (struct dm_uheader){header_op(ops[i].op), 0, dm_builder_str(b, ops[i].name), dm_builder_str(b, ops[i].value)};
+        out[i] = (struct dm_uheader){header_op(ops[i].op), 0, dm_builder_str(b, ops[i].name),
+                                     dm_builder_str(b, ops[i].value)};
     return DM_BUILDER_ADD(b, out, n, struct dm_uheader);
 }
 
@@ -134,18 +131,10 @@ static dm_off cors(struct dm_builder *b, const struct dm_policy_cors *p)
 dm_off dm_compile_policy(struct dm_builder *b, const struct dm_policy *policy, uint32_t *ret_type)
 {
     switch ((enum dm_policy_type)policy->type) {
-    case DM_POLICY_API_KEY:
-        *ret_type = DM_UPOLICY_API_KEY;
-        return api_key(b, &policy->api_key);
-    case DM_POLICY_HEADERS:
-        *ret_type = DM_UPOLICY_HEADERS;
-        return headers(b, &policy->headers);
-    case DM_POLICY_IP_CHECK:
-        *ret_type = DM_UPOLICY_IP_CHECK;
-        return ip_check(b, &policy->ip_check);
-    case DM_POLICY_CORS:
-        *ret_type = DM_UPOLICY_CORS;
-        return cors(b, &policy->cors);
+    case DM_POLICY_API_KEY: *ret_type = DM_UPOLICY_API_KEY; return api_key(b, &policy->api_key);
+    case DM_POLICY_HEADERS: *ret_type = DM_UPOLICY_HEADERS; return headers(b, &policy->headers);
+    case DM_POLICY_IP_CHECK: *ret_type = DM_UPOLICY_IP_CHECK; return ip_check(b, &policy->ip_check);
+    case DM_POLICY_CORS: *ret_type = DM_UPOLICY_CORS; return cors(b, &policy->cors);
     }
     abort(); /* the model knows no others */
 }

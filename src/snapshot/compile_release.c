@@ -31,7 +31,8 @@ static void set_address(struct dm_uendpoint *e, struct dm_str host)
         e->address_bytes = 16;
 }
 
-static struct dm_ustr add_authority(struct dm_builder *b, const struct dm_backend *backend, const struct dm_endpoint *endpoint)
+static struct dm_ustr add_authority(struct dm_builder *b, const struct dm_backend *backend,
+                                    const struct dm_endpoint *endpoint)
 {
     char text[512];
     struct dm_buf buf;
@@ -91,12 +92,14 @@ static size_t order_metrics(const struct dm_product *product, const struct dm_me
     ret[n++] = dm_product_metric(product, DM_METRIC_HITS);
     for (int methods = 0; methods < 2; methods++)
         for (size_t i = 0; i < product->n_metrics; i++)
-            if ((product->metrics[i].parent.len > 0) == (methods == 1) && !dm_str_eq(product->metrics[i].name, DM_METRIC_HITS))
+            if ((product->metrics[i].parent.len > 0) == (methods == 1) &&
+                !dm_str_eq(product->metrics[i].name, DM_METRIC_HITS))
                 ret[n++] = &product->metrics[i];
     return n;
 }
 
-static dm_off add_metrics(struct dm_builder *b, const struct dm_metric *const *metrics, const struct dm_metric_names *names)
+static dm_off add_metrics(struct dm_builder *b, const struct dm_metric *const *metrics,
+                          const struct dm_metric_names *names)
 {
     struct dm_umetric *out DM_CLEANUP(dm_freep) = dm_calloc(names->count, sizeof(*out));
 
@@ -281,7 +284,8 @@ static int add_product(struct dm_builder *b, const struct dm_product *product, c
     struct dm_metric_names index = {names, order_metrics(product, metrics)};
 
     if (index.count > DM_METRICS_MAX)
-        return dm_fail(err, DM_EINVAL, "/metrics", "must be at most %d with hits, are %zu", DM_METRICS_MAX, index.count);
+        return dm_fail(err, DM_EINVAL, "/metrics", "must be at most %d with hits, are %zu", DM_METRICS_MAX,
+                       index.count);
     for (size_t i = 0; i < index.count; i++)
         names[i] = metrics[i]->name;
     ret->id = dm_unit_name_id(product->name);
@@ -297,7 +301,8 @@ static int add_product(struct dm_builder *b, const struct dm_product *product, c
 }
 
 /* Ids stand for names in other units and in counters, so one may not stand for two. */
-static int check_ids(const struct dm_uproduct *products, size_t n, const struct dm_release_body *body, struct dm_err *err)
+static int check_ids(const struct dm_uproduct *products, size_t n, const struct dm_release_body *body,
+                     struct dm_err *err)
 {
     for (size_t i = 0; i < n; i++)
         for (size_t k = i + 1; k < n; k++)

@@ -77,7 +77,8 @@ static dm_off add_args(struct dm_builder *b, const struct dm_pattern *pattern)
 }
 
 static int compile_rule(struct dm_builder *b, const struct dm_mapping_rule *rule, const struct dm_metric_names *metrics,
-                        struct dm_arena *arena, struct dm_umapping_rule *ret, struct dm_str *ret_prefix, struct dm_err *err)
+                        struct dm_arena *arena, struct dm_umapping_rule *ret, struct dm_str *ret_prefix,
+                        struct dm_err *err)
 {
     struct flat flat = {DM_STR_NULL, {0}};
     struct dm_pattern pattern;
@@ -175,8 +176,8 @@ static dm_off add_node(struct dm_builder *b, const struct node *node)
 }
 
 /* The trie of one method ("" = those that no rule names): its own rules and those for any, in their order. */
-static dm_off add_trie(struct dm_builder *b, const struct dm_mapping_rule *rules, const struct dm_str *prefixes, size_t n_rules,
-                       struct dm_str method)
+static dm_off add_trie(struct dm_builder *b, const struct dm_mapping_rule *rules, const struct dm_str *prefixes,
+                       size_t n_rules, struct dm_str method)
 {
     struct node *root = node_new(DM_STR(""));
     dm_off at;
@@ -197,8 +198,8 @@ static bool is_first_of_method(const struct dm_mapping_rule *rules, size_t i)
     return !dm_str_eq(rules[i].method, DM_METHOD_ANY);
 }
 
-static void add_methods(struct dm_builder *b, const struct dm_mapping_rule *rules, const struct dm_str *prefixes, size_t n_rules,
-                        struct dm_urules *ret)
+static void add_methods(struct dm_builder *b, const struct dm_mapping_rule *rules, const struct dm_str *prefixes,
+                        size_t n_rules, struct dm_urules *ret)
 {
     DM_VEC(struct dm_urule_method) methods = {0};
 

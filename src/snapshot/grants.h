@@ -7,7 +7,7 @@
 #include "snapshot/unit.h"
 
 struct dm_udomain {
-    struct dm_ustr name;  /* "api.example.com", or ".example.com" for a wildcard "*.example.com" */
+    struct dm_ustr name; /* "api.example.com", or ".example.com" for a wildcard "*.example.com" */
     uint32_t is_wildcard;
     uint32_t unused;
 };

@@ -40,7 +40,7 @@ struct dm_umetric {
 };
 
 struct dm_ulimit {
-    uint64_t id;     /* of (product, metric, period): usage outlives a change of plan or of the limit's value */
+    uint64_t id; /* of (product, metric, period): usage outlives a change of plan or of the limit's value */
     uint64_t value;
     uint32_t metric; /* index in the product's metrics */
     uint32_t period; /* enum dm_period */
@@ -69,8 +69,8 @@ struct dm_umount {
 
 /* What replaces the gateway's own answer for one reason. */
 struct dm_uerror {
-    uint32_t reason; /* enum dm_reason */
-    uint16_t status; /* 0 = the reason's own */
+    uint32_t reason;  /* enum dm_reason */
+    uint16_t status;  /* 0 = the reason's own */
     uint8_t has_body; /* false: problem details as always */
     uint8_t unused;
     struct dm_ustr content_type;
@@ -120,8 +120,9 @@ struct dm_ucors {
     dm_off origins; /* struct dm_ustr[]; n 0 with any_origin */
     uint32_t n_origins;
     uint8_t any_origin, allow_credentials, unused[2];
-    struct dm_ustr allow_methods, allow_headers, expose_headers; /* ready field values; "" = mirror the request / none */
-    int32_t max_age_s; /* -1 = not sent */
+    struct dm_ustr allow_methods, allow_headers,
+        expose_headers; /* ready field values; "" = mirror the request / none */
+    int32_t max_age_s;  /* -1 = not sent */
     uint32_t unused2;
 };
 

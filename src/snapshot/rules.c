@@ -91,7 +91,8 @@ static bool pieces_match(const struct dm_unit *unit, const struct dm_umapping_ru
     return has_variable ? segment_len(rest) == rest.len : rest.len == 0;
 }
 
-static bool args_match(const struct dm_unit *unit, const struct dm_umapping_rule *rule, const struct dm_rules_request *request)
+static bool args_match(const struct dm_unit *unit, const struct dm_umapping_rule *rule,
+                       const struct dm_rules_request *request)
 {
     const struct dm_urule_arg *args = dm_unit_at(unit, rule->args);
 
@@ -122,7 +123,8 @@ static void count_rule(const struct dm_umetric *metrics, const struct dm_umappin
 }
 
 /* The entry for any other method stands last. */
-static const struct dm_urule_node *method_root(const struct dm_unit *unit, const struct dm_urules *rules, struct dm_str method)
+static const struct dm_urule_node *method_root(const struct dm_unit *unit, const struct dm_urules *rules,
+                                               struct dm_str method)
 {
     const struct dm_urule_method *methods = dm_unit_at(unit, rules->methods);
 
@@ -138,8 +140,8 @@ static struct dm_str behind_prefix(const struct dm_umapping_rule *rule, struct d
     return dm_str_skip(path, rule->prefix_len);
 }
 
-unsigned dm_rules_match(const struct dm_unit *unit, dm_off rules_at, dm_off metrics_at, const struct dm_rules_request *request,
-                        struct dm_usage *ret, uint32_t *ret_first)
+unsigned dm_rules_match(const struct dm_unit *unit, dm_off rules_at, dm_off metrics_at,
+                        const struct dm_rules_request *request, struct dm_usage *ret, uint32_t *ret_first)
 {
     const struct dm_urules *rules = dm_unit_at(unit, rules_at);
     const struct dm_umapping_rule *all = dm_unit_at(unit, rules->rules);

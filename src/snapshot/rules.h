@@ -16,8 +16,8 @@
 struct dm_umapping_rule {
     uint32_t metric; /* index in the product's metrics */
     uint32_t delta;
-    dm_off pieces;   /* struct dm_urule_piece[]: what follows the literal prefix */
-    dm_off args;     /* struct dm_urule_arg[] */
+    dm_off pieces; /* struct dm_urule_piece[]: what follows the literal prefix */
+    dm_off args;   /* struct dm_urule_arg[] */
     uint16_t n_pieces, n_args;
     uint16_t prefix_len; /* bytes of the literal prefix, which stands in the trie */
     uint8_t is_exact, is_last;
@@ -44,7 +44,7 @@ struct dm_urule_node {
 
 struct dm_urule_method {
     struct dm_ustr method; /* "" = any other */
-    dm_off root; /* struct dm_urule_node */
+    dm_off root;           /* struct dm_urule_node */
     uint32_t unused;
 };
 
@@ -74,7 +74,7 @@ struct dm_rules_request {
 
 /* Returns the number of rules that matched; their deltas are added up in *ret per metric, a method's also for its parents
  * (`metrics` is the product's array). ret_first is the index of the first match. */
-unsigned dm_rules_match(const struct dm_unit *unit, dm_off rules, dm_off metrics, const struct dm_rules_request *request,
-                        struct dm_usage *ret, uint32_t *ret_first);
+unsigned dm_rules_match(const struct dm_unit *unit, dm_off rules, dm_off metrics,
+                        const struct dm_rules_request *request, struct dm_usage *ret, uint32_t *ret_first);
 
 #endif

@@ -46,7 +46,8 @@ static int check_header(const struct dm_unit_header *header, size_t size, struct
 {
     if (size < sizeof(*header) || memcmp(header->magic, DM_UNIT_MAGIC, sizeof(header->magic)) != 0)
         return dm_fail(err, DM_ECORRUPT, "", "not a unit file");
-    if (header->format != DM_UNIT_FORMAT || header->byte_order != BYTE_ORDER_MARK || header->header_bytes != sizeof(*header))
+    if (header->format != DM_UNIT_FORMAT || header->byte_order != BYTE_ORDER_MARK ||
+        header->header_bytes != sizeof(*header))
         return dm_fail(err, DM_EVERSION, "", "unit file of format %u, this program reads format %u", header->format,
                        DM_UNIT_FORMAT);
     if (header->size_bytes != size || size > DM_UNIT_BYTES_MAX)
@@ -112,7 +113,8 @@ int dm_unit_open(const char *path, struct dm_unit **ret, struct dm_err *err)
     size_t size = 0;
 
     if (fd < 0)
-        return dm_fail(err, errno == ENOENT ? DM_ENOENT : DM_EIO, "", "can't open unit file %s: %s", path, strerror(errno));
+        return dm_fail(err, errno == ENOENT ? DM_ENOENT : DM_EIO, "", "can't open unit file %s: %s", path,
+                       strerror(errno));
     rc = map_file(fd, &bytes, &size, err);
     close(fd);
     if (rc < 0)

@@ -23,9 +23,10 @@ static const char applications[] =
     "\"credentials\":[{\"id\":1,\"name\":\"k\",\"type\":\"api_key\","
     "\"digest\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}]},"
     "{\"id\":2,\"name\":\"two\",\"state\":\"suspended\"}]}";
-static const char grants[] = "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"*.p.test\"},{\"name\":\"p.test\"}],"
-                             "\"endpoints\":[{\"address\":\"10.1.0.0/16\",\"port\":80,\"port_to\":90},"
-                             "{\"address\":\"2001:db8::/32\",\"port\":443},{\"address\":\"127.0.0.1\",\"port\":0}]}";
+static const char grants[] =
+    "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"*.p.test\"},{\"name\":\"p.test\"}],"
+    "\"endpoints\":[{\"address\":\"10.1.0.0/16\",\"port\":80,\"port_to\":90},"
+    "{\"address\":\"2001:db8::/32\",\"port\":443},{\"address\":\"127.0.0.1\",\"port\":0}]}";
 
 static int dump(const char *dir, const char *name, enum dm_unit_kind kind, const char *body)
 {

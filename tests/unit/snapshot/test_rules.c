@@ -60,13 +60,15 @@ struct stage {
 
 static void write_release(const struct stage *s, struct dm_buf *body)
 {
-    dm_buf_add_lit(body, "{\"backends\":[{\"name\":\"b\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":1}]}],\"products\":[{"
-                         "\"name\":\"p\",\"domains\":[\"p.test\"],\"metrics\":[{\"name\":\"m\",\"parent\":\"hits\"}],"
-                         "\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],"
-                         "\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}],\"mapping_rules\":[");
+    dm_buf_add_lit(
+        body, "{\"backends\":[{\"name\":\"b\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":1}]}],\"products\":[{"
+              "\"name\":\"p\",\"domains\":[\"p.test\"],\"metrics\":[{\"name\":\"m\",\"parent\":\"hits\"}],"
+              "\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],"
+              "\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}],\"mapping_rules\":[");
     for (int i = 0; i < RULES; i++)
-        dm_buf_printf(body, "%s{\"method\":\"%s\",\"pattern\":\"%s\",\"metric\":\"%s\",\"delta\":%d,\"last\":%s}", i ? "," : "",
-                      s->methods[i], s->patterns[i], i % 2 ? "m" : "hits", 1 << i, s->is_last[i] ? "true" : "false");
+        dm_buf_printf(body, "%s{\"method\":\"%s\",\"pattern\":\"%s\",\"metric\":\"%s\",\"delta\":%d,\"last\":%s}",
+                      i ? "," : "", s->methods[i], s->patterns[i], i % 2 ? "m" : "hits", 1 << i,
+                      s->is_last[i] ? "true" : "false");
     dm_buf_add_lit(body, "]}],\"plans\":[{\"name\":\"basic\"}]}]}");
     dm_buf_add_char(body, '\0');
 }
@@ -176,18 +178,20 @@ static void test_asks_for_query_arguments(void **unused)
     struct dm_usage usage;
     uint32_t first;
 
-    compiled_init(&compiled, DM_UNIT_RELEASE,
-                  "{\"backends\":[{\"name\":\"b\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":1}]}],\"products\":[{"
-                  "\"name\":\"p\",\"domains\":[\"p.test\"],\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],"
-                  "\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}],\"mapping_rules\":["
-                  "{\"method\":\"GET\",\"pattern\":\"/s?kind=book\",\"metric\":\"hits\"},"
-                  "{\"method\":\"GET\",\"pattern\":\"/s?size={n}\",\"metric\":\"hits\"}]}],\"plans\":[{\"name\":\"basic\"}]}]}");
+    compiled_init(
+        &compiled, DM_UNIT_RELEASE,
+        "{\"backends\":[{\"name\":\"b\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":1}]}],\"products\":[{"
+        "\"name\":\"p\",\"domains\":[\"p.test\"],\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],"
+        "\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}],\"mapping_rules\":["
+        "{\"method\":\"GET\",\"pattern\":\"/s?kind=book\",\"metric\":\"hits\"},"
+        "{\"method\":\"GET\",\"pattern\":\"/s?size={n}\",\"metric\":\"hits\"}]}],\"plans\":[{\"name\":\"basic\"}]}]}");
     const struct dm_uproduct *product =
         DM_UNIT_GET(compiled.unit, dm_uproduct, DM_UNIT_ROOT(compiled.unit, dm_urelease)->products);
     const struct dm_uversion *version = DM_UNIT_GET(compiled.unit, dm_uversion, product->versions);
     for (size_t i = 0; i < DM_COUNT(cases); i++) {
         struct dm_rules_request request = {DM_STR("GET"), DM_STR("/s"), one_arg, &cases[i].arg};
-        assert_int_equal(dm_rules_match(compiled.unit, version->rules, product->metrics, &request, &usage, &first), cases[i].n);
+        assert_int_equal(dm_rules_match(compiled.unit, version->rules, product->metrics, &request, &usage, &first),
+                         cases[i].n);
     }
     compiled_done(&compiled);
 }

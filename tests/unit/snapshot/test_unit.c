@@ -85,8 +85,9 @@ static void test_finds_credentials(void **unused)
     memset(digest, 0xaa, sizeof(digest));
     found = dm_uapplications_find(compiled.unit, digest);
     assert_non_null(found);
-    assert_true(dm_str_eq(dm_unit_str(compiled.unit, DM_UNIT_GET(compiled.unit, dm_uapplication, found->application)->name),
-                          DM_STR("one")));
+    assert_true(
+        dm_str_eq(dm_unit_str(compiled.unit, DM_UNIT_GET(compiled.unit, dm_uapplication, found->application)->name),
+                  DM_STR("one")));
     digest[31] = 0;
     assert_null(dm_uapplications_find(compiled.unit, digest));
     compiled_done(&compiled);
@@ -99,9 +100,10 @@ static void test_grants_hold_addresses(void **unused)
         const char *addr;
         bool is_allowed;
     } cases[] = {
-        {"10.1.2.3:80", true},      {"10.1.2.3:90", true},       {"10.1.2.3:91", false},      {"10.2.0.1:80", false},
-        {"8.8.8.8:443", true},      {"8.8.8.8:80", false},       {"127.0.0.1:8080", true},    {"127.0.0.1:443", false},
-        {"127.0.0.2:8080", false},  {"169.254.169.254:443", false}, {"[::ffff:10.1.2.3]:80", true}, {"[::1]:443", false},
+        {"10.1.2.3:80", true},          {"10.1.2.3:90", true},          {"10.1.2.3:91", false},
+        {"10.2.0.1:80", false},         {"8.8.8.8:443", true},          {"8.8.8.8:80", false},
+        {"127.0.0.1:8080", true},       {"127.0.0.1:443", false},       {"127.0.0.2:8080", false},
+        {"169.254.169.254:443", false}, {"[::ffff:10.1.2.3]:80", true}, {"[::1]:443", false},
         {"unix:/run/x", false},
     };
     struct compiled compiled;
@@ -138,9 +140,12 @@ static void test_opens_files(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refuses_what_was_cut_or_changed), cmocka_unit_test(test_refuses_another_version),
-        cmocka_unit_test(test_survives_any_content),            cmocka_unit_test(test_finds_credentials),
-        cmocka_unit_test(test_grants_hold_addresses),           cmocka_unit_test(test_opens_files),
+        cmocka_unit_test(test_refuses_what_was_cut_or_changed),
+        cmocka_unit_test(test_refuses_another_version),
+        cmocka_unit_test(test_survives_any_content),
+        cmocka_unit_test(test_finds_credentials),
+        cmocka_unit_test(test_grants_hold_addresses),
+        cmocka_unit_test(test_opens_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
