@@ -37,8 +37,8 @@ static void write_problem(struct dm_buf *body, unsigned status, const struct dm_
     dm_buf_add_char(body, '\n');
 }
 
-static void write_common(struct dm_worker *worker, struct dm_buf *fields, struct dm_str content_type, const char *reason,
-                         struct dm_str request_id)
+static void write_common(struct dm_worker *worker, struct dm_buf *fields, struct dm_str content_type,
+                         const char *reason, struct dm_str request_id)
 {
     dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(worker));
     if (content_type.len > 0)
@@ -129,16 +129,11 @@ enum dm_reason dm_answer_reason(struct dm_http_end end)
     if (end.why == DM_HTTP_ABORT_HEAD_TIMEOUT)
         return DM_REASON_REQUEST_TIMEOUT;
     switch (dm_http_fault_status((enum dm_http_fault)end.fault)) {
-    case 413:
-        return DM_REASON_BODY_TOO_LARGE;
-    case 414:
-        return DM_REASON_URI_TOO_LONG;
-    case 417:
-        return DM_REASON_EXPECTATION_FAILED;
-    case 431:
-        return DM_REASON_HEADER_TOO_LARGE;
-    case 505:
-        return DM_REASON_HTTP_VERSION;
+    case 413: return DM_REASON_BODY_TOO_LARGE;
+    case 414: return DM_REASON_URI_TOO_LONG;
+    case 417: return DM_REASON_EXPECTATION_FAILED;
+    case 431: return DM_REASON_HEADER_TOO_LARGE;
+    case 505: return DM_REASON_HTTP_VERSION;
     }
     return DM_REASON_BAD_REQUEST;
 }
@@ -157,14 +152,13 @@ bool dm_answer_is_body_fault(struct dm_http_end end)
     case DM_HTTP_BAD_CHUNK_END:
     case DM_HTTP_BODY_CUT:
     case DM_HTTP_BAD_TRAILER:
-    case DM_HTTP_TRAILER_TOO_LARGE:
-        return true;
+    case DM_HTTP_TRAILER_TOO_LARGE: return true;
     }
     return false;
 }
 
-enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id, struct dm_buf *fields,
-                               struct dm_buf *body)
+enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id,
+                               struct dm_buf *fields, struct dm_buf *body)
 {
     enum dm_reason reason = dm_answer_reason(end);
     const struct dm_reason_info *info = dm_reason_info(reason);

@@ -11,8 +11,8 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason);
 void dm_answer_preflight(struct dm_exchange *ex);
 
 /* For requests that are none: the same body into `body`, fields into `fields`. */
-enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id, struct dm_buf *fields,
-                               struct dm_buf *body);
+enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id,
+                               struct dm_buf *fields, struct dm_buf *body);
 /* The reason for which such a request is refused. */
 enum dm_reason dm_answer_reason(struct dm_http_end end);
 /* Was the request refused for its form, and answered so? */

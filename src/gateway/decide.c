@@ -49,7 +49,7 @@ static enum dm_reason keep_request(struct dm_exchange *ex)
     if (!buf || dm_arena_str(&ex->arena, head->method_name, &ex->method) < 0)
         return DM_REASON_HEADER_TOO_LARGE;
     if ((rc = dm_path_normalise(head->path, 0, buf, &path)) < 0)
-        return refuse(ex, (enum dm_http_fault)-rc);
+        return refuse(ex, (enum dm_http_fault) - rc);
     if (path.ptr != buf)
         memcpy(buf, path.ptr, path.len);
     ex->path = dm_str_n(buf, path.len);
@@ -71,7 +71,8 @@ static struct dm_str credential_header(const struct dm_exchange *ex)
 
     for (uint32_t i = 0; i < ex->version->n_policies; i++)
         if (policies[i].type == DM_UPOLICY_API_KEY)
-            return dm_unit_str(ex->release->unit, DM_UNIT_GET(ex->release->unit, dm_uapi_key, policies[i].config)->header);
+            return dm_unit_str(ex->release->unit,
+                               DM_UNIT_GET(ex->release->unit, dm_uapi_key, policies[i].config)->header);
     return DM_STR_NULL;
 }
 
@@ -125,7 +126,8 @@ static enum dm_reason match_rules(struct dm_exchange *ex, struct dm_str query)
     struct dm_rules_request request = {ex->method, ex->rest, has_arg, &query};
     uint32_t first;
 
-    return dm_rules_match(ex->release->unit, ex->version->rules, ex->product->metrics, &request, &ex->worker->matched, &first) > 0
+    return dm_rules_match(ex->release->unit, ex->version->rules, ex->product->metrics, &request, &ex->worker->matched,
+                          &first) > 0
                ? DM_REASON_NONE
                : DM_REASON_NO_MAPPING_RULE;
 }
@@ -179,8 +181,8 @@ static void count_usage(struct dm_exchange *ex)
 
 static enum dm_reason take_limits(struct dm_exchange *ex, const struct dm_uplan *plan)
 {
-    dm_limits_take(&ex->worker->limits, ex->release->unit, plan, ex->tenant->id, ex->application->id, &ex->worker->matched,
-                   dm_worker_wall_ns(ex->worker), &ex->verdict);
+    dm_limits_take(&ex->worker->limits, ex->release->unit, plan, ex->tenant->id, ex->application->id,
+                   &ex->worker->matched, dm_worker_wall_ns(ex->worker), &ex->verdict);
     if (ex->verdict.reason == DM_REASON_NONE)
         count_usage(ex);
     return ex->verdict.reason;
@@ -209,7 +211,8 @@ static enum dm_reason find_backend(struct dm_exchange *ex)
 
     if (!mount)
         return DM_REASON_NO_BACKEND;
-    ex->backend = (const struct dm_ubackend *)dm_unit_at(unit, DM_UNIT_ROOT(unit, dm_urelease)->backends) + mount->backend;
+    ex->backend =
+        (const struct dm_ubackend *)dm_unit_at(unit, DM_UNIT_ROOT(unit, dm_urelease)->backends) + mount->backend;
     ex->upstream = dm_upstream_ref(ex->release->upstreams[mount->backend]);
     return write_target(ex, below);
 }
@@ -238,7 +241,8 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
         return reason;
     if ((reason = dm_policies_request(ex)) != DM_REASON_NONE || ex->is_preflight)
         return reason;
-    if ((reason = match_rules(ex, ex->head->query)) != DM_REASON_NONE || (reason = authorise(ex, &plan)) != DM_REASON_NONE)
+    if ((reason = match_rules(ex, ex->head->query)) != DM_REASON_NONE ||
+        (reason = authorise(ex, &plan)) != DM_REASON_NONE)
         return reason;
     if ((reason = find_backend(ex)) != DM_REASON_NONE || (reason = build_request(ex)) != DM_REASON_NONE)
         return reason;

@@ -30,6 +30,11 @@ struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex)
     return dm_worker_scratch(ex->worker);
 }
 
+uint64_t dm_exchange_wall_s(const struct dm_exchange *ex)
+{
+    return dm_worker_wall_ns(ex->worker) / 1000000000;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 static bool is_request_id(struct dm_str s)
@@ -163,8 +168,8 @@ static void forward(struct dm_exchange *ex)
     ex->wish.on_peer = on_peer;
     ex->wish.current_grants = current_grants;
     ex->wish.grants = ex->tenant->grants;
-    ex->wish.timeouts = (struct dm_http_peer_timeouts){ex->backend->connect_timeout_ms, ex->backend->response_timeout_ms,
-                                                       ex->backend->idle_timeout_ms};
+    ex->wish.timeouts = (struct dm_http_peer_timeouts){ex->backend->connect_timeout_ms,
+                                                       ex->backend->response_timeout_ms, ex->backend->idle_timeout_ms};
     dm_upstream_get(ex->upstream, &ex->wish);
 }
 
@@ -277,7 +282,8 @@ static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end en
     dm_buf_reset(&worker->answer);
     reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
     if (worker->options->access_log && !dm_answer_is_body_fault(end))
-        dm_access_log_write_fault(&worker->log, dm_http_conn_peer(conn), id, reason, end.fault, dm_worker_wall_ns(worker));
+        dm_access_log_write_fault(&worker->log, dm_http_conn_peer(conn), id, reason, end.fault,
+                                  dm_worker_wall_ns(worker));
     ret_message->fields = dm_buf_str(fields);
     *ret_body = dm_buf_str(&worker->answer);
 }
@@ -373,14 +379,11 @@ static void on_peer_done(void *user, struct dm_http_peer *peer)
 static enum dm_reason reason_of(struct dm_http_end end)
 {
     switch (end.why) {
-    case DM_HTTP_ABORT_CONNECT_FAILED:
-        return DM_REASON_BACKEND_UNREACHABLE;
+    case DM_HTTP_ABORT_CONNECT_FAILED: return DM_REASON_BACKEND_UNREACHABLE;
     case DM_HTTP_ABORT_CONNECT_TIMEOUT:
     case DM_HTTP_ABORT_RESPONSE_TIMEOUT:
-    case DM_HTTP_ABORT_IDLE:
-        return DM_REASON_BACKEND_TIMEOUT;
-    default:
-        return DM_REASON_BACKEND_BAD_RESPONSE;
+    case DM_HTTP_ABORT_IDLE: return DM_REASON_BACKEND_TIMEOUT;
+    default: return DM_REASON_BACKEND_BAD_RESPONSE;
     }
 }
 
@@ -396,7 +399,8 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_pee
         return false;
     if (!did_connect(end))
         return ex->tries < dm_upstream_targets(ex->upstream) && (ex->body_sent == 0 || ex->may_replay);
-    return ex->body_sent == 0 && dm_http_peer_is_reused(peer) && (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
+    return ex->body_sent == 0 && dm_http_peer_is_reused(peer) &&
+           (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));
 }
 

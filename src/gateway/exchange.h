@@ -53,8 +53,8 @@ struct dm_exchange {
     const struct dm_ucors *cors; /* of the version, when the request has an Origin */
     struct dm_str origin;
     unsigned status;
-    uint8_t reason;   /* enum dm_reason */
-    uint8_t fault;    /* enum dm_http_fault, when it is the reason */
+    uint8_t reason; /* enum dm_reason */
+    uint8_t fault;  /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
 };
@@ -62,6 +62,8 @@ struct dm_exchange {
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
  * with it first. */
 struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex);
+/* Unix time. */
+uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 
 /* Callbacks of the worker's server (arg: the worker) and client. */
 extern const struct dm_http_handler dm_exchange_handler;

@@ -1,6 +1,6 @@
 #include "gateway/forward.h"
 
-#include "gateway/address.h"
+#include "gateway/observe/address.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 
@@ -43,7 +43,8 @@ static bool parse_client(struct dm_str text, struct dm_addr *ret)
         dm_buf_add_char(&with_port, ']');
     if (!has_port)
         dm_buf_add_lit(&with_port, ":0");
-    return !with_port.failed && !dm_str_starts(text, DM_STR("unix:")) && dm_addr_parse(dm_buf_str(&with_port), ret, NULL) == 0;
+    return !with_port.failed && !dm_str_starts(text, DM_STR("unix:")) &&
+           dm_addr_parse(dm_buf_str(&with_port), ret, NULL) == 0;
 }
 
 /* One line of the list, from the right: each trusted front vouches for the one before it. True: the line before counts. */
@@ -79,11 +80,12 @@ static void find_client(struct dm_exchange *ex)
             return;
 }
 
-static const uint8_t only_from_fronts[] = {DM_HTTP_FIELD_ID_X_FORWARDED_FOR, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO,
-                                           DM_HTTP_FIELD_ID_X_FORWARDED_HOST, DM_HTTP_FIELD_ID_X_FORWARDED_PORT,
-                                           DM_HTTP_FIELD_ID_X_FORWARDED_PREFIX, DM_HTTP_FIELD_ID_X_REAL_IP, DM_HTTP_FIELD_ID_FORWARDED};
-static const uint8_t never_forwarded[] = {DM_HTTP_FIELD_ID_HOST, DM_HTTP_FIELD_ID_EXPECT, DM_HTTP_FIELD_ID_CONTENT_LENGTH,
-                                          DM_HTTP_FIELD_ID_X_REQUEST_ID};
+static const uint8_t only_from_fronts[] = {DM_HTTP_FIELD_ID_X_FORWARDED_FOR,    DM_HTTP_FIELD_ID_X_FORWARDED_PROTO,
+                                           DM_HTTP_FIELD_ID_X_FORWARDED_HOST,   DM_HTTP_FIELD_ID_X_FORWARDED_PORT,
+                                           DM_HTTP_FIELD_ID_X_FORWARDED_PREFIX, DM_HTTP_FIELD_ID_X_REAL_IP,
+                                           DM_HTTP_FIELD_ID_FORWARDED};
+static const uint8_t never_forwarded[] = {DM_HTTP_FIELD_ID_HOST, DM_HTTP_FIELD_ID_EXPECT,
+                                          DM_HTTP_FIELD_ID_CONTENT_LENGTH, DM_HTTP_FIELD_ID_X_REQUEST_ID};
 
 static void drop(struct dm_http_head *head, enum dm_http_field_id id)
 {

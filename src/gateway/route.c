@@ -57,8 +57,8 @@ void dm_routes_done(struct dm_routes *routes)
 
 static void wait_for(struct dm_routes *routes, struct tenant_routes *of, const struct dm_route *route)
 {
-    dm_log(DM_LOG_WARN, "domain_conflict", "domain %.*s of tenant %.*s is served for tenant %.*s still", DM_STR_ARG(route->host),
-           DM_STR_ARG(of->tenant->name), DM_STR_ARG(route->tenant->name));
+    dm_log(DM_LOG_WARN, "domain_conflict", "domain %.*s of tenant %.*s is served for tenant %.*s still",
+           DM_STR_ARG(route->host), DM_STR_ARG(of->tenant->name), DM_STR_ARG(route->tenant->name));
     routes->n_waiting += !of->is_waiting;
     of->is_waiting = true;
 }
@@ -107,7 +107,8 @@ static void add_granted(struct dm_routes *routes, struct tenant_routes *of)
         add(routes, of, dm_unit_str(grants, domains[i].name), DM_ROUTE_NO_PRODUCT);
 }
 
-static void add_product(struct dm_routes *routes, struct tenant_routes *of, uint32_t index, const struct dm_uproduct *product)
+static void add_product(struct dm_routes *routes, struct tenant_routes *of, uint32_t index,
+                        const struct dm_uproduct *product)
 {
     const struct dm_unit *unit = of->tenant->release->unit;
     const struct dm_ustr *domains = dm_unit_at(unit, product->domains);
@@ -203,8 +204,8 @@ static bool is_below(struct dm_str path, struct dm_str prefix, struct dm_str *re
     return true;
 }
 
-const struct dm_uversion *dm_route_version(const struct dm_unit *release, const struct dm_uproduct *product, struct dm_str path,
-                                           struct dm_str *ret_rest)
+const struct dm_uversion *dm_route_version(const struct dm_unit *release, const struct dm_uproduct *product,
+                                           struct dm_str path, struct dm_str *ret_rest)
 {
     const struct dm_uversion *versions = dm_unit_at(release, product->versions);
 
@@ -214,8 +215,8 @@ const struct dm_uversion *dm_route_version(const struct dm_unit *release, const 
     return NULL;
 }
 
-const struct dm_umount *dm_route_mount(const struct dm_unit *release, const struct dm_uversion *version, struct dm_str path,
-                                       struct dm_str *ret_rest)
+const struct dm_umount *dm_route_mount(const struct dm_unit *release, const struct dm_uversion *version,
+                                       struct dm_str path, struct dm_str *ret_rest)
 {
     const struct dm_umount *mounts = dm_unit_at(release, version->mounts);
 

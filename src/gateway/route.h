@@ -38,10 +38,10 @@ const struct dm_route *dm_routes_find(const struct dm_routes *routes, struct dm_
 
 /* The version of the product that answers on this (normalised) path: the longest prefix of whole segments; NULL: none.
  * *ret_rest is the path below it, "/" at least. */
-const struct dm_uversion *dm_route_version(const struct dm_unit *release, const struct dm_uproduct *product, struct dm_str path,
-                                           struct dm_str *ret_rest);
+const struct dm_uversion *dm_route_version(const struct dm_unit *release, const struct dm_uproduct *product,
+                                           struct dm_str path, struct dm_str *ret_rest);
 /* The mount for the path below the version, by the same rule. */
-const struct dm_umount *dm_route_mount(const struct dm_unit *release, const struct dm_uversion *version, struct dm_str path,
-                                       struct dm_str *ret_rest);
+const struct dm_umount *dm_route_mount(const struct dm_unit *release, const struct dm_uversion *version,
+                                       struct dm_str path, struct dm_str *ret_rest);
 
 #endif

@@ -66,7 +66,8 @@ static void retire(struct dm_live_release *former, const struct dm_live_release 
 
 /* --- tenants ------------------------------------------------------------------------------------------------------ */
 
-struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name, struct dm_tenant_counters *counters)
+struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name,
+                                          struct dm_tenant_counters *counters)
 {
     struct dm_live_tenant *tenant = dm_calloc(1, sizeof(*tenant));
 
@@ -117,31 +118,23 @@ void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit)
     tenant->id = header->tenant_id;
     tenant->marks[header->kind] = header->mark;
     switch ((enum dm_unit_kind)header->kind) {
-    case DM_UNIT_RELEASE:
-        set_release(tenant, release_new(tenant, unit));
-        break;
+    case DM_UNIT_RELEASE: set_release(tenant, release_new(tenant, unit)); break;
     case DM_UNIT_APPLICATIONS:
         dm_unit_unref(tenant->applications);
         tenant->applications = unit;
         break;
-    case DM_UNIT_GRANTS:
-        set_grants(tenant, unit);
-        break;
+    case DM_UNIT_GRANTS: set_grants(tenant, unit); break;
     }
 }
 
 void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind)
 {
     switch (kind) {
-    case DM_UNIT_RELEASE:
-        set_release(tenant, NULL);
-        break;
+    case DM_UNIT_RELEASE: set_release(tenant, NULL); break;
     case DM_UNIT_APPLICATIONS:
         dm_unit_unref(tenant->applications);
         tenant->applications = NULL;
         break;
-    case DM_UNIT_GRANTS:
-        set_grants(tenant, NULL);
-        break;
+    case DM_UNIT_GRANTS: set_grants(tenant, NULL); break;
     }
 }

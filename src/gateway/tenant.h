@@ -24,7 +24,7 @@ struct dm_live_release {
 struct dm_live_tenant {
     struct dm_str name; /* NUL-terminated */
     uint64_t id;
-    uint32_t refs;      /* the worker's table and the exchanges */
+    uint32_t refs; /* the worker's table and the exchanges */
     bool is_gone;
     struct dm_live_release *release; /* NULL: none yet */
     struct dm_unit *applications, *grants;
@@ -33,7 +33,8 @@ struct dm_live_tenant {
     const struct dm_upstream_env *env;
 };
 
-struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name, struct dm_tenant_counters *counters);
+struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name,
+                                          struct dm_tenant_counters *counters);
 struct dm_live_tenant *dm_live_tenant_ref(struct dm_live_tenant *tenant);
 void dm_live_tenant_unref(struct dm_live_tenant *tenant);
 /* Takes the caller's reference on the unit and lets go of the former one. The unit's mark is newer (the caller checked). */

@@ -16,7 +16,8 @@ static struct dm_live_tenant *tenant_for(struct dm_worker *worker, struct dm_str
     struct dm_live_tenant *tenant = dm_map_get(&worker->tenants, name);
 
     if (!tenant) {
-        tenant = dm_live_tenant_new(&worker->upstream_env, name, &worker->counters->tenants[counter_slot % DM_COUNTERS_TENANTS]);
+        tenant = dm_live_tenant_new(&worker->upstream_env, name,
+                                    &worker->counters->tenants[counter_slot % DM_COUNTERS_TENANTS]);
         dm_map_put(&worker->tenants, tenant->name, tenant);
     }
     return tenant;
@@ -156,7 +157,8 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_names(worker, sys);
     worker->server = dm_http_server_new(worker->loop, &dm_http_server_defaults, &dm_exchange_handler, worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_exchange_peer_handler);
-    worker->upstream_env = (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults), worker->client};
+    worker->upstream_env =
+        (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults), worker->client};
     dm_access_log_init(&worker->log, worker->loop);
     return 0;
 }

@@ -35,10 +35,10 @@ struct dm_worker {
     struct dm_freelist exchanges;
     struct dm_chunk_pool chunks;
     struct dm_buf scratch, answer;
-    uint64_t wall_offset_ns;  /* wall clock - loop clock, refreshed every second */
-    uint64_t date_s;          /* second that date_text is for */
+    uint64_t wall_offset_ns; /* wall clock - loop clock, refreshed every second */
+    uint64_t date_s;         /* second that date_text is for */
     char date_text[DM_HTTP_DATE_LEN];
-    char id_prefix[16];       /* of request ids, drawn at start */
+    char id_prefix[16]; /* of request ids, drawn at start */
     uint64_t id_next;
     char fault_id[DM_REQUEST_ID_LEN]; /* of the last request that was none */
     size_t n_exchanges;

@@ -55,7 +55,8 @@ static void copy_name(char *ret, size_t size, const char *from)
 
 static void send_usage(struct process *p, const struct dm_worker_usage *items, size_t n)
 {
-    if (n > 0 && dm_channel_send(&p->channel, DM_WORKER_USAGE, dm_str_n((const char *)items, n * sizeof(*items)), -1) < 0)
+    if (n > 0 &&
+        dm_channel_send(&p->channel, DM_WORKER_USAGE, dm_str_n((const char *)items, n * sizeof(*items)), -1) < 0)
         dm_log(DM_LOG_WARN, "usage_lost", "%zu usage counts could not be told to the keeper", n);
 }
 
@@ -140,7 +141,8 @@ static void start_serving(struct process *p)
     for (size_t i = 0; i < p->options->n_listen; i++) {
         struct door *door = &p->doors[i];
         door->process = p;
-        if (dm_listener_open(&door->listener, p->worker.loop, &p->options->listen[i], BACKLOG, true, on_accept, &err) < 0) {
+        if (dm_listener_open(&door->listener, p->worker.loop, &p->options->listen[i], BACKLOG, true, on_accept, &err) <
+            0) {
             fail(p, &err);
             return;
         }
@@ -309,7 +311,8 @@ static int open_pages(struct process *p, struct dm_err *err)
     if ((rc = dm_lockfile_take(&p->lock, path, err)) < 0)
         return rc;
     dm_gateway_path(p->options, path, "run/counters-%u", p->options->slot);
-    if ((rc = dm_shm_open(&p->counters, path, "counters", DM_COUNTERS_VERSION, sizeof(struct dm_counters_page), true, err)) < 0)
+    if ((rc = dm_shm_open(&p->counters, path, "counters", DM_COUNTERS_VERSION, sizeof(struct dm_counters_page), true,
+                          err)) < 0)
         return rc;
     dm_gateway_path(p->options, path, "run/limits");
     return dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err);

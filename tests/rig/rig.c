@@ -88,7 +88,7 @@ static void compile(struct dm_str text, struct dm_builder *builder)
 static struct dm_unit *open_unit(struct rig *rig, const struct dm_builder *builder)
 {
     struct dm_err err = {0};
-    struct dm_unit *unit;
+    struct dm_unit *unit = NULL;
     char path[80];
     struct dm_buf text;
 
@@ -110,7 +110,8 @@ void rig_apply(struct rig *rig, const char *tenant, uint64_t tenant_id, enum dm_
     dm_buf_printf(&text,
                   "{\"format\":1,\"kind\":\"%s\",\"tenant\":\"%s\",\"tenant_id\":%llu,\"epoch\":1,\"sequence\":%llu,"
                   "\"compat_date\":\"2026-11-01\",\"body\":%s}",
-                  dm_unit_kind_names[kind], tenant, (unsigned long long)tenant_id, (unsigned long long)++rig->next_sequence, body);
+                  dm_unit_kind_names[kind], tenant, (unsigned long long)tenant_id,
+                  (unsigned long long)++rig->next_sequence, body);
     dm_builder_init(&builder);
     compile(dm_buf_str(&text), &builder);
     if (dm_worker_apply(&rig->worker, open_unit(rig, &builder), (uint32_t)tenant_id) != 1)
@@ -323,7 +324,8 @@ static void on_origin_eof(struct dm_stream *stream)
     dm_stream_close(stream);
 }
 
-static const struct dm_stream_type origin_type = {on_origin_read, on_origin_eof, NULL, NULL, on_error, on_closed, 0, 64u << 20};
+static const struct dm_stream_type origin_type = {on_origin_read, on_origin_eof, NULL, NULL,
+                                                  on_error,       on_closed,     0,    64u << 20};
 
 static void on_origin_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
 {

@@ -61,12 +61,12 @@ struct rig_origin {
     struct dm_listener listener;
     struct rig_socket *sockets[512];
     size_t n_sockets;
-    struct dm_str answer; /* empty: none */
-    struct dm_buf received; /* of all connections, in order of arrival */
+    struct dm_str answer;                 /* empty: none */
+    struct dm_buf received;               /* of all connections, in order of arrival */
     size_t n_accepted, n_requests, n_bad; /* bad: what was no request; the connection is closed */
-    bool answers_early;       /* on the head alone */
-    bool closes;              /* after each answer */
-    bool cuts;                /* closes instead of answering */
+    bool answers_early;                   /* on the head alone */
+    bool closes;                          /* after each answer */
+    bool cuts;                            /* closes instead of answering */
 };
 void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str answer);
 void rig_origin_done(struct rig_origin *origin);

@@ -43,14 +43,15 @@ void stage_release(struct stage *s, const struct stage_release *r)
 
     snprintf(endpoint, sizeof(endpoint), "{\"host\":\"127.0.0.1\",\"port\":%u}", rig_origin_port(&s->origin));
     dm_buf_init(&body, BODY_MAX);
-    dm_buf_printf(&body,
-                  "{\"backends\":[{\"name\":\"b\",\"endpoints\":[%s]%s}],\"products\":[{\"name\":\"orders\",\"domains\":"
-                  "[\"orders.test\"],\"metrics\":[%s],\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\",\"in\":"
-                  "[\"query\",\"header\",\"basic\"],\"query\":\"user_key\",\"header\":\"X-Api-Key\"}%s],\"mapping_rules\":[%s],"
-                  "\"backends\":[%s]%s}],\"plans\":[{\"name\":\"basic\"%s}]}]}%c",
-                  or_usual(r->endpoints, endpoint), or_usual(r->backend, ""), or_usual(r->metrics, ""),
-                  or_usual(r->policies, ""), or_usual(r->rules, "{\"method\":\"ANY\",\"pattern\":\"/\",\"metric\":\"hits\"}"),
-                  or_usual(r->mounts, "{\"path\":\"/\",\"backend\":\"b\"}"), or_usual(r->version, ""), or_usual(r->plan, ""), 0);
+    dm_buf_printf(
+        &body,
+        "{\"backends\":[{\"name\":\"b\",\"endpoints\":[%s]%s}],\"products\":[{\"name\":\"orders\",\"domains\":"
+        "[\"orders.test\"],\"metrics\":[%s],\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\",\"in\":"
+        "[\"query\",\"header\",\"basic\"],\"query\":\"user_key\",\"header\":\"X-Api-Key\"}%s],\"mapping_rules\":[%s],"
+        "\"backends\":[%s]%s}],\"plans\":[{\"name\":\"basic\"%s}]}]}%c",
+        or_usual(r->endpoints, endpoint), or_usual(r->backend, ""), or_usual(r->metrics, ""), or_usual(r->policies, ""),
+        or_usual(r->rules, "{\"method\":\"ANY\",\"pattern\":\"/\",\"metric\":\"hits\"}"),
+        or_usual(r->mounts, "{\"path\":\"/\",\"backend\":\"b\"}"), or_usual(r->version, ""), or_usual(r->plan, ""), 0);
     rig_apply(&s->rig, "orders", 1, DM_UNIT_RELEASE, body.ptr);
 }
 
@@ -61,11 +62,12 @@ void stage_applications(struct stage *s, const char *state, const char *subscrip
 
     rig_digest("good", digest);
     dm_buf_init(&body, BODY_MAX);
-    dm_buf_printf(&body,
-                  "{\"digest_key_id\":1,\"digest_key\":\"%s\",\"applications\":[{\"id\":1,\"name\":\"app\",\"state\":\"%s\","
-                  "\"subscriptions\":[%s],\"credentials\":[{\"id\":1,\"name\":\"k\",\"type\":\"api_key\",\"digest\":\"%s\"}]}]}%c",
-                  "1111111111111111111111111111111111111111111111111111111111111111", or_usual(state, "active"),
-                  or_usual(subscriptions, "{\"product\":\"orders\",\"plan\":\"basic\"}"), digest, 0);
+    dm_buf_printf(
+        &body,
+        "{\"digest_key_id\":1,\"digest_key\":\"%s\",\"applications\":[{\"id\":1,\"name\":\"app\",\"state\":\"%s\","
+        "\"subscriptions\":[%s],\"credentials\":[{\"id\":1,\"name\":\"k\",\"type\":\"api_key\",\"digest\":\"%s\"}]}]}%c",
+        "1111111111111111111111111111111111111111111111111111111111111111", or_usual(state, "active"),
+        or_usual(subscriptions, "{\"product\":\"orders\",\"plan\":\"basic\"}"), digest, 0);
     rig_apply(&s->rig, "orders", 1, DM_UNIT_APPLICATIONS, body.ptr);
 }
 

@@ -30,8 +30,8 @@ static bool take_limit(const struct taking *t, const struct dm_ulimit *limit, st
     const struct dm_period_window *window = &t->limits->periods.windows[limit->period];
     uint64_t amount = amount_of(t->usage, limit->metric), now_s = t->wall_ns / 1000000000, count;
 
-    if (amount == 0 || dm_limit_take(&t->limits->table, key_of(t, limit->id), window->number, window->ends_s, now_s, amount,
-                                     limit->value, &count))
+    if (amount == 0 || dm_limit_take(&t->limits->table, key_of(t, limit->id), window->number, window->ends_s, now_s,
+                                     amount, limit->value, &count))
         return true;
     *ret = (struct dm_limit_verdict){DM_REASON_LIMIT_EXCEEDED, limit->metric, limit->period, limit->value,
                                      window->ends_s == UINT64_MAX ? 0 : window->ends_s - now_s};
@@ -42,8 +42,9 @@ static bool take_rate(const struct taking *t, const struct dm_urate_limit *rate,
 {
     uint64_t amount = amount_of(t->usage, rate->metric), wait_ns;
 
-    if (amount == 0 || rate->interval_ns == 0 || dm_limit_take_rate(&t->limits->table, key_of(t, rate->id), t->wall_ns, amount, rate->interval_ns,
-                                          rate->burst_ns, &wait_ns))
+    if (amount == 0 || rate->interval_ns == 0 ||
+        dm_limit_take_rate(&t->limits->table, key_of(t, rate->id), t->wall_ns, amount, rate->interval_ns,
+                           rate->burst_ns, &wait_ns))
         return true;
     *ret = (struct dm_limit_verdict){DM_REASON_RATE_LIMITED, rate->metric, 0, rate->burst_ns / rate->interval_ns,
                                      (wait_ns + 999999999) / 1000000000};
@@ -76,8 +77,9 @@ static bool take_all(struct taking *t, const struct dm_uplan *plan, struct dm_li
     return true;
 }
 
-void dm_limits_take(struct dm_limits *limits, const struct dm_unit *release, const struct dm_uplan *plan, uint64_t tenant_id,
-                    uint64_t application_id, const struct dm_usage *usage, uint64_t wall_ns, struct dm_limit_verdict *ret)
+void dm_limits_take(struct dm_limits *limits, const struct dm_unit *release, const struct dm_uplan *plan,
+                    uint64_t tenant_id, uint64_t application_id, const struct dm_usage *usage, uint64_t wall_ns,
+                    struct dm_limit_verdict *ret)
 {
     struct taking t = {.limits = limits,
                        .usage = usage,

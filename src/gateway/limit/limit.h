@@ -21,7 +21,8 @@ struct dm_limit_verdict {
     uint64_t retry_after_s;
 };
 
-void dm_limits_take(struct dm_limits *limits, const struct dm_unit *release, const struct dm_uplan *plan, uint64_t tenant_id,
-                    uint64_t application_id, const struct dm_usage *usage, uint64_t wall_ns, struct dm_limit_verdict *ret);
+void dm_limits_take(struct dm_limits *limits, const struct dm_unit *release, const struct dm_uplan *plan,
+                    uint64_t tenant_id, uint64_t application_id, const struct dm_usage *usage, uint64_t wall_ns,
+                    struct dm_limit_verdict *ret);
 
 #endif

@@ -29,7 +29,8 @@ void dm_periods_update(struct dm_periods *periods, uint64_t now_s)
     w[DM_PERIOD_HOUR] = fixed(now_s, 3600, 0);
     w[DM_PERIOD_DAY] = fixed(now_s, 86400, 0);
     w[DM_PERIOD_WEEK] = fixed(now_s, 7 * 86400, 3 * 86400); /* 1 January 1970 was a Thursday */
-    w[DM_PERIOD_MONTH] = (struct dm_period_window){(uint32_t)(tm.tm_year * 12 + tm.tm_mon), first_of(tm.tm_year, tm.tm_mon + 1)};
+    w[DM_PERIOD_MONTH] =
+        (struct dm_period_window){(uint32_t)(tm.tm_year * 12 + tm.tm_mon), first_of(tm.tm_year, tm.tm_mon + 1)};
     w[DM_PERIOD_YEAR] = (struct dm_period_window){(uint32_t)tm.tm_year, first_of(tm.tm_year + 1, 0)};
     w[DM_PERIOD_ETERNITY] = (struct dm_period_window){1, UINT64_MAX};
     periods->valid_from_s = now_s - now_s % 60;

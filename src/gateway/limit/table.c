@@ -63,7 +63,8 @@ uint64_t dm_limit_table_used(const struct dm_limit_table *table)
     return atomic_load_explicit(&table->page->n_used, memory_order_relaxed);
 }
 
-uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id, uint64_t application_id)
+uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id,
+                      uint64_t application_id)
 {
     uint64_t parts[3] = {tenant_id, limit_id, application_id};
     uint64_t words[2] = {atomic_load_explicit(&table->page->seed[0], memory_order_relaxed),
@@ -103,7 +104,8 @@ static uint32_t expiry_of(uint64_t expires_s)
 /* Ticks run round: what is less than half a round ahead is later. */
 static bool is_later(uint32_t a, uint32_t b)
 {
-    return b != TICK_NEVER && (a == TICK_NEVER || (((a - b) & TICK_MASK) != 0 && ((a - b) & TICK_MASK) < TICK_MASK / 2));
+    return b != TICK_NEVER &&
+           (a == TICK_NEVER || (((a - b) & TICK_MASK) != 0 && ((a - b) & TICK_MASK) < TICK_MASK / 2));
 }
 
 static struct slot *probe(struct slot *slots, uint64_t key, unsigned i)
@@ -155,7 +157,8 @@ static bool claim(struct dm_limit_page *page, struct slot *slot, uint64_t tag, u
 }
 
 /* T1: the key's own slot may stand behind an expired one, so it is looked for first. */
-static struct slot *slot_of(struct dm_limit_table *table, struct slot *slots, uint64_t key, uint64_t expires_s, uint64_t now_s)
+static struct slot *slot_of(struct dm_limit_table *table, struct slot *slots, uint64_t key, uint64_t expires_s,
+                            uint64_t now_s)
 {
     uint64_t tag = tag_of(key);
     uint32_t expiry = expiry_of(expires_s);
@@ -231,8 +234,8 @@ void dm_limit_give_back(struct dm_limit_table *table, uint64_t key, uint32_t win
 
 /* --- buckets ------------------------------------------------------------------------------------------------------ */
 
-bool dm_limit_take_rate(struct dm_limit_table *table, uint64_t key, uint64_t now_ns, uint64_t amount, uint64_t interval_ns,
-                        uint64_t burst_ns, uint64_t *ret_wait_ns)
+bool dm_limit_take_rate(struct dm_limit_table *table, uint64_t key, uint64_t now_ns, uint64_t amount,
+                        uint64_t interval_ns, uint64_t burst_ns, uint64_t *ret_wait_ns)
 {
     uint64_t now_s = now_ns / NS_PER_S, full_at, begin, after;
     struct slot *slot;
@@ -240,8 +243,7 @@ bool dm_limit_take_rate(struct dm_limit_table *table, uint64_t key, uint64_t now
     *ret_wait_ns = 0;
     if (amount > burst_ns / interval_ns)
         return false;
-    if (!(slot = slot_of(table, table->page->buckets, key, now_s + DM_MIN(burst_ns / NS_PER_S, BUCKET_KEEP_S),
-                         now_s)))
+    if (!(slot = slot_of(table, table->page->buckets, key, now_s + DM_MIN(burst_ns / NS_PER_S, BUCKET_KEEP_S), now_s)))
         return true;
     full_at = atomic_load(&slot->value);
     do {

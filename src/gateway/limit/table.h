@@ -36,7 +36,8 @@ void dm_limit_table_close(struct dm_limit_table *table);
 uint64_t dm_limit_table_used(const struct dm_limit_table *table);
 
 /* The key of a counter: which limit, of which tenant, for whom. */
-uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id, uint64_t application_id);
+uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id,
+                      uint64_t application_id);
 
 /* Takes `amount` from the counter of window number `window` unless it would then pass max. Returns false when it would.
  * expires_s: Unix time at which the window ends, UINT64_MAX for never. ret_count: the counter's value after, or the refused
@@ -49,8 +50,8 @@ void dm_limit_give_back(struct dm_limit_table *table, uint64_t key, uint32_t win
 /* A token bucket as one number (GCRA, ITU-T I.371): takes `amount` units of interval_ns each from a bucket of burst_ns.
  * now_ns is Unix time, interval_ns > 0. False when it is too early: *ret_wait_ns is then how long, or 0 when the bucket never
  * holds as much. */
-bool dm_limit_take_rate(struct dm_limit_table *table, uint64_t key, uint64_t now_ns, uint64_t amount, uint64_t interval_ns,
-                        uint64_t burst_ns, uint64_t *ret_wait_ns);
+bool dm_limit_take_rate(struct dm_limit_table *table, uint64_t key, uint64_t now_ns, uint64_t amount,
+                        uint64_t interval_ns, uint64_t burst_ns, uint64_t *ret_wait_ns);
 void dm_limit_give_back_rate(struct dm_limit_table *table, uint64_t key, uint64_t amount, uint64_t interval_ns);
 
 #endif

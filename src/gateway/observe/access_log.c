@@ -2,7 +2,7 @@
 
 #include "base/jsonw.h"
 #include "base/mem.h"
-#include "gateway/address.h"
+#include "gateway/observe/address.h"
 #include "gateway/exchange.h"
 
 #include <errno.h>

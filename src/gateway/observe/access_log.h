@@ -17,7 +17,7 @@ struct dm_access_log {
     uint64_t n_lines, n_dropped;
     uint64_t time_s; /* second that time_text is for */
     char time_text[sizeof("2026-01-01T00:00:00") - 1];
-    int fd; /* -1: none */
+    int fd;      /* -1: none */
     bool is_cut; /* what stands first in lines is the rest of a line */
 };
 

@@ -17,9 +17,9 @@ extern const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1];
 
 struct dm_tenant_counters {
     uint64_t requests;
-    uint64_t status[6];                 /* by hundreds; [0] = ended without an answer */
-    uint64_t reasons[DM_REASON_COUNT];  /* answers that the gateway made itself */
-    uint64_t bytes_in, bytes_out;       /* with clients, on the wire */
+    uint64_t status[6];                /* by hundreds; [0] = ended without an answer */
+    uint64_t reasons[DM_REASON_COUNT]; /* answers that the gateway made itself */
+    uint64_t bytes_in, bytes_out;      /* with clients, on the wire */
     uint64_t upstream_bytes_in, upstream_bytes_out;
     uint64_t upstream_connects, upstream_reuses, upstream_failures, upstream_retries;
     uint64_t exchanges_begun, exchanges_ended; /* in flight = the difference */
@@ -31,12 +31,12 @@ struct dm_tenant_counters {
 
 struct dm_worker_counters {
     uint64_t connections_accepted, connections_open;
-    uint64_t faults;                    /* requests that were none */
+    uint64_t faults; /* requests that were none */
     uint64_t unknown_host;
     uint64_t loop_turns, loop_busy_ns, loop_longest_turn_ns, loop_lag_ns;
     uint64_t log_lines, log_dropped;
-    uint64_t memory_calls;              /* of the system allocator */
-    uint64_t started_at;                /* Unix seconds */
+    uint64_t memory_calls; /* of the system allocator */
+    uint64_t started_at;   /* Unix seconds */
     uint64_t units_applied, units_refused;
     uint64_t limit_slots_used, limit_table_full;
 };

@@ -62,7 +62,8 @@ static struct dm_usage_cell *cell_new(const uint64_t key[4], const struct dm_usa
     return cell;
 }
 
-void dm_usage_table_add(struct dm_usage_table *table, const uint64_t key[4], const struct dm_usage_names *names, uint64_t delta)
+void dm_usage_table_add(struct dm_usage_table *table, const uint64_t key[4], const struct dm_usage_names *names,
+                        uint64_t delta)
 {
     size_t at = slot_for(table, key);
     struct dm_usage_cell *cell = table->slots[at];

@@ -26,7 +26,8 @@ struct dm_usage_names {
 
 void dm_usage_table_init(struct dm_usage_table *table, uint64_t seed);
 void dm_usage_table_done(struct dm_usage_table *table);
-void dm_usage_table_add(struct dm_usage_table *table, const uint64_t key[4], const struct dm_usage_names *names, uint64_t delta);
+void dm_usage_table_add(struct dm_usage_table *table, const uint64_t key[4], const struct dm_usage_names *names,
+                        uint64_t delta);
 /* Takes one cell's delta out: false when there is none. The cell is borrowed until the next call of add. */
 bool dm_usage_table_take(struct dm_usage_table *table, const struct dm_usage_cell **ret, uint64_t *ret_delta);
 

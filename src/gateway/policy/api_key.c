@@ -7,7 +7,6 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
-#include "gateway/worker.h"
 #include "http/query.h"
 #include "model/credential.h"
 
@@ -15,7 +14,7 @@
 
 static bool is_expired(const struct dm_exchange *ex, const struct dm_ucredential *credential)
 {
-    return credential->expires_at != 0 && credential->expires_at <= dm_worker_wall_ns(ex->worker) / 1000000000;
+    return credential->expires_at != 0 && credential->expires_at <= dm_exchange_wall_s(ex);
 }
 
 static void look_up(struct dm_exchange *ex, struct dm_str key)
@@ -121,7 +120,8 @@ static bool from_basic(struct dm_exchange *ex, const struct dm_uapi_key *config)
 /* A key in a place that did not count is a secret all the same. */
 static enum dm_reason remove_all(struct dm_exchange *ex, const struct dm_uapi_key *config)
 {
-    struct dm_str header = dm_unit_str(ex->release->unit, config->header), query = dm_unit_str(ex->release->unit, config->query);
+    struct dm_str header = dm_unit_str(ex->release->unit, config->header),
+                  query = dm_unit_str(ex->release->unit, config->query);
     struct dm_http_field *field;
 
     if (header.len > 0)

@@ -55,10 +55,11 @@ int dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head)
 }
 
 /* What the policy names, or what the preflight asks for. */
-static void write_allowed(const struct dm_exchange *ex, struct dm_buf *fields, struct dm_str name, struct dm_ustr configured,
-                          enum dm_http_field_id asked)
+static void write_allowed(const struct dm_exchange *ex, struct dm_buf *fields, struct dm_str name,
+                          struct dm_ustr configured, enum dm_http_field_id asked)
 {
-    struct dm_str value = configured.len > 0 ? dm_unit_str(ex->release->unit, configured) : dm_http_head_value(ex->head, asked);
+    struct dm_str value =
+        configured.len > 0 ? dm_unit_str(ex->release->unit, configured) : dm_http_head_value(ex->head, asked);
 
     if (value.len > 0)
         dm_http_write_field(fields, name, value);
@@ -68,8 +69,10 @@ static void write_preflight(const struct dm_exchange *ex, struct dm_buf *fields)
 {
     const struct dm_ucors *c = ex->cors;
 
-    write_allowed(ex, fields, DM_STR("Access-Control-Allow-Methods"), c->allow_methods, DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_METHOD);
-    write_allowed(ex, fields, DM_STR("Access-Control-Allow-Headers"), c->allow_headers, DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_HEADERS);
+    write_allowed(ex, fields, DM_STR("Access-Control-Allow-Methods"), c->allow_methods,
+                  DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_METHOD);
+    write_allowed(ex, fields, DM_STR("Access-Control-Allow-Headers"), c->allow_headers,
+                  DM_HTTP_FIELD_ID_ACCESS_CONTROL_REQUEST_HEADERS);
     if (c->max_age_s >= 0)
         dm_http_write_field_u64(fields, DM_STR("Access-Control-Max-Age"), (uint64_t)c->max_age_s);
 }

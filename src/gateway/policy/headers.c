@@ -10,15 +10,10 @@ static int apply(const struct dm_unit *unit, const struct dm_uheader *op, struct
     struct dm_str name = dm_unit_str(unit, op->name), value = dm_unit_str(unit, op->value);
 
     switch ((enum dm_uheader_op)op->op) {
-    case DM_UHEADER_SET:
-        dm_http_head_drop(head, name);
-        return add(head, name, value);
-    case DM_UHEADER_ADD:
-        return dm_http_head_find_name(head, name) ? add(head, name, value) : 0;
-    case DM_UHEADER_PUSH:
-        return add(head, name, value);
-    case DM_UHEADER_DELETE:
-        dm_http_head_drop(head, name);
+    case DM_UHEADER_SET: dm_http_head_drop(head, name); return add(head, name, value);
+    case DM_UHEADER_ADD: return dm_http_head_find_name(head, name) ? add(head, name, value) : 0;
+    case DM_UHEADER_PUSH: return add(head, name, value);
+    case DM_UHEADER_DELETE: dm_http_head_drop(head, name);
     }
     return 0;
 }

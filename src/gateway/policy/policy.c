@@ -7,8 +7,9 @@ static const struct dm_upolicy *chain(const struct dm_exchange *ex)
 
 static enum dm_reason request_headers(struct dm_exchange *ex, const struct dm_uheaders *config)
 {
-    return dm_headers_apply(ex->release->unit, config->request, config->n_request, ex->head) < 0 ? DM_REASON_HEADER_TOO_LARGE
-                                                                                                 : DM_REASON_NONE;
+    return dm_headers_apply(ex->release->unit, config->request, config->n_request, ex->head) < 0
+               ? DM_REASON_HEADER_TOO_LARGE
+               : DM_REASON_NONE;
 }
 
 enum dm_reason dm_policies_request(struct dm_exchange *ex)
@@ -20,18 +21,10 @@ enum dm_reason dm_policies_request(struct dm_exchange *ex)
     for (uint32_t i = 0; i < ex->version->n_policies && reason == DM_REASON_NONE && !ex->is_preflight; i++) {
         const void *config = dm_unit_at(unit, policies[i].config);
         switch ((enum dm_upolicy_type)policies[i].type) {
-        case DM_UPOLICY_API_KEY:
-            reason = dm_api_key_request(ex, config);
-            break;
-        case DM_UPOLICY_HEADERS:
-            reason = request_headers(ex, config);
-            break;
-        case DM_UPOLICY_IP_CHECK:
-            reason = dm_ip_check_request(ex, config);
-            break;
-        case DM_UPOLICY_CORS:
-            reason = dm_cors_request(ex, config);
-            break;
+        case DM_UPOLICY_API_KEY: reason = dm_api_key_request(ex, config); break;
+        case DM_UPOLICY_HEADERS: reason = request_headers(ex, config); break;
+        case DM_UPOLICY_IP_CHECK: reason = dm_ip_check_request(ex, config); break;
+        case DM_UPOLICY_CORS: reason = dm_cors_request(ex, config); break;
         }
     }
     return reason;
@@ -51,7 +44,8 @@ int dm_policies_response(struct dm_exchange *ex, struct dm_http_head *head)
     return rc < 0 ? rc : dm_cors_response(ex, head);
 }
 
-static bool headers_govern(const struct dm_unit *unit, const struct dm_uheaders *config, struct dm_str name, bool is_request)
+static bool headers_govern(const struct dm_unit *unit, const struct dm_uheaders *config, struct dm_str name,
+                           bool is_request)
 {
     return is_request ? dm_headers_name(unit, config->request, config->n_request, name)
                       : dm_headers_name(unit, config->response, config->n_response, name);

@@ -6,7 +6,7 @@
 
 #include <netinet/in.h>
 
-#define IDLE_MAX 1024                 /* kept per endpoint */
+#define IDLE_MAX 1024 /* kept per endpoint */
 #define DOWN_NS (1000ull * 1000 * 1000)
 
 /* One idle connection; the list is a stack, so that the rest grows old and ends. */
@@ -19,10 +19,10 @@ struct idle {
 struct endpoint {
     struct dm_upstream *upstream;
     struct idle *idle;
-    struct idle *spare;   /* records for reuse */
+    struct idle *spare; /* records for reuse */
     size_t n_idle;
     uint64_t down_until_ns;
-    struct dm_addr addr;  /* with is_numeric */
+    struct dm_addr addr; /* with is_numeric */
     uint32_t weight;
     int32_t credit;        /* of its weight; the richest has the turn */
     uint32_t next_address; /* of a name with several: turn by turn */

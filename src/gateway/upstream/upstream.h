@@ -33,7 +33,8 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
 struct dm_upstream *dm_upstream_ref(struct dm_upstream *upstream);
 void dm_upstream_unref(struct dm_upstream *upstream);
 /* Same id and endpoints? */
-bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_unit *release, const struct dm_ubackend *backend);
+bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_unit *release,
+                         const struct dm_ubackend *backend);
 uint64_t dm_upstream_id(const struct dm_upstream *upstream);
 
 /* A wish for a connection, embedded in the exchange; zero it before the first use. */

@@ -51,9 +51,11 @@ static void test_tenants_are_apart(void **state)
     struct stage *s = *state;
 
     stage_apply(s, &usual);
-    rig_apply(&s->rig, "catalog", 2, DM_UNIT_GRANTS, "{\"state\":\"suspended\",\"weight\":100,\"domains\":[{\"name\":\"catalog.test\"}]}");
-    rig_apply(&s->rig, "catalog", 2, DM_UNIT_APPLICATIONS,
-              "{\"digest_key_id\":1,\"digest_key\":\"2222222222222222222222222222222222222222222222222222222222222222\"}");
+    rig_apply(&s->rig, "catalog", 2, DM_UNIT_GRANTS,
+              "{\"state\":\"suspended\",\"weight\":100,\"domains\":[{\"name\":\"catalog.test\"}]}");
+    rig_apply(
+        &s->rig, "catalog", 2, DM_UNIT_APPLICATIONS,
+        "{\"digest_key_id\":1,\"digest_key\":\"2222222222222222222222222222222222222222222222222222222222222222\"}");
     stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
     stage_try(s, "GET / HTTP/1.1\r\nHost: catalog.test\r\n" STAGE_KEY "\r\n", "tenant_suspended");
     assert_int_equal(s->rig.counters->tenants[1].requests, 1);
@@ -64,7 +66,8 @@ static void test_tenants_are_apart(void **state)
 static void test_units_change_under_a_request(void **state)
 {
     static const struct stage_release with = {
-        .policies = ",{\"type\":\"headers\",\"response\":[{\"op\":\"set\",\"name\":\"X-Release\",\"value\":\"first\"}]}"};
+        .policies =
+            ",{\"type\":\"headers\",\"response\":[{\"op\":\"set\",\"name\":\"X-Release\",\"value\":\"first\"}]}"};
     struct dm_mark late = {1, 1000};
     struct stage *s = *state;
     struct rig_socket *c;

@@ -71,7 +71,8 @@ static void hammer(unsigned process, struct results *ret)
             dm_limit_give_back(&table, key, 5, 2);
             ret->taken[process][k] -= 2;
         }
-        if (dm_limit_take_rate(&table, dm_limit_key(&table, 1, 99, 1), 1000 * UINT64_C(1000000000), 1, 1000, 5000 * 1000, &wait))
+        if (dm_limit_take_rate(&table, dm_limit_key(&table, 1, 99, 1), 1000 * UINT64_C(1000000000), 1, 1000,
+                               5000 * 1000, &wait))
             ret->bucket[process]++;
     }
     _exit(0);
@@ -188,7 +189,8 @@ static void test_rate_as_the_plain_bucket(void **unused)
     struct dm_limit_table *t = *unused;
 
     for (uint64_t round = 0; round < 200; round++) {
-        uint64_t interval = 1 + any(1000000), burst = interval * (1 + any(50)), now = UINT64_C(1700000000000000000), wait;
+        uint64_t interval = 1 + any(1000000), burst = interval * (1 + any(50)), now = UINT64_C(1700000000000000000),
+                 wait;
         struct bucket plain = {burst, now};
         uint64_t key = dm_limit_key(t, 1, round, 1);
         for (int i = 0; i < 300; i++) {
@@ -256,7 +258,7 @@ static void test_periods_as_libc(void **unused)
     (void)unused;
     for (int i = 0; i < 20000; i++)
         check_period(any(UINT64_C(4102444800)));
-    check_period(951782400); /* 29 February 2000 */
+    check_period(951782400);  /* 29 February 2000 */
     check_period(4107542399); /* end of February 2100, which has no 29th */
 }
 

@@ -30,7 +30,8 @@ static void check_answer(const struct rig_socket *c, enum dm_reason reason)
     assert_non_null(id);
     snprintf(text, sizeof(text), "\"request_id\":\"%.*s\"", DM_REQUEST_ID_LEN, id + 14);
     assert_non_null(memmem(body, (size_t)(all.ptr + all.len - body), text, strlen(text)));
-    snprintf(text, sizeof(text), "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,", info->title, info->status);
+    snprintf(text, sizeof(text), "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,", info->title,
+             info->status);
     assert_true(has(c, text));
     snprintf(text, sizeof(text), "\"reason\":\"%s\"", info->code);
     assert_true(has(c, text));
@@ -77,7 +78,8 @@ static void test_reasons_of_a_request(void **state)
     refuse(s, STAGE_GET("/v/in", ""), DM_REASON_AUTH_MISSING);
     refuse(s, STAGE_GET("/v/in", "X-Api-Key: bad\r\n"), DM_REASON_AUTH_INVALID);
     refuse(s, STAGE_GET("/v/out", STAGE_KEY), DM_REASON_NO_BACKEND);
-    refuse(s, "PUT /v/in HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 0\r\n\r\n", DM_REASON_NO_MAPPING_RULE);
+    refuse(s, "PUT /v/in HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 0\r\n\r\n",
+           DM_REASON_NO_MAPPING_RULE);
     refuse(s, STAGE_GET("/v/%2f", STAGE_KEY), DM_REASON_BAD_REQUEST);
     stage_applications(s, "suspended", NULL);
     refuse(s, STAGE_GET("/v/in", STAGE_KEY), DM_REASON_APPLICATION_SUSPENDED);
@@ -202,7 +204,7 @@ static void test_addresses_behind_fronts(void **state)
         {FROM("[2001:db8::7]:80"), true},
         {FROM("2001:db9::7"), false},
         {FROM("198.51.100.1"), false},
-        {FROM("192.0.2.7, 198.51.100.1"), false},           /* the last one that no front vouches for */
+        {FROM("192.0.2.7, 198.51.100.1"), false}, /* the last one that no front vouches for */
         {FROM("198.51.100.1, 192.0.2.7"), true},
         {FROM("198.51.100.1, 192.0.2.7, 127.0.0.9"), true}, /* 127.0.0.9 is a front */
         {FROM("198.51.100.1, 192.0.2.7, , 127.0.0.9,"), true},

@@ -8,9 +8,9 @@
 
 #define GRANT(name) "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"" name "\"}]}"
 #define NO_GRANT "{\"state\":\"active\",\"weight\":100}"
-#define RELEASE(name)                                                                                                  \
-    "{\"backends\":[{\"name\":\"b\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":1}]}],\"products\":[{\"name\":\"p\",\"domains\":[\"" name \
-    "\"],\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],\"mapping_rules\":[{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"hits\"}],"  \
+#define RELEASE(name)                                                                                                                                          \
+    "{\"backends\":[{\"name\":\"b\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":1}]}],\"products\":[{\"name\":\"p\",\"domains\":[\"" name                  \
+    "\"],\"versions\":[{\"name\":\"v1\",\"policies\":[{\"type\":\"api_key\"}],\"mapping_rules\":[{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"hits\"}]," \
     "\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}]}],\"plans\":[{\"name\":\"basic\"}]}]}"
 
 static const char *owner(struct stage *s, const char *host)

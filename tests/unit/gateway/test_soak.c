@@ -32,7 +32,8 @@ static const char *const requests[] = {
     "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 10\r\n\r\n0123456789",
     "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody",
-    "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: orders.test\r\nContent-Length: 10\r\n\r\n0123456789",
     "HEAD / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "\r\n",
@@ -68,7 +69,8 @@ static void change_origin(struct stage *s)
 
 static void change_units(struct stage *s, struct stage_release *r)
 {
-    static const char *const endpoints[] = {NULL, "{\"host\":\"127.0.0.1\",\"port\":1}", "{\"host\":\"10.0.0.1\",\"port\":1}"};
+    static const char *const endpoints[] = {NULL, "{\"host\":\"127.0.0.1\",\"port\":1}",
+                                            "{\"host\":\"10.0.0.1\",\"port\":1}"};
 
     r->endpoints = endpoints[any(8) == 0 ? 1 + any(2) : 0];
     stage_release(s, r);
@@ -223,7 +225,8 @@ static void test_steady_state_allocates_nothing(void **state)
         {STAGE_GET("/list?a=1", STAGE_KEY), "hello"},
         {STAGE_GET("/list?user_key=good&a=%20", "Origin: https://a.test\r\n"), "hello"},
         {"POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 10\r\n\r\n0123456789", "hello"},
-        {"POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "hello"},
+        {"POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+         "hello"},
         {STAGE_GET("/", ""), "auth_missing\""},
         {STAGE_GET("/", "X-Api-Key: bad\r\n"), "auth_invalid\""},
         {"GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n", "host_unknown\""},
@@ -248,7 +251,8 @@ static void test_steady_state_allocates_nothing(void **state)
     }
 }
 
-int main(void)
+/* test_gateway_soak [SEED] */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_random_exchanges_leave_nothing, stage_setup, stage_teardown),
@@ -256,5 +260,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_large_request_to_a_slow_backend, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_steady_state_allocates_nothing, stage_setup, stage_teardown),
     };
+    if (argc > 1 && dm_str_to_u64(dm_str_of(argv[1]), &seed) < 0)
+        return 2;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,7 +110,8 @@ static void test_backend_is_too_slow(void **state)
 
 static void test_names_with_several_addresses(void **state)
 {
-    static const char *const mixed[] = {"[2001:db8::1]", "127.0.0.1", "10.1.2.3"}, *const first_down[] = {"127.0.0.9", "127.0.0.1"};
+    static const char *const mixed[] = {"[2001:db8::1]", "127.0.0.1", "10.1.2.3"}, *const first_down[] = {"127.0.0.9",
+                                                                                                          "127.0.0.1"};
     static const char *const outside[] = {"169.254.169.254", "[::ffff:169.254.169.254]", "[::1]", "10.0.0.1"};
     struct stage *s = *state;
     char endpoints[80];
@@ -159,7 +160,8 @@ static void test_grants_close_what_is_idle(void **state)
     stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
     rig_settle(&s->rig);
     assert_false(s->origin.sockets[0]->has_eof);
-    rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS, "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"orders.test\"}]}");
+    rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS,
+              "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"orders.test\"}]}");
     rig_expect_end(&s->rig, s->origin.sockets[0]);
     stage_try(s, STAGE_GET("/", STAGE_KEY), "\"egress_not_approved\"");
     rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS, STAGE_GRANTS);
@@ -189,7 +191,8 @@ static void test_releases_and_connections(void **state)
     stage_release(s, &r);
     stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
     assert_int_equal(s->origin.n_accepted, 1);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u,\"weight\":7}", rig_origin_port(&s->origin));
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u,\"weight\":7}",
+             rig_origin_port(&s->origin));
     r.endpoints = endpoints;
     stage_release(s, &r);
     rig_expect_end(&s->rig, s->origin.sockets[0]);
@@ -206,7 +209,8 @@ static void test_kept_connection_that_broke(void **state)
     stage_apply(s, &usual);
     stage_try(s, STAGE_GET("/1", STAGE_KEY), "hello");
     s->origin.cuts = true;
-    stage_try(s, "POST /2 HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 0\r\n\r\n", "\"backend_bad_response\"");
+    stage_try(s, "POST /2 HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 0\r\n\r\n",
+              "\"backend_bad_response\"");
     assert_int_equal(s->origin.n_requests, 2);
     s->origin.cuts = false;
     stage_try(s, STAGE_GET("/3", STAGE_KEY), "hello");

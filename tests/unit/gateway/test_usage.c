@@ -27,10 +27,11 @@ static uint64_t take(struct stage *s, const char *metric)
 
 static void test_methods_count_for_their_parent(void **state)
 {
-    static const struct stage_release r = {.metrics = "{\"name\":\"list\",\"parent\":\"hits\"},{\"name\":\"bytes\"}",
-                                           .rules = "{\"method\":\"GET\",\"pattern\":\"/list\",\"metric\":\"list\",\"delta\":3},"
-                                                    "{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"hits\"},"
-                                                    "{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"bytes\",\"delta\":10}"};
+    static const struct stage_release r = {
+        .metrics = "{\"name\":\"list\",\"parent\":\"hits\"},{\"name\":\"bytes\"}",
+        .rules = "{\"method\":\"GET\",\"pattern\":\"/list\",\"metric\":\"list\",\"delta\":3},"
+                 "{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"hits\"},"
+                 "{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"bytes\",\"delta\":10}"};
     struct stage *s = *state;
 
     stage_apply(s, &r);
@@ -107,12 +108,17 @@ static void test_lines(void **state)
     stage_try(s, STAGE_GET("/a?user_key=good&x=secret", ""), "hello");
     stage_try(s, STAGE_GET("/b", "X-Api-Key: hidden\r\n"), "auth_invalid");
     stage_try(s, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "duplicate_host");
-    stage_try(s, "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Transfer-Encoding: chunked\r\n\r\nxx\r\n", "bad_chunk_size");
+    stage_try(s, "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Transfer-Encoding: chunked\r\n\r\nxx\r\n",
+              "bad_chunk_size");
     log = read_log(s, fd, text, sizeof(text));
     assert_int_equal(rig_count(log, "\n"), 4);
     assert_int_equal(rig_count(log, "{\"time\":\"2023-11-14T22:13:2"), 4);
     assert_int_equal(rig_count(log, "\"client\":\"127.0.0.1\""), 4);
-    assert_int_equal(rig_count(log, "\"tenant\":\"orders\",\"product\":\"orders\",\"version\":\"v1\",\"application\":\"app\",\"backend\":\"b\""), 2);
+    assert_int_equal(
+        rig_count(
+            log,
+            "\"tenant\":\"orders\",\"product\":\"orders\",\"version\":\"v1\",\"application\":\"app\",\"backend\":\"b\""),
+        2);
     assert_int_equal(rig_count(log, "\"path\":\"/a\",\"status\":200,\"bytes_in\":"), 1);
     assert_int_equal(rig_count(log, "\"status\":403,\"reason\":\"auth_invalid\""), 1);
     assert_int_equal(rig_count(log, "\"status\":400,\"reason\":\"bad_request\",\"fault\":\"duplicate_host\""), 1);

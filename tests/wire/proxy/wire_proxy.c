@@ -11,7 +11,8 @@
 
 #define TEXT_MAX (1u << 20)
 #define DEFAULT_ANSWER "HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello"
-#define DEFAULT_POLICIES "{\"type\":\"api_key\",\"in\":[\"header\",\"query\",\"basic\"],\"header\":\"X-Key\",\"query\":\"key\"}"
+#define DEFAULT_POLICIES                                                                                               \
+    "{\"type\":\"api_key\",\"in\":[\"header\",\"query\",\"basic\"],\"header\":\"X-Key\",\"query\":\"key\"}"
 
 static char **files;
 static int n_files;
@@ -91,20 +92,22 @@ static void apply_units(struct play *p)
     rig_apply(&p->rig, "team", 1, DM_UNIT_GRANTS,
               "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"api.test\"}],"
               "\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":0}]}");
-    dm_buf_printf(&body,
-                  "{\"backends\":[{\"name\":\"b\",\"base_path\":\"%.*s\",\"host_header\":\"%.*s\",\"endpoints\":[{\"host\":"
-                  "\"127.0.0.1\",\"port\":%s}]}],\"products\":[{\"name\":\"p\",\"domains\":[\"api.test\"],\"versions\":[{\"name\":"
-                  "\"v1\",\"path\":\"%.*s\",\"policies\":[%.*s],\"mapping_rules\":[{\"method\":\"ANY\",\"pattern\":\"/\","
-                  "\"metric\":\"hits\"}],\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}]}],\"plans\":[{\"name\":\"basic\"}]}]}%c",
-                  DM_STR_ARG(base), DM_STR_ARG(host), p->port, DM_STR_ARG(version), DM_STR_ARG(policies), 0);
+    dm_buf_printf(
+        &body,
+        "{\"backends\":[{\"name\":\"b\",\"base_path\":\"%.*s\",\"host_header\":\"%.*s\",\"endpoints\":[{\"host\":"
+        "\"127.0.0.1\",\"port\":%s}]}],\"products\":[{\"name\":\"p\",\"domains\":[\"api.test\"],\"versions\":[{\"name\":"
+        "\"v1\",\"path\":\"%.*s\",\"policies\":[%.*s],\"mapping_rules\":[{\"method\":\"ANY\",\"pattern\":\"/\","
+        "\"metric\":\"hits\"}],\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}]}],\"plans\":[{\"name\":\"basic\"}]}]}%c",
+        DM_STR_ARG(base), DM_STR_ARG(host), p->port, DM_STR_ARG(version), DM_STR_ARG(policies), 0);
     rig_apply(&p->rig, "team", 1, DM_UNIT_RELEASE, body.ptr);
     rig_digest("good", digest);
     dm_buf_reset(&body);
-    dm_buf_printf(&body,
-                  "{\"digest_key_id\":1,\"digest_key\":\"%s\",\"applications\":[{\"id\":1,\"name\":\"app\",\"subscriptions\":[{"
-                  "\"product\":\"p\",\"plan\":\"basic\"}],\"credentials\":[{\"id\":1,\"name\":\"k\",\"type\":\"api_key\","
-                  "\"digest\":\"%s\"}]}]}%c",
-                  "1111111111111111111111111111111111111111111111111111111111111111", digest, 0);
+    dm_buf_printf(
+        &body,
+        "{\"digest_key_id\":1,\"digest_key\":\"%s\",\"applications\":[{\"id\":1,\"name\":\"app\",\"subscriptions\":[{"
+        "\"product\":\"p\",\"plan\":\"basic\"}],\"credentials\":[{\"id\":1,\"name\":\"k\",\"type\":\"api_key\","
+        "\"digest\":\"%s\"}]}]}%c",
+        "1111111111111111111111111111111111111111111111111111111111111111", digest, 0);
     rig_apply(&p->rig, "team", 1, DM_UNIT_APPLICATIONS, body.ptr);
 }
 
@@ -234,7 +237,8 @@ static bool matches(struct play *p)
     if (find_word(p->c, "client", &word))
         ok = same_lines(p->c, "client", dm_buf_str(&p->down)) && ok;
     if (p->origin.n_bad > 0) {
-        printf("not ok %.*s: the backend got what is no request\n%.*s\n", DM_STR_ARG(p->c->name), DM_STR_ARG(dm_buf_str(&p->up)));
+        printf("not ok %.*s: the backend got what is no request\n%.*s\n", DM_STR_ARG(p->c->name),
+               DM_STR_ARG(dm_buf_str(&p->up)));
         ok = false;
     }
     return ok && p->c->expect_count > 0;

@@ -1,4 +1,4 @@
-#include "gateway/address.h"
+#include "gateway/observe/address.h"
 
 #include <netinet/in.h>
 
