@@ -53,7 +53,7 @@ DM_MUST_USE int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, con
 void dm_worker_done(struct dm_worker *worker);
 /* Takes over the unit (one reference). An older or equal mark than the live one is dropped: 0. counter_slot: of the tenant. */
 int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot);
-void dm_worker_remove(struct dm_worker *worker, struct dm_str tenant, enum dm_unit_kind kind, struct dm_mark mark);
+void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit_kind kind, struct dm_mark mark);
 
 /* What dm_exchange_scratch gives. */
 static inline struct dm_buf *dm_worker_scratch(struct dm_worker *worker)
