@@ -56,11 +56,16 @@ export class Api {
     return items;
   }
 
-  // Makes the tenant, if need be, and applies its file; returns when it is live everywhere.
-  async apply(file) {
+  // Makes the tenant, if need be, and applies its file.
+  async store(file, query = '') {
     const made = await this.put(`/tenants/${file.tenant}`, { name: file.tenant }, { headers: { 'if-none-match': '*' } });
     if (made.status !== 201 && made.status !== 412) throw new Error(`${file.tenant}: ${made.status} ${made.text}`);
-    const answer = await this.must('PUT', `/tenants/${file.tenant}/document?wait=live&timeout_ms=60000`, file);
+    return this.must('PUT', `/tenants/${file.tenant}/document${query}`, file);
+  }
+
+  // … and returns when it is live everywhere.
+  async apply(file) {
+    const answer = await this.store(file, '?wait=live&timeout_ms=60000');
     if (answer.live.gateways !== answer.live.of) throw new Error(`not live: ${JSON.stringify(answer.live)}`);
     return answer;
   }

@@ -1,0 +1,30 @@
+// Which process holds the other end of a connection on this machine: Linux's tables of sockets.
+import fs from 'node:fs';
+
+// Of 127.0.0.1:PORT in /proc/net/tcp.
+const hexOf = (port) => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+
+function inodeOf(localPort, remotePort) {
+  for (const line of fs.readFileSync('/proc/net/tcp', 'latin1').split('\n').slice(1)) {
+    const fields = line.trim().split(/\s+/);
+    if (fields[1] === hexOf(localPort) && fields[2] === hexOf(remotePort)) return fields[9];
+  }
+  return null;
+}
+
+function holds(pid, inode) {
+  const directory = `/proc/${pid}/fd`;
+  return fs.readdirSync(directory).some((fd) => {
+    try {
+      return fs.readlinkSync(`${directory}/${fd}`) === `socket:[${inode}]`;
+    } catch {
+      return false; // closed meanwhile
+    }
+  });
+}
+
+// The one of `pids` that accepted the connection which comes from clientPort; undefined while none has.
+export function ownerOf(serverPort, clientPort, pids) {
+  const inode = inodeOf(serverPort, clientPort);
+  return inode && inode !== '0' ? pids.find((pid) => holds(pid, inode)) : undefined;
+}
