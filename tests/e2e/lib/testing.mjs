@@ -2,7 +2,7 @@
 import * as runner from 'node:test';
 import { cleanUp, recentLogs } from './process.mjs';
 
-export { after, before, beforeEach, afterEach } from 'node:test';
+export { after, before } from 'node:test';
 
 // A test file is one suite. What it started ends with it.
 export function suite(name, body) {
@@ -10,6 +10,11 @@ export function suite(name, body) {
     runner.after(cleanUp);
     body();
   });
+}
+
+// Tests that have nothing to do with each other, some at a time.
+export function together(name, body) {
+  runner.describe(name, { concurrency: 8 }, body);
 }
 
 export function test(name, options, body) {
