@@ -63,9 +63,19 @@ void dm_digest_final(struct dm_digest_state *state, uint8_t ret[DM_DIGEST_BYTES]
     sodium_memzero(state, sizeof(*state));
 }
 
+/* Digests are compared on every request: 32 bytes in four steps, where sodium_memcmp takes 32. The empty asm keeps the
+ * compiler from leaving early. */
 bool dm_secret_eq(const void *a, const void *b, size_t len)
 {
-    return sodium_memcmp(a, b, len) == 0;
+    uint64_t x[4], y[4], differ;
+
+    if (len != sizeof(x))
+        return sodium_memcmp(a, b, len) == 0;
+    memcpy(x, a, sizeof(x));
+    memcpy(y, b, sizeof(y));
+    differ = (x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]);
+    __asm__ volatile("" : "+r"(differ));
+    return differ == 0;
 }
 
 void dm_sign_keypair(uint8_t ret_public[DM_SIGN_PUBLIC_BYTES], uint8_t ret_secret[DM_SIGN_SECRET_BYTES])

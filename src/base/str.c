@@ -13,13 +13,28 @@ static unsigned char to_lower(char c)
     return (unsigned)(u - 'A') < 26 ? u | 0x20 : u;
 }
 
+/* Eight bytes with their ASCII capitals in lower case; bytes above 0x7F stay. */
+static uint64_t to_lower8(const char *ptr)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
+    uint64_t word, low, is_upper;
+
+    memcpy(&word, ptr, sizeof(word));
+    low = word & ~highs;
+    is_upper = ((low + ones * (0x80 - 'A')) ^ (low + ones * (0x7f - 'Z'))) & ~word & highs;
+    return word | is_upper >> 2;
+}
+
 bool dm_str_ieq(struct dm_str a, struct dm_str b)
 {
     size_t i;
 
     if (a.len != b.len)
         return false;
-    for (i = 0; i < a.len; i++)
+    for (i = 0; i + 8 <= a.len; i += 8)
+        if (to_lower8(a.ptr + i) != to_lower8(b.ptr + i))
+            return false;
+    for (; i < a.len; i++)
         if (to_lower(a.ptr[i]) != to_lower(b.ptr[i]))
             return false;
     return true;

@@ -1,3 +1,6 @@
+#include <assert.h>
+
+#include "base/mem.h"
 #include "model/credential.h"
 #include "model/field.h"
 #include "model/format.h"
@@ -58,11 +61,12 @@ const struct dm_schema dm_schema_credential_sealed = {
 void dm_credential_digest(const uint8_t digest_key[32], enum dm_credential_type type, struct dm_str key,
                           uint8_t ret[DM_DIGEST_BYTES])
 {
-    struct dm_digest_state state;
-    uint8_t tag = (uint8_t)type;
+    uint8_t message[32 + 1 + DM_KEY_MAX];
 
-    dm_digest_init(&state, digest_key);
-    dm_digest_update(&state, &tag, 1);
-    dm_digest_update(&state, key.ptr, key.len);
-    dm_digest_final(&state, ret);
+    assert(key.len <= DM_KEY_MAX);
+    memcpy(message, digest_key, 32);
+    message[32] = (uint8_t)type;
+    memcpy(message + 33, key.ptr, key.len);
+    dm_digest(NULL, dm_str_n((const char *)message, 33 + key.len), ret);
+    dm_mem_wipe(message, 33 + key.len);
 }

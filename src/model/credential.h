@@ -25,7 +25,9 @@ struct dm_credential {
 extern const struct dm_schema dm_schema_credential;        /* API and file: key, no digest */
 extern const struct dm_schema dm_schema_credential_sealed; /* document: digest, no key */
 
-/* The digest that stands for a key: BLAKE2b-256 keyed with the tenant's digest key over type byte and key. */
+/* The digest that stands for a key: BLAKE2b-256 over the tenant's digest key, the type and the key. A secret prefix is a MAC
+ * with BLAKE2, which can't be extended (RFC 7693; Aumasson and others 2013), and takes one block where its keyed mode takes
+ * two: this is done for every request. key has at most DM_KEY_MAX bytes. */
 void dm_credential_digest(const uint8_t digest_key[32], enum dm_credential_type type, struct dm_str key,
                           uint8_t ret[DM_DIGEST_BYTES]);
 

@@ -8,7 +8,7 @@ struct taking {
     const struct dm_usage *usage;
     const struct dm_ulimit *limit;
     const struct dm_urate_limit *rate;
-    uint64_t tenant_id, application_id, wall_ns;
+    uint64_t scope, wall_ns;
     uint32_t n_limits, n_rates; /* taken */
 };
 
@@ -20,18 +20,13 @@ static uint64_t amount_of(const struct dm_usage *usage, uint32_t metric)
     return 0;
 }
 
-static uint64_t key_of(const struct taking *t, uint64_t limit_id)
-{
-    return dm_limit_key(&t->limits->table, t->tenant_id, limit_id, t->application_id);
-}
-
 static bool take_limit(const struct taking *t, const struct dm_ulimit *limit, struct dm_limit_verdict *ret)
 {
     const struct dm_period_window *window = &t->limits->periods.windows[limit->period];
     uint64_t amount = amount_of(t->usage, limit->metric), now_s = t->wall_ns / 1000000000, count;
 
-    if (amount == 0 || dm_limit_take(&t->limits->table, key_of(t, limit->id), window->number, window->ends_s, now_s,
-                                     amount, limit->value, &count))
+    if (amount == 0 || dm_limit_take(&t->limits->table, dm_limit_key(t->scope, limit->id), window->number,
+                                     window->ends_s, now_s, amount, limit->value, &count))
         return true;
     *ret = (struct dm_limit_verdict){DM_REASON_LIMIT_EXCEEDED, limit->metric, limit->period, limit->value,
                                      window->ends_s == UINT64_MAX ? 0 : window->ends_s - now_s};
@@ -43,7 +38,7 @@ static bool take_rate(const struct taking *t, const struct dm_urate_limit *rate,
     uint64_t amount = amount_of(t->usage, rate->metric), wait_ns;
 
     if (amount == 0 || rate->interval_ns == 0 ||
-        dm_limit_take_rate(&t->limits->table, key_of(t, rate->id), t->wall_ns, amount, rate->interval_ns,
+        dm_limit_take_rate(&t->limits->table, dm_limit_key(t->scope, rate->id), t->wall_ns, amount, rate->interval_ns,
                            rate->burst_ns, &wait_ns))
         return true;
     *ret = (struct dm_limit_verdict){DM_REASON_RATE_LIMITED, rate->metric, 0, rate->burst_ns / rate->interval_ns,
@@ -56,12 +51,13 @@ static void give_back(const struct taking *t)
     for (uint32_t i = 0; i < t->n_rates; i++) {
         uint64_t amount = amount_of(t->usage, t->rate[i].metric);
         if (amount > 0)
-            dm_limit_give_back_rate(&t->limits->table, key_of(t, t->rate[i].id), amount, t->rate[i].interval_ns);
+            dm_limit_give_back_rate(&t->limits->table, dm_limit_key(t->scope, t->rate[i].id), amount,
+                                    t->rate[i].interval_ns);
     }
     for (uint32_t i = 0; i < t->n_limits; i++) {
         uint64_t amount = amount_of(t->usage, t->limit[i].metric);
         if (amount > 0)
-            dm_limit_give_back(&t->limits->table, key_of(t, t->limit[i].id),
+            dm_limit_give_back(&t->limits->table, dm_limit_key(t->scope, t->limit[i].id),
                                t->limits->periods.windows[t->limit[i].period].number, amount);
     }
 }
@@ -85,8 +81,7 @@ void dm_limits_take(struct dm_limits *limits, const struct dm_unit *release, con
                        .usage = usage,
                        .limit = dm_unit_at(release, plan->limits),
                        .rate = dm_unit_at(release, plan->rate_limits),
-                       .tenant_id = tenant_id,
-                       .application_id = application_id,
+                       .scope = dm_limit_scope(&limits->table, tenant_id, application_id),
                        .wall_ns = wall_ns};
 
     ret->reason = DM_REASON_NONE;

@@ -63,16 +63,22 @@ uint64_t dm_limit_table_used(const struct dm_limit_table *table)
     return atomic_load_explicit(&table->page->n_used, memory_order_relaxed);
 }
 
-uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id,
-                      uint64_t application_id)
+uint64_t dm_limit_scope(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t application_id)
 {
-    uint64_t parts[3] = {tenant_id, limit_id, application_id};
+    uint64_t parts[2] = {tenant_id, application_id};
     uint64_t words[2] = {atomic_load_explicit(&table->page->seed[0], memory_order_relaxed),
                          atomic_load_explicit(&table->page->seed[1], memory_order_relaxed)};
     uint8_t seed[16];
 
     memcpy(seed, words, sizeof(seed));
     return dm_siphash(seed, dm_str_n((const char *)parts, sizeof(parts)));
+}
+
+uint64_t dm_limit_key(uint64_t scope, uint64_t limit_id)
+{
+    uint64_t key = (scope ^ limit_id) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return key ^ key >> 32;
 }
 
 /* --- slots -------------------------------------------------------------------------------------------------------- */

@@ -35,9 +35,10 @@ DM_MUST_USE int dm_limit_table_open(struct dm_limit_table *table, const char *pa
 void dm_limit_table_close(struct dm_limit_table *table);
 uint64_t dm_limit_table_used(const struct dm_limit_table *table);
 
-/* The key of a counter: which limit, of which tenant, for whom. */
-uint64_t dm_limit_key(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id,
-                      uint64_t application_id);
+/* Whose counters: one keyed hash for all limits of a request. */
+uint64_t dm_limit_scope(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t application_id);
+/* The key of one counter in a scope. Within a tenant limit_id is a hash already; across tenants scopes are unpredictable. */
+uint64_t dm_limit_key(uint64_t scope, uint64_t limit_id);
 
 /* Takes `amount` from the counter of window number `window` unless it would then pass max. Returns false when it would.
  * expires_s: Unix time at which the window ends, UINT64_MAX for never. ret_count: the counter's value after, or the refused

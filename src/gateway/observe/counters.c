@@ -7,9 +7,14 @@ const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1] = {
 
 unsigned dm_latency_bucket(uint64_t us)
 {
-    unsigned i = 0;
+    unsigned low = 0, high = DM_LATENCY_BUCKETS - 1;
 
-    while (i < DM_LATENCY_BUCKETS - 1 && us > dm_latency_bounds_us[i])
-        i++;
-    return i;
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+        if (us > dm_latency_bounds_us[mid])
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
 }

@@ -22,6 +22,12 @@ static uint64_t any(uint64_t n)
     return (state >> 33) % n;
 }
 
+static uint64_t key_of(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t limit_id,
+                       uint64_t application_id)
+{
+    return dm_limit_key(dm_limit_scope(table, tenant_id, application_id), limit_id);
+}
+
 static int setup(void **unused)
 {
     struct dm_limit_table *table = dm_calloc(1, sizeof(*table));
@@ -64,15 +70,15 @@ static void hammer(unsigned process, struct results *ret)
     state = process + 7;
     for (int i = 0; i < TAKES; i++) {
         unsigned k = (unsigned)any(KEYS);
-        uint64_t amount = 1 + any(3), key = dm_limit_key(&table, 1, k, 1);
+        uint64_t amount = 1 + any(3), key = key_of(&table, 1, k, 1);
         if (dm_limit_take(&table, key, 5, 2000, 1000, amount, 1000 * (k + 1), &count))
             ret->taken[process][k] += amount;
         if (any(4) == 0 && ret->taken[process][k] >= 2) {
             dm_limit_give_back(&table, key, 5, 2);
             ret->taken[process][k] -= 2;
         }
-        if (dm_limit_take_rate(&table, dm_limit_key(&table, 1, 99, 1), 1000 * UINT64_C(1000000000), 1, 1000,
-                               5000 * 1000, &wait))
+        if (dm_limit_take_rate(&table, key_of(&table, 1, 99, 1), 1000 * UINT64_C(1000000000), 1, 1000, 5000 * 1000,
+                               &wait))
             ret->bucket[process]++;
     }
     _exit(0);
@@ -98,7 +104,7 @@ static void test_processes_never_pass_a_limit(void **unused)
             sum += results->taken[i][k];
         assert_true(sum <= 1000 * (k + 1));
         /* quiet: the counter is exact, and takes what is left to the last one */
-        assert_true(dm_limit_take(*unused, dm_limit_key(*unused, 1, k, 1), 5, 2000, 1000, 0, UINT64_MAX, &count));
+        assert_true(dm_limit_take(*unused, key_of(*unused, 1, k, 1), 5, 2000, 1000, 0, UINT64_MAX, &count));
         assert_int_equal(count, sum);
     }
     assert_int_equal(bucket, 5000);
@@ -113,15 +119,15 @@ static void test_seed_is_shared(void **unused)
     struct dm_err err = {0};
 
     assert_int_equal(dm_limit_table_open(&other, path, &err), 0);
-    assert_int_equal(dm_limit_key(&other, 1, 2, 3), dm_limit_key(*unused, 1, 2, 3));
-    assert_true(dm_limit_key(&other, 1, 2, 3) != dm_limit_key(&other, 1, 2, 4));
+    assert_int_equal(key_of(&other, 1, 2, 3), key_of(*unused, 1, 2, 3));
+    assert_true(key_of(&other, 1, 2, 3) != key_of(&other, 1, 2, 4));
     dm_limit_table_close(&other);
 }
 
 static void test_windows_go_forward(void **unused)
 {
     struct dm_limit_table *t = *unused;
-    uint64_t key = dm_limit_key(t, 1, 1, 1), count;
+    uint64_t key = key_of(t, 1, 1, 1), count;
 
     assert_true(dm_limit_take(t, key, 10, 660, 600, 3, 5, &count));
     assert_true(dm_limit_take(t, key, 11, 720, 660, 4, 5, &count));
@@ -141,7 +147,7 @@ static void test_windows_go_forward(void **unused)
 static void test_zero_is_closed_and_never_is_never(void **unused)
 {
     struct dm_limit_table *t = *unused;
-    uint64_t key = dm_limit_key(t, 1, 1, 1), count, year = 365 * 86400;
+    uint64_t key = key_of(t, 1, 1, 1), count, year = 365 * 86400;
 
     assert_false(dm_limit_take(t, key, 1, 100, 50, 1, 0, &count));
     assert_true(dm_limit_take(t, key, 1, UINT64_MAX, 50, 1, 2, &count));
@@ -156,17 +162,17 @@ static void test_full_table(void **unused)
     uint64_t count, n = DM_LIMIT_SLOTS + DM_LIMIT_SLOTS / 4;
 
     for (uint64_t i = 0; i < n; i++) {
-        assert_true(dm_limit_take(t, dm_limit_key(t, 1, i, 1), 7, 5000, 4000, 1, 1, &count));
+        assert_true(dm_limit_take(t, key_of(t, 1, i, 1), 7, 5000, 4000, 1, 1, &count));
         assert_true(count <= 1);
     }
     assert_true(t->n_full > 0);
     assert_true(dm_limit_table_used(t) <= DM_LIMIT_SLOTS);
-    assert_false(dm_limit_take(t, dm_limit_key(t, 1, 0, 1), 7, 5000, 4000, 1, 1, &count));
+    assert_false(dm_limit_take(t, key_of(t, 1, 0, 1), 7, 5000, 4000, 1, 1, &count));
     t->n_full = 0;
     for (uint64_t i = 0; i < 1000; i++) /* long after: all may be taken over */
-        assert_true(dm_limit_take(t, dm_limit_key(t, 2, i, 1), 107, 11060, 11000, 1, 1, &count) && count == 1);
+        assert_true(dm_limit_take(t, key_of(t, 2, i, 1), 107, 11060, 11000, 1, 1, &count) && count == 1);
     assert_int_equal(t->n_full, 0);
-    assert_false(dm_limit_take(t, dm_limit_key(t, 2, 0, 1), 107, 11060, 11000, 1, 1, &count));
+    assert_false(dm_limit_take(t, key_of(t, 2, 0, 1), 107, 11060, 11000, 1, 1, &count));
 }
 
 /* The plain rule: a bucket of `burst` that fills by one each interval. */
@@ -192,7 +198,7 @@ static void test_rate_as_the_plain_bucket(void **unused)
         uint64_t interval = 1 + any(1000000), burst = interval * (1 + any(50)), now = UINT64_C(1700000000000000000),
                  wait;
         struct bucket plain = {burst, now};
-        uint64_t key = dm_limit_key(t, 1, round, 1);
+        uint64_t key = key_of(t, 1, round, 1);
         for (int i = 0; i < 300; i++) {
             uint64_t amount = 1 + any(4);
             bool may = plain_take(&plain, now, amount, interval, burst);
@@ -211,16 +217,16 @@ static void test_rate_of_any_size(void **unused)
     uint64_t wait, day = UINT64_C(86400) * 1000000000, now = UINT64_C(1700000000000000000);
 
     /* amount * interval would not fit 64 bits */
-    assert_false(dm_limit_take_rate(t, dm_limit_key(t, 1, 1, 1), now, 300000, day, day, &wait));
+    assert_false(dm_limit_take_rate(t, key_of(t, 1, 1, 1), now, 300000, day, day, &wait));
     assert_int_equal(wait, 0);
-    assert_true(dm_limit_take_rate(t, dm_limit_key(t, 1, 2, 1), now, 1, 1, UINT64_C(1) << 62, &wait));
+    assert_true(dm_limit_take_rate(t, key_of(t, 1, 2, 1), now, 1, 1, UINT64_C(1) << 62, &wait));
     /* the clock goes back by a day: no longer than the bucket is waited */
-    assert_true(dm_limit_take_rate(t, dm_limit_key(t, 1, 3, 1), now, 1, 1000000000, 1000000000, &wait));
-    assert_false(dm_limit_take_rate(t, dm_limit_key(t, 1, 3, 1), now - day, 1, 1000000000, 1000000000, &wait));
+    assert_true(dm_limit_take_rate(t, key_of(t, 1, 3, 1), now, 1, 1000000000, 1000000000, &wait));
+    assert_false(dm_limit_take_rate(t, key_of(t, 1, 3, 1), now - day, 1, 1000000000, 1000000000, &wait));
     assert_true(wait <= 1000000000);
     /* given back is as not taken */
-    dm_limit_give_back_rate(t, dm_limit_key(t, 1, 3, 1), 1, 1000000000);
-    assert_true(dm_limit_take_rate(t, dm_limit_key(t, 1, 3, 1), now, 1, 1000000000, 1000000000, &wait));
+    dm_limit_give_back_rate(t, key_of(t, 1, 3, 1), 1, 1000000000);
+    assert_true(dm_limit_take_rate(t, key_of(t, 1, 3, 1), now, 1, 1000000000, 1000000000, &wait));
 }
 
 static void check_period(uint64_t now_s)
