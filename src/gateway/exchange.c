@@ -255,8 +255,6 @@ static void set_abort_reason(struct dm_exchange *ex, struct dm_http_end end)
     ex->reason = (uint8_t)dm_answer_reason(end);
     ex->fault = (uint8_t)end.fault;
     ex->status = dm_http_fault_status((enum dm_http_fault)end.fault);
-    memcpy(ex->own_id, ex->worker->fault_id, sizeof(ex->own_id)); /* the client was told this one */
-    ex->request_id = dm_str_n(ex->own_id, DM_REQUEST_ID_LEN);
 }
 
 static void on_client_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
@@ -273,12 +271,15 @@ static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end en
                      struct dm_str *ret_body)
 {
     struct dm_worker *worker = arg;
+    const struct dm_exchange *ex = dm_http_conn_user(conn); /* of a request whose body is none */
     struct dm_buf *fields = dm_worker_scratch(worker);
-    struct dm_str id = dm_str_n(worker->fault_id, DM_REQUEST_ID_LEN);
+    char own_id[DM_REQUEST_ID_LEN];
+    struct dm_str id = ex ? ex->request_id : dm_str_n(own_id, sizeof(own_id));
     enum dm_reason reason;
 
     worker->counters->worker.faults++;
-    dm_worker_next_id(worker, worker->fault_id);
+    if (!ex)
+        dm_worker_next_id(worker, own_id);
     dm_buf_reset(&worker->answer);
     reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
     if (worker->options->access_log && !dm_answer_is_body_fault(end))

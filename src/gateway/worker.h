@@ -40,7 +40,6 @@ struct dm_worker {
     char date_text[DM_HTTP_DATE_LEN];
     char id_prefix[16]; /* of request ids, drawn at start */
     uint64_t id_next;
-    char fault_id[DM_REQUEST_ID_LEN]; /* of the last request that was none */
     size_t n_exchanges;
 };
 

@@ -63,8 +63,8 @@ static void fail_reading(struct dm_http_conn *c, int fault)
         return;
     }
     c->has_request = false;
-    c->user = NULL;
     dm_http_conn_answer_fault(c, end, dm_http_fault_status((enum dm_http_fault)fault));
+    c->user = NULL;
     if (has_request)
         c->server->handler->on_abort(user, c, end);
 }
