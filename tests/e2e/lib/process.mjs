@@ -10,14 +10,17 @@ const OUTPUT_MAX = 4 << 20;
 const started = []; // every Program of this test file, for its logs
 const directories = [];
 
+// The path of a program under test; a path stays what it is.
 export function program(name) {
+  if (name.includes('/')) return name;
   const build = process.env.DAEMUN_BUILD;
   if (!build) throw new Error('DAEMUN_BUILD must name the build directory to test');
   return path.join(build, 'src/bin', name);
 }
 
-export function hasProgram(name) {
-  return fs.existsSync(program(name));
+// Memory is not what it is elsewhere where a sanitizer keeps what was freed.
+export function hasSanitizer() {
+  return fs.readFileSync(program('daemun-gateway')).includes('__asan_init');
 }
 
 // A directory that goes when the test file ends. Its path is short: Unix sockets below it have to fit into 107 bytes.

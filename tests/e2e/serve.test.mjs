@@ -1,0 +1,122 @@
+// `daemun serve`: controller and gateway as one; and the tour that `make run` takes.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Api } from './lib/api.mjs';
+import { ask, fetchText } from './lib/http.mjs';
+import { freePort } from './lib/ports.mjs';
+import { Program, findProcesses, kill, makeDirectory, run, whenGone } from './lib/process.mjs';
+import { before, suite, test } from './lib/testing.mjs';
+import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
+import { until } from './lib/wait.mjs';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+suite('serve', () => {
+  closeUpstreamsAfter();
+  let data, ports, serve, api, token, upstream;
+
+  const args = () => ['serve', '--data', data, '--listen', `127.0.0.1:${ports.listen}`, '--api', `127.0.0.1:${ports.api}`, '--admin', `127.0.0.1:${ports.admin}`, '--workers', '2', '--log-format', 'json'];
+  const call = () => ask(ports.listen, { host: domainOf('orders'), key: keyOf('orders') });
+  const isReady = async () => (await fetchText(`http://127.0.0.1:${ports.admin}/healthz`)).status === 200;
+
+  async function startServe() {
+    serve = new Program('daemun', args());
+    await serve.says('that it is ready', (one) => one.stdout.includes('Daemun is ready.'));
+  }
+
+  // {controller, keeper, loader, workers: [pid]}
+  function pids() {
+    const found = { workers: [] };
+    for (const { pid, args: words } of findProcesses(data)) {
+      const role = words.find((word) => word.startsWith('--role='))?.slice(7);
+      if (/daemun-controller$/.test(words[0])) found.controller = pid;
+      else if (role === 'worker') found.workers.push(pid);
+      else if (/daemun-gateway$/.test(words[0])) found[role ?? 'keeper'] = pid;
+    }
+    return found;
+  }
+
+  before(async () => {
+    data = path.join(makeDirectory(), 'data');
+    ports = { listen: await freePort(), api: await freePort(), admin: await freePort() };
+    upstream = await startUpstream();
+    await startServe();
+  });
+
+  test('the first start shows a token, and says where everything is', async () => {
+    [token] = /dmt_[\w-]{43}/.exec(serve.stdout);
+    for (const port of Object.values(ports)) assert.ok(serve.stdout.includes(`127.0.0.1:${port}`));
+    assert.ok(serve.stdout.includes(data));
+    api = new Api(`http://127.0.0.1:${ports.api}`, token);
+    await api.apply(teamFile('orders', upstream.port));
+    assert.equal((await call()).status, 200);
+  });
+
+  test('whatever is killed is back by itself', async () => {
+    for (const role of ['controller', 'keeper', 'loader', 'worker']) {
+      const before = role === 'worker' ? pids().workers[0] : pids()[role];
+      kill(before);
+      await whenGone(before);
+      assert.equal((await call()).status, 200, `${role} is gone and traffic goes on`);
+      await until(`another ${role}`, async () => {
+        const now = pids();
+        return (role === 'worker' ? now.workers.length === 2 && !now.workers.includes(before) : now[role] && now[role] !== before) && (await isReady());
+      });
+      const answer = await until('the API', () => api.apply(teamFile('orders', upstream.port, { backend: { idle_timeout_ms: before } })));
+      assert.deepEqual([answer.live.gateways, answer.live.of], [1, 1]);
+      assert.equal((await call()).status, 200);
+    }
+  });
+
+  test('the supervisor is killed: all serve on, and the next one takes them over', async () => {
+    const before = pids();
+    serve.kill('SIGKILL');
+    await serve.whenEnded();
+    assert.equal((await call()).status, 200);
+    assert.equal((await api.get('/whoami')).status, 200);
+    await startServe();
+    assert.deepEqual(pids(), before);
+    assert.equal((await call()).status, 200);
+  });
+
+  test('a second one on the same data is refused', async () => {
+    const answer = await run('daemun', args());
+    assert.notEqual(answer.status, 0);
+    assert.match(answer.stderr, /^daemun: .*/m);
+    assert.equal((await call()).status, 200);
+  });
+
+  test('SIGTERM stops everything, and a new start finds everything', async () => {
+    assert.equal(await serve.stop(), 0);
+    assert.deepEqual(findProcesses(data), []);
+    await startServe();
+    assert.ok(!/dmt_/.test(serve.stdout));
+    assert.equal((await call()).status, 200);
+    assert.equal((await api.get('/whoami')).status, 200);
+    assert.equal(await serve.stop('SIGINT'), 0);
+    assert.deepEqual(findProcesses(data), []);
+  });
+
+  test('a port in use: said by the one that wanted it, nothing stays behind', async () => {
+    const other = path.join(makeDirectory(), 'data');
+    const words = args().map((word) => word.replace(data, other).replace(String(ports.listen), String(upstream.port)));
+    const answer = await run('daemun', words);
+    assert.notEqual(answer.status, 0);
+    assert.match(answer.stderr, new RegExp(`${upstream.port}.*in use`));
+    assert.deepEqual(findProcesses(other), []);
+  });
+
+  test('the tour does what it says', async (t) => {
+    const directory = makeDirectory();
+    const tour = new Program(path.join(ROOT, 'examples/tour/run'), ['--once', '--ports', 'auto'], { cwd: ROOT, env: { DAEMUN_DATA: directory, NO_COLOR: '1' } });
+    t.after(() => tour.stop()); // it ends what it started
+    assert.equal(await tour.whenEnded(), 0);
+    assert.ok(!tour.stdout.includes('✗'));
+    for (const word of ['auth_missing', 'auth_invalid', '429', 'live']) assert.ok(tour.stdout.includes(word), word);
+    await until('the end of all that it started', () => findProcesses(`${directory}/`).length === 0);
+    assert.ok(fs.existsSync(path.join(directory, 'tour')));
+  });
+});
