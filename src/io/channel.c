@@ -231,6 +231,24 @@ static ssize_t send_frame(struct dm_channel *channel, const char *ptr, size_t le
     return n < 0 ? -errno : n;
 }
 
+/* Without a copy, as much as goes. */
+static ssize_t send_at_once(struct dm_channel *channel, struct frame_head head, struct dm_str payload)
+{
+    struct iovec iov[] = {{&head, sizeof(head)}, {(char *)payload.ptr, payload.len}};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = DM_COUNT(iov)};
+    ssize_t n;
+
+    do
+        n = sendmsg(channel->watch.fd, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static void fail_sending(struct dm_channel *channel, ssize_t code)
+{
+    end(channel, code == -EPIPE || code == -ECONNRESET ? DM_ECLOSED : (int)code);
+}
+
 static void send_some(struct dm_channel *channel)
 {
     struct dm_channel_frame *frame;
@@ -240,7 +258,7 @@ static void send_some(struct dm_channel *channel)
         if (n == -EAGAIN)
             return;
         if (n < 0) {
-            end(channel, n == -EPIPE || n == -ECONNRESET ? DM_ECLOSED : (int)n);
+            fail_sending(channel, n);
             return;
         }
         if (frame->fd >= 0)
@@ -251,9 +269,8 @@ static void send_some(struct dm_channel *channel)
     }
 }
 
-static struct dm_channel_frame *new_frame(uint32_t type, struct dm_str payload, int fd)
+static struct dm_channel_frame *new_frame(struct frame_head head, struct dm_str payload, int fd)
 {
-    struct frame_head head = {.len = (uint32_t)payload.len, .type = fd >= 0 ? type | HAS_FD : type};
     struct dm_channel_frame *frame = dm_alloc(sizeof(*frame) + sizeof(head) + payload.len);
 
     *frame = (struct dm_channel_frame){.len = sizeof(head) + payload.len, .fd = fd};
@@ -263,9 +280,22 @@ static struct dm_channel_frame *new_frame(uint32_t type, struct dm_str payload, 
     return frame;
 }
 
+static void enqueue(struct dm_channel *channel, struct dm_channel_frame *frame)
+{
+    channel->queued_bytes += frame->len;
+    if (channel->tail) {
+        channel->tail = channel->tail->next = frame;
+        return;
+    }
+    channel->head = channel->tail = frame;
+    send_some(channel);
+}
+
 int dm_channel_send(struct dm_channel *channel, uint32_t type, struct dm_str payload, int fd)
 {
+    struct frame_head head = {.len = (uint32_t)payload.len, .type = fd >= 0 ? type | HAS_FD : type};
     struct dm_channel_frame *frame;
+    ssize_t sent = 0;
     int own_fd = -1;
 
     if (channel->is_closing)
@@ -275,14 +305,18 @@ int dm_channel_send(struct dm_channel *channel, uint32_t type, struct dm_str pay
         return DM_EBUDGET;
     if (fd >= 0 && (own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
         return DM_EBUDGET;
-    frame = new_frame(type, payload, own_fd);
-    channel->queued_bytes += frame->len;
-    if (channel->tail) {
-        channel->tail = channel->tail->next = frame;
-        return 0;
+    if (!channel->head && fd < 0) {
+        sent = send_at_once(channel, head, payload);
+        if (sent == (ssize_t)(sizeof(head) + payload.len))
+            return 0;
+        if (sent < 0 && sent != -EAGAIN) {
+            fail_sending(channel, sent);
+            return DM_ECLOSED;
+        }
     }
-    channel->head = channel->tail = frame;
-    send_some(channel);
+    frame = new_frame(head, payload, own_fd);
+    frame->sent = (size_t)DM_MAX(sent, (ssize_t)0);
+    enqueue(channel, frame);
     return channel->is_closing ? DM_ECLOSED : 0;
 }
 
