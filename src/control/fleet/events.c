@@ -46,22 +46,31 @@ static void forget(struct gateway *gateway)
     gateway->is_synced = gateway->is_blocked = false;
 }
 
+static void send_away(struct gateway *gateway, const struct dm_link_held *has)
+{
+    struct dm_mark beyond = {has->mark.epoch, has->mark.sequence + 1};
+
+    if (dm_fleet_send_gone(gateway, has->tenant, has->kind, beyond) < 0)
+        dm_log(DM_LOG_WARN, "gone_not_sent", "gateway '%s' keeps a unit of the unknown tenant '%.*s' for now",
+               gateway->id, DM_STR_ARG(has->tenant));
+}
+
+/* What it holds is on its disk; what of it is live, its acknowledgements say. */
 static void take_held(struct gateway *gateway, const struct dm_link_held *has)
 {
     struct target *target = dm_fleet_target(gateway->fleet, has->tenant, has->kind);
-    struct dm_mark beyond = {has->mark.epoch, has->mark.sequence + 1};
-    struct held *held;
 
     if (target == NULL) {
-        if (dm_fleet_send_gone(gateway, has->tenant, has->kind, beyond) < 0)
-            dm_log(DM_LOG_WARN, "gone_not_sent", "gateway '%s' keeps a unit of the unknown tenant '%.*s' for now",
-                   gateway->id, DM_STR_ARG(has->tenant));
+        send_away(gateway, has);
         return;
     }
-    held = dm_fleet_held(gateway, target);
-    held->sent = held->live = has->mark;
-    if (dm_mark_cmp(has->mark, target->mark) > 0)
-        dm_fleet_raise(gateway->fleet, has->tenant, has->mark.epoch);
+    dm_fleet_held(gateway, target)->sent = has->mark;
+    if (dm_mark_cmp(has->mark, target->mark) <= 0)
+        return;
+    if (target->is_removed)
+        send_away(gateway, has);
+    else
+        dm_fleet_raise(gateway->fleet, target, has->mark.epoch);
 }
 
 static void mark_all_due(struct gateway *gateway)
@@ -97,6 +106,7 @@ static void on_hello(void *arg, struct dm_link_peer *peer, const struct dm_link_
         take_held(gateway, &hello->held[i]);
     mark_all_due(gateway);
     pthread_mutex_unlock(&fleet->mutex);
+    dm_fleet_raise_next(fleet);
     dm_fleet_pump(gateway);
     dm_fleet_wake(fleet, DM_STR_NULL);
 }

@@ -110,6 +110,7 @@ void dm_fleet_close(struct dm_fleet *fleet)
 {
     if (fleet == NULL || fleet->link == NULL)
         return;
+    dm_timer_cancel(fleet->settings.loop, &fleet->raise_retry);
     dm_link_server_close(fleet->link);
     fleet->link = NULL;
 }

@@ -19,6 +19,11 @@ struct target {
     struct dm_mark mark;
     uint64_t published_ns; /* 0 = before this start */
     bool is_removed;
+
+    /* raise.c: of the release's target, for its tenant */
+    struct target *next_raise;
+    uint64_t raise_epoch; /* the highest that a gateway has seen */
+    bool is_raise_due;    /* in the fleet's list */
 };
 
 /* What one gateway has of it. */
@@ -54,6 +59,9 @@ struct dm_fleet {
     struct dm_map targets;
     struct gateway *gateways;
     struct dm_fleet_wait *waits; /* the loop's alone */
+    struct target *raises;       /* raise.c; the loop's alone */
+    bool is_raising;
+    struct dm_timer raise_retry;
     uint64_t lag_buckets[FLEET_LAG_BUCKETS], lag_count;
     double lag_sum_s;
     uint64_t n_refused;
@@ -75,8 +83,10 @@ void dm_fleet_mark_dirty(struct gateway *gateway, struct held *held);
 bool dm_fleet_is_due(const struct held *held);
 DM_MUST_USE int dm_fleet_send_gone(struct gateway *gateway, struct dm_str tenant, enum dm_unit_kind kind,
                                    struct dm_mark mark);
-/* raise.c: the gateway holds marks of this tenant that this database never gave. */
-void dm_fleet_raise(struct dm_fleet *fleet, struct dm_str tenant, uint64_t epoch);
+/* raise.c: a gateway holds a mark of this tenant, of this epoch, that this database never gave. Begins with the next call
+ * of dm_fleet_raise_next. */
+void dm_fleet_raise(struct dm_fleet *fleet, struct target *target, uint64_t epoch);
+void dm_fleet_raise_next(struct dm_fleet *fleet);
 /* status.c */
 extern const double dm_fleet_lag_bounds[FLEET_LAG_BUCKETS];
 

@@ -312,10 +312,75 @@ static void test_a_gateway_ahead_of_the_database(void **state)
     serve_team(h);
     dial(h, &g);
     say_hello(&g, "g1", &held, 1);
-    turn_until_seen(&g, 8);
+    while (find(&g, "orders", DM_UNIT_RELEASE) == NULL)
+        assert_true(dm_loop_turn(h->loop, -1) >= 0);
     settle(h);
     assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_RELEASE)->mark, held.mark) > 0);
     hang_up(&g);
+}
+
+/* After a restore a gateway may be ahead with everything: what it is sent was made once. */
+static void test_a_tenant_that_is_ahead_is_raised_once(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    struct dm_link_held held[DM_UNIT_KINDS - 1];
+
+    serve_team(h);
+    for (int kind = 1; kind < DM_UNIT_KINDS; kind++)
+        held[kind - 1] = (struct dm_link_held){DM_STR("orders"), kind, {UINT64_C(1) << 40, 9}};
+    dial(h, &g);
+    say_hello(&g, "g1", held, DM_COUNT(held));
+    turn_until_seen(&g, 6);
+    settle(h);
+    assert_int_equal(g.n_seen, 6);
+    for (int kind = 1; kind < DM_UNIT_KINDS; kind++) {
+        assert_int_equal(find(&g, "orders", kind)->mark.epoch, (UINT64_C(1) << 40) + 1);
+        assert_int_equal(find(&g, "orders", kind)->mark.sequence, 1);
+    }
+    hang_up(&g);
+}
+
+/* Deleted in the backup, made again later, and then restored: nobody's units must not stay in service. */
+static void test_a_deleted_tenant_that_is_ahead_goes(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g;
+    struct dm_link_held held = {DM_STR("orders"), DM_UNIT_GRANTS, {UINT64_C(1) << 40, 9}};
+
+    serve_team(h);
+    dm_free(expect(h, 204, NULL, "DELETE", T, h->master, "", NULL));
+    dial(h, &g);
+    say_hello(&g, "g1", &held, 1);
+    harness_until(h, &g.is_synced);
+    assert_non_null(find(&g, "orders", DM_UNIT_GRANTS));
+    assert_true(find(&g, "orders", DM_UNIT_GRANTS)->is_gone);
+    assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_GRANTS)->mark, held.mark) > 0);
+    hang_up(&g);
+}
+
+/* HELLO says what lies on the gateway's disk; live is what its workers have. */
+static void test_held_is_not_live(void **state)
+{
+    struct harness *h = *state;
+    struct gateway g, again;
+    struct dm_link_held held;
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    held = (struct dm_link_held){DM_STR("orders"), DM_UNIT_RELEASE, find(&g, "orders", DM_UNIT_RELEASE)->mark};
+    dial(h, &again);
+    say_hello(&again, "g1", &held, 1);
+    harness_until(h, &again.is_synced);
+    settle(h);
+    assert_str(expect(h, 200, "units.0.gateways.0.state", "GET", T "/status", h->master, "", NULL), "sent");
+    say_ack(&again, find(&g, "orders", DM_UNIT_RELEASE), DM_LINK_LIVE);
+    settle(h);
+    assert_str(expect(h, 200, "units.0.gateways.0.state", "GET", T "/status", h->master, "", NULL), "live");
+    hang_up(&g);
+    hang_up(&again);
 }
 
 static void test_unknown_tenants_go(void **state)
@@ -470,6 +535,9 @@ int main(void)
         TEST(test_wait_until_live),
         TEST(test_deleting_a_tenant),
         TEST(test_a_gateway_ahead_of_the_database),
+        TEST(test_a_tenant_that_is_ahead_is_raised_once),
+        TEST(test_a_deleted_tenant_that_is_ahead_goes),
+        TEST(test_held_is_not_live),
         TEST(test_unknown_tenants_go),
         TEST(test_a_slow_gateway_gets_the_newest),
         TEST(test_usage),
