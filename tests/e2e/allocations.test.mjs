@@ -55,7 +55,7 @@ suite('allocations', () => {
       );
     await rounds(ROUNDS);
     const before = counted();
-    assert.ok(before > 100n, 'the counter counts');
+    assert.ok(before > 0n, 'the counter counts');
     await rounds(ROUNDS);
     const calls = Number(counted() - before);
     assert.equal(calls, 0, `${calls} calls over ${ROUNDS * CONNECTIONS * kinds.length} requests`);
