@@ -81,6 +81,13 @@ static int fetch(struct dm_cli *cli, const char *path, struct dm_json **ret)
     return is_ok(&reply) ? dm_session_json(cli, &reply, ret) : dm_problem_report(cli, &reply, NULL);
 }
 
+/* The date of creation is the platform's to set: a file that leaves it out leaves it as it is. */
+static void keep_compat_date(struct dm_json *body, const struct dm_json *before)
+{
+    if (before && dm_json_get(before, "compat_date") && !dm_json_get(body, "compat_date"))
+        dm_json_set(body, "compat_date", dm_json_copy(dm_json_get(before, "compat_date")));
+}
+
 static int apply_small(struct dm_cli *cli, const struct dm_input *input, const struct dm_apply_mode *mode,
                        struct dm_buf *path, const struct dm_schema *schema, struct dm_applied *ret)
 {
@@ -89,6 +96,8 @@ static int apply_small(struct dm_cli *cli, const struct dm_input *input, const s
     DM_CLEANUP(dm_json_freep) struct dm_json *answer = NULL;
     int rc = fetch(cli, path->ptr, &before);
 
+    if (rc == DM_EXIT_OK && input->kind == DM_INPUT_TENANT)
+        keep_compat_date(input->body, before);
     if (rc != DM_EXIT_OK || (rc = dm_compare(cli, input, schema, before, &ret->changes)) != DM_EXIT_OK)
         return rc;
     ret->is_new_tenant = !before && input->kind == DM_INPUT_TENANT;

@@ -293,6 +293,16 @@ static void test_apply_new_tenant(void **state)
     script_end();
 }
 
+static void test_apply_tenant_again(void **state)
+{
+    static const char stored[] = "{\"name\":\"orders\",\"description\":\"ours\",\"compat_date\":\"2026-01-02\"}";
+
+    write_file("tenant.yaml", "daemun: 1\nkind: tenant\ntenant: orders\ndescription: ours\n");
+    script({"GET /api/v1/tenants/orders ", 200, stored});
+    assert_has(run("apply", "-f", in_dir("tenant.yaml"))->out, "unchanged  tenant orders");
+    script_end();
+}
+
 /* A section that was forgotten takes nothing with it. */
 static void test_apply_guards_sections(void **state)
 {
@@ -470,6 +480,7 @@ int main(void)
         TEST(test_apply_refused),
         TEST(test_apply_not_live),
         TEST(test_apply_new_tenant),
+        TEST(test_apply_tenant_again),
         TEST(test_apply_guards_sections),
         TEST(test_apply_grants),
         TEST(test_inputs),
