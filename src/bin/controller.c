@@ -5,6 +5,8 @@
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -165,6 +167,17 @@ static int make_absolute(const char **path, char buf[PATH_MAX])
     return 0;
 }
 
+/* Neither a core file nor another process of the same user shows the keys. */
+static void hide_memory(void)
+{
+    const struct rlimit none = {0, 0};
+
+    (void)setrlimit(RLIMIT_CORE, &none);
+#if !DM_ASAN /* which looks for leaks by tracing */
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     char data[PATH_MAX], link[PATH_MAX];
@@ -181,6 +194,7 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     umask(077);
+    hide_memory();
     dm_log_init("daemun-controller", "controller", STDERR_FILENO, false, args.level);
     dm_log_set_text(args.is_text);
     if (dm_crypto_init() < 0) {

@@ -247,6 +247,19 @@ int dm_call_open_tenant(struct dm_call *call, struct dm_txn *txn, struct dm_tena
     return dm_tenants_open(txn, &call->caller, call->params[0], ret, &err) < 0 ? dm_call_fail(call, &err) : 0;
 }
 
+/* Authentication read another state, perhaps long before the writer's turn came. */
+static int check_token(struct dm_call *call, struct dm_write *write)
+{
+    struct dm_err err = {0};
+    bool stands = false;
+
+    if (dm_tokens_stands(write->txn, call->caller.token_id, &stands, &err) < 0)
+        return dm_call_fail(call, &err);
+    return stands ? 0
+                  : dm_failure_add(&call->failure, DM_EPERM, "unauthenticated", "",
+                                   "the token was revoked or expired meanwhile");
+}
+
 int dm_call_begin_write(struct dm_call *call, struct dm_write *write)
 {
     int rc;
@@ -257,7 +270,7 @@ int dm_call_begin_write(struct dm_call *call, struct dm_write *write)
         .caller = &call->caller,
         .failure = &call->failure,
     };
-    if ((rc = dm_write_begin(write, &call->arena)) < 0)
+    if ((rc = dm_write_begin(write, &call->arena)) < 0 || (rc = check_token(call, write)) < 0)
         return rc;
     return dm_reply_find(call, write);
 }

@@ -23,6 +23,7 @@ struct dm_api {
     const struct dm_keyring *keyring;
     struct dm_fleet *fleet;
     struct dm_metrics *metrics;
+    size_t bodies_max_bytes; /* of all requests in hand together; 0 = 256 MiB */
 };
 
 struct dm_call {
@@ -74,7 +75,7 @@ DM_MUST_USE int dm_call_precondition(struct dm_call *call, struct dm_preconditio
 DM_MUST_USE int dm_call_begin_read(struct dm_call *call, struct dm_txn **ret);
 /* The first parameter as a tenant. */
 DM_MUST_USE int dm_call_open_tenant(struct dm_call *call, struct dm_txn *txn, struct dm_tenant_handle **ret);
-/* 1 = the idempotency key was used before and the answer is there: the handler returns at once. */
+/* The token must stand still. 1 = the idempotency key was used before and the answer is there: the handler returns at once. */
 DM_MUST_USE int dm_call_begin_write(struct dm_call *call, struct dm_write *write);
 /* The answer must be complete: it is kept under the idempotency key in the same transaction. */
 DM_MUST_USE int dm_call_commit(struct dm_call *call, struct dm_write *write);

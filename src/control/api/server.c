@@ -24,6 +24,8 @@
 #define REQUEST_ID_MAX 64
 #define REQUEST_ID_BYTES 12
 #define WRITE_CAP_BYTES (1u << 20)
+#define CONNECTIONS_MAX 1024
+#define BODIES_MAX_BYTES (256u << 20)
 
 enum exchange_state { READING, RUNNING, ABANDONED, WAITING, ANSWERING };
 
@@ -35,6 +37,7 @@ struct dm_api_server {
     struct dm_listener listener;
     bool is_listening;
     size_t n_exchanges;
+    size_t bodies_bytes; /* kept for all exchanges */
 };
 
 struct exchange {
@@ -55,6 +58,7 @@ static void free_exchange(struct exchange *exchange)
     dm_metrics_count(server->api->metrics,
                      exchange->call.route != NULL ? dm_route_index(exchange->call.route) : dm_routes_count,
                      exchange->call.status, dm_loop_now_ns(server->loop) - exchange->since_ns);
+    server->bodies_bytes -= exchange->body.len;
     dm_buf_done(&exchange->body);
     dm_call_done(&exchange->call);
     dm_free(exchange);
@@ -241,6 +245,12 @@ static void refuse_body(struct exchange *exchange)
     refuse(exchange, DM_EBUDGET, "too_large", detail);
 }
 
+static void refuse_overload(struct exchange *exchange, const char *detail)
+{
+    dm_call_field(&exchange->call, "Retry-After", "1");
+    refuse(exchange, DM_EBUDGET, "overloaded", detail);
+}
+
 static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
 {
     struct dm_api_server *server = arg;
@@ -267,8 +277,16 @@ static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head
 static size_t on_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
 {
     struct exchange *exchange = user;
+    struct dm_api_server *server = exchange->server;
+    size_t max = server->api->bodies_max_bytes, before = exchange->body.len;
 
+    /* Anybody may send one, also without a token. */
+    if (server->bodies_bytes + len > (max > 0 ? max : BODIES_MAX_BYTES)) {
+        refuse_overload(exchange, "too many large requests come in at once");
+        return len;
+    }
     dm_buf_add_n(&exchange->body, ptr, len);
+    server->bodies_bytes += exchange->body.len - before;
     if (exchange->body.failed)
         refuse_body(exchange);
     return len;
@@ -284,8 +302,7 @@ static void on_request_end(void *user, struct dm_http_conn *conn, const struct d
     if (dm_pool_submit(exchange->server->pool, &exchange->job) == 0)
         return;
     exchange->state = READING;
-    dm_call_field(&exchange->call, "Retry-After", "1");
-    refuse(exchange, DM_EBUDGET, "overloaded", "too many requests are waiting for the store");
+    refuse_overload(exchange, "too many requests are waiting for the store");
 }
 
 static void on_done(void *user, struct dm_http_conn *conn)
@@ -332,6 +349,7 @@ struct dm_api_server *dm_api_server_new(struct dm_loop *loop, struct dm_pool *po
     struct dm_api_server *server = dm_calloc(1, sizeof(*server));
 
     settings.write_cap_bytes = WRITE_CAP_BYTES;
+    settings.connections_max = CONNECTIONS_MAX;
     server->loop = loop;
     server->pool = pool;
     server->api = api;

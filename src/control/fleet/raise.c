@@ -127,9 +127,10 @@ void dm_fleet_raise(struct dm_fleet *fleet, struct target *target, uint64_t epoc
     if (first == NULL)
         first = target;
     if (!first->is_raise_due)
-        dm_log(DM_LOG_WARN, "gateway_ahead",
-               "a gateway holds a newer unit of tenant '%.*s' than the database: its units are made again in a new epoch",
-               DM_STR_ARG(target->tenant));
+        dm_log(
+            DM_LOG_WARN, "gateway_ahead",
+            "a gateway holds a newer unit of tenant '%.*s' than the database: its units are made again in a new epoch",
+            DM_STR_ARG(target->tenant));
     first->raise_epoch = DM_MAX(first->raise_epoch, epoch);
     wait_in_line(fleet, first);
 }

@@ -69,7 +69,12 @@ int dm_authenticate(struct dm_txn *txn, const struct dm_keyring *keyring, struct
     if (row.expires_ms > 0 && row.expires_ms <= dm_txn_now_ms(txn))
         return dm_fail(err, DM_EPERM, "", "the token has expired");
     *ret = (struct dm_caller){
-        .standing = standing_of(row.role), .tenant = row.tenant, .name = row.name, .token_id = row.id};
+        .standing = standing_of(row.role),
+        .tenant = row.tenant,
+        .tenant_number = row.tenant_number,
+        .name = row.name,
+        .token_id = row.id,
+    };
     *ret_is_stale = dm_txn_now_ms(txn) - row.used_ms > USE_RECORDED_EVERY_MS;
     return 0;
 }

@@ -14,9 +14,10 @@ enum dm_standing {
 
 struct dm_caller {
     enum dm_standing standing;
-    struct dm_str tenant; /* the only tenant of a tenant admin; empty otherwise */
-    struct dm_str name;   /* for records: the token's name */
-    int64_t token_id;     /* 0 when there is none */
+    struct dm_str tenant;  /* the only tenant of a tenant admin; empty otherwise */
+    int64_t tenant_number; /* its, so that another tenant made under the same name is none of the caller's */
+    struct dm_str name;    /* for records: the token's name */
+    int64_t token_id;      /* 0 when there is none */
     struct dm_str request_id;
 };
 

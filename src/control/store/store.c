@@ -19,6 +19,7 @@ struct dm_store {
     pthread_mutex_t mutex; /* guards readers */
     DM_VEC(struct dm_sql *) readers;
     _Atomic long fault;
+    int64_t started_s;
 };
 
 /* SQLite's own message for a directory that can't be written comes late and says little. */
@@ -47,6 +48,7 @@ int dm_store_open(const struct dm_store_settings *settings, struct dm_store **re
     store = dm_calloc(1, sizeof(*store));
     store->driver = &dm_sqlite_driver;
     store->sys = settings->sys;
+    store->started_s = (int64_t)(store->sys->ops->wall_ns(store->sys) / 1000000000);
     store->path = dm_strdup(dm_str_of(settings->path));
     store->writer = writer;
     writer->fault = &store->fault;
@@ -142,7 +144,7 @@ int dm_txn_begin(struct dm_store *store, enum dm_txn_kind kind, struct dm_arena 
         return rc;
     }
     txn = dm_calloc(1, sizeof(*txn));
-    *txn = (struct dm_txn){.store = store, .sql = sql, .arena = arena, .kind = kind};
+    *txn = (struct dm_txn){.store = store, .sql = sql, .arena = arena, .kind = kind, .started_s = store->started_s};
     txn->now_ms = (int64_t)(store->sys->ops->wall_ns(store->sys) / 1000000);
     *ret = txn;
     return 0;

@@ -11,6 +11,7 @@ struct dm_txn {
     struct dm_arena *arena;
     enum dm_txn_kind kind;
     int64_t now_ms;
+    int64_t started_s; /* of the store: Unix time of its opening */
 };
 
 struct dm_tenant_handle {

@@ -36,7 +36,7 @@ int dm_tenants_open(struct dm_txn *txn, const struct dm_caller *caller, struct d
     if (!may_see(caller, name))
         return no_tenant(err, name);
     rc = dm_sql_int(txn->sql, &tenant_id, err, "SELECT tenant_id FROM tenant WHERE name = ?1", DM_SQL_T(name));
-    if (rc == DM_ENOENT)
+    if (rc == DM_ENOENT || (rc == 0 && !dm_caller_is_master(caller) && tenant_id != caller->tenant_number))
         return no_tenant(err, name);
     return rc < 0 ? rc : new_handle(txn, tenant_id, name, ret, err);
 }

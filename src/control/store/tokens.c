@@ -1,7 +1,9 @@
 #include "control/store/tokens.h"
 #include "control/store/store_int.h"
 
-#define COLUMNS "k.token_id, k.role, COALESCE(t.name, ''), k.name, k.created_ms, k.expires_ms, k.used_ms, k.digest"
+#define COLUMNS                                                                                                        \
+    "k.token_id, k.role, COALESCE(t.name, ''), k.name, k.created_ms, k.expires_ms, k.used_ms, k.digest, "              \
+    "COALESCE(k.tenant_id, 0)"
 #define FROM " FROM token k LEFT JOIN tenant t ON t.tenant_id = k.tenant_id "
 
 static int row_of(struct dm_sql_rows *rows, struct dm_token_row *ret, struct dm_err *err)
@@ -18,6 +20,7 @@ static int row_of(struct dm_sql_rows *rows, struct dm_token_row *ret, struct dm_
         .created_ms = dm_sql_col_int(rows, 4),
         .expires_ms = dm_sql_col_int(rows, 5),
         .used_ms = dm_sql_col_int(rows, 6),
+        .tenant_number = dm_sql_col_int(rows, 8),
     };
     memcpy(ret->digest, digest.ptr, digest.len);
     return 0;
@@ -123,6 +126,17 @@ int dm_tokens_touch(struct dm_txn *txn, int64_t id, struct dm_err *err)
                         DM_SQL_I(txn->now_ms));
 
     return rc < 0 ? rc : 0;
+}
+
+int dm_tokens_stands(struct dm_txn *txn, int64_t id, bool *ret, struct dm_err *err)
+{
+    int64_t count = 0;
+    int rc = dm_sql_int(txn->sql, &count, err,
+                        "SELECT COUNT(*) FROM token WHERE token_id = ?1 AND (expires_ms = 0 OR expires_ms > ?2)",
+                        DM_SQL_I(id), DM_SQL_I(txn->now_ms));
+
+    *ret = count > 0;
+    return rc;
 }
 
 int dm_tokens_any(struct dm_txn *txn, bool *ret, struct dm_err *err)

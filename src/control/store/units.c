@@ -39,6 +39,9 @@ int dm_units_next(struct dm_tenant_handle *handle, enum dm_unit_kind kind, struc
     int64_t epoch = 0;
     int rc = present_mark(handle, kind, &mark, err);
 
+    /* What was written since a backup was made is not known after its restoration: those numbers are never given again. */
+    if (rc >= 0)
+        rc = dm_units_raise_epoch(handle, (uint64_t)(handle->txn->started_s - 1), err);
     if (rc >= 0)
         rc = dm_sql_int(handle->txn->sql, &epoch, err, "SELECT epoch FROM tenant_epoch WHERE name = ?1",
                         DM_SQL_T(handle->name));

@@ -1,5 +1,10 @@
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "harness.h"
 
+#include "control/api/call.h"
+#include "control/store/tokens.h"
 #include "base/mem.h"
 
 #define T "/api/v1/tenants/orders"
@@ -517,6 +522,75 @@ static void test_restart_keeps_everything(void **state)
     done(after);
 }
 
+/* Authenticated before, and revoked while the call waited for the writer. */
+static void test_a_token_that_is_revoked_meanwhile(void **state)
+{
+    struct harness *h = *state;
+    struct dm_token_row row = {.role = DM_STR("master_admin"), .name = DM_STR("second")};
+    struct dm_write write;
+    struct dm_call call;
+    struct dm_txn *txn;
+
+    for (int is_revoked = 0; is_revoked < 2; is_revoked++) {
+        assert_int_equal(dm_txn_begin(h->store, DM_TXN_WRITE, &h->arena, &txn, &h->err), 0);
+        if (is_revoked)
+            assert_int_equal(dm_tokens_remove(txn, &master_caller, NULL, row.id, &h->err), 0);
+        else
+            assert_int_equal(dm_tokens_add(txn, &master_caller, NULL, &row, &h->err), 0);
+        assert_int_equal(dm_txn_commit(&txn, &h->err), 0);
+        dm_call_init(&call, &h->api);
+        call.caller = master_caller;
+        call.caller.token_id = row.id;
+        assert_int_equal(dm_call_begin_write(&call, &write), is_revoked ? DM_EPERM : 0);
+        dm_write_done(&write);
+        if (is_revoked)
+            assert_string_equal(dm_failure_reason(&call.failure), "unauthenticated");
+        dm_call_done(&call);
+    }
+}
+
+/* A request whose body never ends; returns the client's socket once the server has `bytes` of it. */
+static int send_part(struct harness *h, size_t bytes)
+{
+    static const char head[] = "PUT " T "/document HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n";
+    struct dm_addr peer = {0};
+    char spaces[4096];
+    int fds[2];
+
+    memset(spaces, ' ', sizeof(spaces));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    dm_api_server_accept(h->server, fds[0], &peer);
+    assert_int_equal(write(fds[1], head, sizeof(head) - 1), sizeof(head) - 1);
+    for (size_t sent = 0; sent < bytes;) {
+        ssize_t n = write(fds[1], spaces, sizeof(spaces));
+        sent += n > 0 ? (size_t)n : 0;
+        dm_loop_turn(h->loop, 0);
+    }
+    while (dm_loop_turn(h->loop, 0) > 0)
+        ;
+    return fds[1];
+}
+
+static void test_bodies_are_bounded_together(void **state)
+{
+    struct harness *h = *state;
+    size_t size = 300000;
+    char *body = dm_alloc(size + 1);
+    int fd;
+
+    make_orders(h);
+    memset(body, ' ', size);
+    body[size] = '\0';
+    h->api.bodies_max_bytes = 1u << 20;
+    fd = send_part(h, 800000);
+    assert_str(PUT(503, "reason", T "/document", body), "overloaded");
+    close(fd);
+    while (dm_api_server_busy(h->server) > 0)
+        dm_loop_turn(h->loop, -1);
+    assert_str(PUT(400, "reason", T "/document", body), "malformed");
+    dm_free(body);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, harness_serving_setup, harness_teardown)
 
 int main(void)
@@ -541,6 +615,8 @@ int main(void)
         TEST(test_large_bodies),
         TEST(test_open_routes),
         TEST(test_restart_keeps_everything),
+        TEST(test_a_token_that_is_revoked_meanwhile),
+        TEST(test_bodies_are_bounded_together),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -447,12 +447,17 @@ static void test_a_slow_gateway_gets_the_newest(void **state)
     dm_free(sequence);
 }
 
-static void send_usage(struct gateway *g, uint64_t batch, uint64_t delta)
+static void send_usage_of(struct gateway *g, uint64_t batch, uint64_t delta, uint64_t at_s)
 {
     struct dm_link_usage_item items[] = {{1, DM_STR("shop"), DM_STR("hits"), delta}};
     struct dm_link_message message = {
         .type = DM_LINK_USAGE,
-        .usage = {.batch = batch, .from_s = 60, .to_s = 61, .tenant = DM_STR("orders"), .items = items, .n_items = 1},
+        .usage = {.batch = batch,
+                  .from_s = at_s,
+                  .to_s = at_s + 1,
+                  .tenant = DM_STR("orders"),
+                  .items = items,
+                  .n_items = 1},
     };
 
     say(g, &message);
@@ -460,17 +465,26 @@ static void send_usage(struct gateway *g, uint64_t batch, uint64_t delta)
         dm_loop_turn(g->h->loop, -1);
 }
 
+/* A time to come, so that the tenant is older. */
+#define LATER UINT64_C(4102444800) /* 2100-01-01T00:00:00Z */
+
+static void send_usage(struct gateway *g, uint64_t batch, uint64_t delta)
+{
+    send_usage_of(g, batch, delta, LATER);
+}
+
 static void test_usage(void **state)
 {
     struct harness *h = *state;
     struct gateway g;
-    const char *target = T "/usage?from=1970-01-01T00:00:00Z&to=1970-01-02T00:00:00Z&step=minute";
+    const char *target = T "/usage?from=1970-01-01T00:00:00Z&to=2101-01-01T00:00:00Z&step=minute";
 
     serve_team(h);
     dial(h, &g);
     say_hello(&g, "g1", NULL, 0);
     harness_until(h, &g.is_synced);
-    send_usage(&g, 1, 5);
+    send_usage_of(&g, 9, 1000, 60); /* P2: before the tenant was made, another of its name used that */
+    send_usage(&g, 10, 5);
     send_usage(&g, 2, 7);
     g.used = 0;
     send_usage(&g, 2, 7); /* again: the answer was lost */
