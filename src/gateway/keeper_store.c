@@ -95,43 +95,66 @@ struct dm_held_unit *dm_store_next(const struct dm_store *store, struct dm_held_
 
 /* --- counter slots ----------------------------------------------------------------------------------------------- */
 
-static int load_slots(struct dm_store *store, struct dm_err *err)
+/* The file in *ret without a last line that was not written whole: that was not used either, and goes. */
+static int read_slots(struct dm_store *store, struct dm_buf *ret, struct dm_err *err)
 {
     char path[DM_GATEWAY_PATH_MAX];
-    struct dm_buf text;
-    struct dm_str rest, line = DM_STR_NULL;
+    const char *end;
+    size_t whole;
     int rc;
 
     dm_gateway_path(store->options, path, SLOTS_FILE);
-    rc = dm_sys_read_file(store->sys, path, SLOTS_BYTES_MAX, &text, err);
-    if (rc == DM_ENOENT)
-        return 0;
-    if (rc < 0)
+    if ((rc = dm_sys_read_file(store->sys, path, SLOTS_BYTES_MAX, ret, err)) < 0)
         return rc;
+    end = ret->len > 0 ? memrchr(ret->ptr, '\n', ret->len) : NULL;
+    whole = end ? (size_t)(end - ret->ptr) + 1 : 0;
+    if (whole < ret->len)
+        rc = dm_sys_write_file(store->sys, path, dm_str_n(ret->ptr, whole), 0600, false, err);
+    ret->len = whole;
+    return rc;
+}
+
+static int load_slots(struct dm_store *store, struct dm_err *err)
+{
+    DM_CLEANUP(dm_buf_done) struct dm_buf text = {0};
+    struct dm_str rest, line;
+    int rc = read_slots(store, &text, err);
+
+    if (rc < 0)
+        return rc == DM_ENOENT ? 0 : rc;
     rest = dm_buf_str(&text);
-    /* A line that was not written whole was not used either, and goes. */
     while (dm_str_cut(&rest, '\n', &line) && rest.ptr) {
         if (is_tenant_name(line) && !dm_store_find(store, line))
             add_tenant(store, line, store->n_slots);
         store->n_slots++;
     }
-    if (line.len > 0)
-        rc = dm_sys_write_file(store->sys, path, dm_str_n(text.ptr, text.len - line.len), 0600, false, err);
-    dm_buf_done(&text);
+    return 0;
+}
+
+/* What a full disk left of a line must not become the beginning of the next. */
+static int mend_slots(struct dm_store *store, struct dm_err *err)
+{
+    DM_CLEANUP(dm_buf_done) struct dm_buf text = {0};
+    int rc = store->is_slot_torn ? read_slots(store, &text, err) : 0;
+
+    store->is_slot_torn = rc < 0;
     return rc;
 }
 
 static int append_slot(struct dm_store *store, struct dm_str name, struct dm_err *err)
 {
     char path[DM_GATEWAY_PATH_MAX], line[DM_UNIT_TENANT_MAX + 2];
-    int fd, n = snprintf(line, sizeof(line), "%.*s\n", DM_STR_ARG(name));
+    int fd, rc, n = snprintf(line, sizeof(line), "%.*s\n", DM_STR_ARG(name));
     ssize_t written;
 
+    if ((rc = mend_slots(store, err)) < 0)
+        return rc;
     dm_gateway_path(store->options, path, SLOTS_FILE);
     if ((fd = store->sys->ops->open(store->sys, path, O_WRONLY | O_CREAT | O_APPEND, 0600)) < 0)
         return dm_fail(err, DM_EIO, "", "can't write %s: %s", path, strerror(-fd));
     written = store->sys->ops->write(store->sys, fd, line, (size_t)n);
     store->sys->ops->close(store->sys, fd);
+    store->is_slot_torn = written > 0 && written < n;
     if (written != n)
         return dm_fail(err, DM_EIO, "", "can't write %s: %s", path, strerror(written < 0 ? (int)-written : ENOSPC));
     return 0;

@@ -71,6 +71,7 @@ struct dm_store {
     uint64_t n_staged;
     uint32_t n_slots;
     bool has_key, is_dir_dirty;
+    bool is_slot_torn; /* the last line of counter-slots was not written whole */
     uint8_t key[DM_SIGN_PUBLIC_BYTES];
 };
 

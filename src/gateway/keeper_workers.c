@@ -4,7 +4,9 @@
  *          empty --[lock is held: a survivor]--> adopted --[HELLO]--> fed …
  *          any --[process ends]--> empty, started again: at once, then with back-off
  *
- * Channel and process end on their own: a worker that loses the channel comes back with HELLO. */
+ * Channel and process end on their own: a worker that loses the channel comes back with HELLO. One whose loop does not turn
+ * any more keeps its share of new connections waiting: it is killed. What counts is looks of the keeper, not time, so that a
+ * machine that was suspended kills nobody. */
 #include <errno.h>
 #include <signal.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include "gateway/observe/counters.h"
 
 enum { HELLO_MS = 30000, LOCK_RETRY_MS = 50, QUEUE_BYTES = 256 << 20, BACKLOG = 64, KILL_MS = 1000 };
+enum { PULSE_MS = 1000, STILL_MAX = 8 }; /* a worker tells its turns once a second */
 
 struct dm_worker_conn {
     struct dm_keeper *keeper;
@@ -95,6 +98,22 @@ static void tell_drain(struct dm_worker_conn *conn, uint32_t ms)
     tell(conn, DM_WORKER_DRAIN, &ms, sizeof(ms), -1);
 }
 
+static void on_pulse(struct dm_timer *timer)
+{
+    struct dm_keeper_worker *worker = DM_CONTAINER_OF(timer, struct dm_keeper_worker, pulse);
+    const struct dm_counters_page *page = worker->counters.ptr;
+    uint64_t turns = __atomic_load_n(&page->worker.loop_turns, __ATOMIC_RELAXED);
+
+    worker->n_still = turns == worker->seen_turns ? worker->n_still + 1 : 0;
+    worker->seen_turns = turns;
+    dm_timer_arm(worker->keeper->loop, timer, PULSE_MS);
+    if (worker->n_still < STILL_MAX)
+        return;
+    worker->n_still = 0;
+    dm_log(DM_LOG_ERROR, "worker_hangs", "worker %u does not turn any more; it is killed", worker->slot);
+    dm_process_signal(&worker->process, SIGKILL);
+}
+
 static void attach(struct dm_worker_conn *conn, struct dm_keeper_worker *worker)
 {
     if (worker->conn) { /* it lost that one and we have not seen it yet */
@@ -107,6 +126,8 @@ static void attach(struct dm_worker_conn *conn, struct dm_keeper_worker *worker)
     conn->worker = worker;
     worker->conn = conn;
     worker->is_synced = false;
+    worker->n_still = 0;
+    dm_timer_arm(conn->keeper->loop, &worker->pulse, PULSE_MS);
     conn->keeper->n_connected++;
 }
 
@@ -198,6 +219,7 @@ static void on_closed(struct dm_channel *channel, int code)
     if (worker) {
         worker->conn = NULL;
         worker->is_synced = false;
+        dm_timer_cancel(k->loop, &worker->pulse);
         k->n_connected--;
         dm_keeper_forget_applied(k, worker->slot);
         if (!k->is_stopping && worker->process.state == DM_PROCESS_RUNNING)
@@ -331,6 +353,7 @@ static int open_worker(struct dm_keeper *k, unsigned slot, struct dm_err *err)
     worker->keeper = k;
     worker->slot = slot;
     worker->timer.on_due = on_due;
+    worker->pulse.on_due = on_pulse;
     dm_process_init(&worker->process, k->loop, &process_type);
     dm_gateway_path(&k->options, log_dir, "log");
     dm_log_writer_init(&worker->log, k->loop, k->options.log_dir ? k->options.log_dir : log_dir, slot);
@@ -398,6 +421,7 @@ void dm_keeper_workers_done(struct dm_keeper *k)
         if (!worker->keeper) /* starting failed before */
             return;
         dm_timer_cancel(k->loop, &worker->timer);
+        dm_timer_cancel(k->loop, &worker->pulse);
         if (worker->conn)
             dm_channel_close(&worker->conn->channel);
         dm_log_writer_done(&worker->log);

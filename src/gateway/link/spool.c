@@ -43,8 +43,11 @@ static int load_number(struct dm_spool *spool, struct dm_err *err)
 
     snprintf(path, sizeof(path), "%s/" NUMBER_FILE, spool->dir);
     rc = dm_sys_read_file(spool->sys, path, 32, &text, err);
-    if (rc == DM_ENOENT)
+    if (rc == DM_ENOENT) {
+        /* In microseconds, the clock is beyond every number that a disk that is lost can have given. */
+        spool->reserved = spool->sys->ops->wall_ns(spool->sys) / 1000;
         return 0;
+    }
     if (rc < 0)
         return rc;
     rc = dm_str_to_u64(dm_buf_str(&text), &spool->reserved);
@@ -383,6 +386,20 @@ static void on_due(struct dm_timer *timer)
         dm_spool_flush(spool);
 }
 
+/* What an earlier life left counts for the bound. */
+static void weigh_files(struct dm_spool *spool)
+{
+    for (size_t i = 0; i < spool->files.count; i++) {
+        DM_CLEANUP(dm_buf_done) struct dm_buf text = {0};
+        char path[PATH_BYTES];
+
+        file_path(spool, &spool->files.items[i], path);
+        if (dm_sys_read_file(spool->sys, path, FILE_BYTES_MAX, &text, NULL) == 0)
+            spool->files.items[i].bytes = text.len;
+        spool->spooled_bytes += spool->files.items[i].bytes;
+    }
+}
+
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
 int dm_spool_open(struct dm_spool *spool, struct dm_loop *loop, const char *dir,
@@ -415,6 +432,7 @@ int dm_spool_open(struct dm_spool *spool, struct dm_loop *loop, const char *dir,
     spool->reserved = spool->next_batch;
     if (spool->files.count > 1)
         qsort(spool->files.items, spool->files.count, sizeof(spool->files.items[0]), by_number);
+    weigh_files(spool);
     return 0;
 }
 

@@ -2,7 +2,7 @@
  * controller says that it is stored.
  *
  * U1. A batch is spooled under its number before it is sent, and sent again under the same number until it is USED; numbers
- *     only go up, over restarts too (they are taken from disk in blocks). So the controller can tell what it has stored, and
+ *     only go up, over restarts too (they are taken from disk in blocks, the first from the clock). So the controller can tell what it has stored, and
  *     nothing is counted twice. What is lost with a killed keeper is what came in the last flush_ms.
  * U2. One batch is in flight at a time, and sent again when it is not USED in retry_ms: batches are stored in the order of
  *     their numbers. A spool file holds all batches of one flush.

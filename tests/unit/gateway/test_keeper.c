@@ -369,6 +369,22 @@ static void test_killed_worker_is_replaced(void **state)
     assert_int_not_equal(worker_pid(c, 1), pid);
 }
 
+/* Its share of new connections would wait for ever, and so would every change. */
+static void test_worker_that_hangs_is_replaced(void **state)
+{
+    struct controller *c = *state;
+    int pid;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    pid = worker_pid(c, 1);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    send_release(c, "orders", 2);
+    await_live(c, "orders", 2);
+    assert_true(worker_pid(c, 1) > 0);
+    assert_int_not_equal(worker_pid(c, 1), pid);
+}
+
 static void test_units_survive_everything(void **state)
 {
     struct controller *c = *state;
@@ -557,6 +573,7 @@ int main(int argc, char **argv)
         TEST(test_marks_do_not_go_back),
         TEST(test_killed_keeper_adopts_its_workers),
         TEST(test_killed_worker_is_replaced),
+        TEST(test_worker_that_hangs_is_replaced),
         TEST(test_units_survive_everything),
         TEST(test_damaged_document_is_asked_for_again),
         TEST(test_another_controller_is_refused),

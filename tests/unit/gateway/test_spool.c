@@ -198,6 +198,46 @@ static void test_bounded(void **state)
     assert_int_equal(t.heard[0].delta, 3);
 }
 
+static void test_bounded_over_restarts(void **state)
+{
+    uint64_t bytes;
+
+    add("orders", 1, 1);
+    dm_spool_flush(&t.spool);
+    add("orders", 1, 2);
+    dm_spool_flush(&t.spool);
+    bytes = t.spool.spooled_bytes;
+    assert_true(bytes > 0);
+    kill_and_open();
+    assert_int_equal(t.spool.spooled_bytes, bytes);
+    t.spool.max_bytes = bytes;
+    add("orders", 1, 3);
+    dm_spool_flush(&t.spool);
+    assert_int_equal(t.spool.files.count, 2);
+    assert_int_equal(t.spool.spooled_bytes, bytes);
+}
+
+/* The controller knows the highest number of this gateway, whatever became of its disk. */
+static void test_a_lost_disk_gives_no_number_twice(void **state)
+{
+    uint64_t last;
+
+    dm_spool_up(&t.spool);
+    for (uint64_t i = 0; i < 3; i++) {
+        add("orders", 1, 1);
+        dm_spool_flush(&t.spool);
+        dm_spool_used(&t.spool, t.heard[i].batch);
+    }
+    last = t.heard[2].batch;
+    assert_int_equal(t.process->ops->unlink(t.process, "/spool/next"), 0);
+    dm_world_advance_ns(t.world, MINUTE_NS);
+    kill_and_open();
+    dm_spool_up(&t.spool);
+    add("orders", 1, 7);
+    dm_spool_flush(&t.spool);
+    assert_true(t.heard[0].batch > last);
+}
+
 static void test_damaged_file_is_passed_over(void **state)
 {
     char path[640];
@@ -245,6 +285,8 @@ int main(void)
         TEST(test_killed_keeper_counts_nothing_twice),
         TEST(test_away_means_fewer_files),
         TEST(test_bounded),
+        TEST(test_bounded_over_restarts),
+        TEST(test_a_lost_disk_gives_no_number_twice),
         TEST(test_damaged_file_is_passed_over),
         TEST(test_full_disk_is_told),
     };

@@ -273,6 +273,33 @@ static void test_counter_slots_stay(void **state)
     dm_store_done(&store);
 }
 
+static ssize_t write_two(struct dm_sys *sys, int fd, const void *ptr, size_t len)
+{
+    return dm_sys_real()->ops->write(dm_sys_real(), fd, ptr, DM_MIN(len, (size_t)2));
+}
+
+/* P2: half a name must not run into the next tenant's, which would then count under a name that nobody has. */
+static void test_full_disk_inside_a_counter_slot(void **state)
+{
+    struct keeper_fixture *f = *state;
+    struct dm_held_tenant *tenant;
+    struct dm_sys_ops ops = *dm_sys_real()->ops;
+    struct dm_sys full = {&ops};
+    struct dm_err err = {0};
+
+    ops.write = write_two;
+    begin(f);
+    store.sys = &full;
+    assert_int_equal(dm_store_tenant(&store, DM_STR("orders"), &tenant, &err), DM_EIO);
+    store.sys = dm_sys_real();
+    assert_int_equal(dm_store_tenant(&store, DM_STR("catalog"), &tenant, &err), 0);
+    assert_int_equal(tenant->counter_slot, 0);
+    reopen(f);
+    assert_int_equal(store.n_tenants, 1);
+    assert_int_equal(dm_store_find(&store, DM_STR("catalog"))->counter_slot, 0);
+    dm_store_done(&store);
+}
+
 static void test_pinned_key(void **state)
 {
     struct keeper_fixture *f = *state;
@@ -332,6 +359,7 @@ int main(void)
         TEST(test_tombstone_keeps_the_mark),
         TEST(test_left_over_files_go),
         TEST(test_counter_slots_stay),
+        TEST(test_full_disk_inside_a_counter_slot),
         TEST(test_pinned_key),
         TEST(test_other_files_are_left_alone),
         TEST(test_data_dir_that_is_a_file),
