@@ -6,24 +6,45 @@ const { spawn, spawnSync } = require('child_process');
 
 const ROOT = path.resolve(__dirname, '../..');
 const LOGS = path.join(ROOT, 'build/logs');
-const running = new Set();
+const GRACE_MS = 5000;
+const running = new Set(); // leaders of process groups
+let isInterrupted = false;
 
-function killGroup(pid) {
+// Whether there was such a group.
+function signalGroup(pid, signal) {
   try {
-    process.kill(-pid, 'SIGKILL');
+    process.kill(-pid, signal);
+    return true;
   } catch (e) {
     if (e.code !== 'ESRCH') throw e;
+    return false;
   }
 }
 
-for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]])
-  process.on(signal, () => {
-    running.forEach(killGroup);
-    process.exit(128 + number);
-  });
+// Asks a group to end, so that it takes away what it made; kills what is left of it later.
+async function endGroup(pid) {
+  const end = Date.now() + GRACE_MS;
+  signalGroup(pid, 'SIGTERM');
+  while (signalGroup(pid, 0) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  signalGroup(pid, 'SIGKILL');
+}
+
+// The first signal ends the groups in order, a second one at once.
+async function interrupt(status) {
+  if (isInterrupted) running.forEach((pid) => signalGroup(pid, 'SIGKILL'));
+  else {
+    isInterrupted = true;
+    await Promise.all([...running].map(endGroup));
+  }
+  process.exit(status);
+}
+
+process.on('SIGINT', () => interrupt(130));
+process.on('SIGTERM', () => interrupt(143));
+process.on('SIGHUP', () => interrupt(129));
 
 // Runs argv in the project's root; resolves to { isOk, why, output }, and never rejects. stdout and stderr go to
-// build/logs/NAME.log. After limitS seconds, and at the end, its whole process group is killed.
+// build/logs/NAME.log. After limitS seconds, and at the end, its whole process group is ended.
 function run(name, argv, { env = {}, limitS = 600 } = {}) {
   fs.mkdirSync(LOGS, { recursive: true });
   const log = path.join(LOGS, `${name}.log`);
@@ -46,14 +67,17 @@ function run(name, argv, { env = {}, limitS = 600 } = {}) {
     });
     if (child.pid === undefined) return;
     running.add(child.pid);
+    let ending;
     const timer = setTimeout(() => {
       why = `not finished after ${limitS} s`;
-      killGroup(child.pid);
+      ending = endGroup(child.pid);
     }, limitS * 1000);
-    child.on('exit', (status, signal) => {
+    child.on('exit', async (status, signal) => {
+      if (isInterrupted) return; // nothing follows
       clearTimeout(timer);
       if (status !== 0 && why === '') why = signal ? `killed by ${signal}` : `exit status ${status}`;
-      killGroup(child.pid);
+      await ending;
+      signalGroup(child.pid, 'SIGKILL');
       running.delete(child.pid);
       finish();
     });
