@@ -1,5 +1,5 @@
 // What a person reads. Colours only on a terminal.
-const isColoured = process.stdout.isTTY && !process.env.NO_COLOR;
+const isColoured = process.stdout.isTTY && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 const COLUMNS = 110;
 
 function colour(code, text) {
@@ -19,6 +19,11 @@ export function say(text = '') {
 export function heading(text) {
   say();
   say(bold(text));
+}
+
+// A word of a shell's line.
+export function quoted(text) {
+  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 // A command as a person would type it.

@@ -5,6 +5,7 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { quoted } from './show.mjs';
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const FIXED_PORTS = { gateway: 8080, api: 9080, admin: 9090, orders: 9101, catalog: 9102 };
@@ -214,13 +215,13 @@ export class Stage {
     return { code: result.status, text: result.stdout + result.stderr };
   }
 
-  // A file of the examples as commands name it. On other ports than those in the files it is a copy with these.
+  // A file of the examples as a shell's line names it. On other ports than those in the files it is a copy with these.
   sample(name) {
     if (!this.isAuto) return `examples/${name}`;
     const copy = this.file(name);
     const text = fs.readFileSync(path.join(ROOT, 'examples', name), 'utf8');
     fs.mkdirSync(path.dirname(copy), { recursive: true });
     fs.writeFileSync(copy, text.replace(/port: (9101|9102)/g, (_, port) => `port: ${this.ports[port === '9101' ? 'orders' : 'catalog']}`));
-    return copy;
+    return quoted(copy);
   }
 }

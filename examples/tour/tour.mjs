@@ -2,7 +2,7 @@
 // it checks that this is what it says.
 import fs from 'node:fs';
 import http from 'node:http';
-import { bold, command, dim, green, heading, output, red, say, why } from './show.mjs';
+import { bold, command, dim, green, heading, output, quoted, red, say, why } from './show.mjs';
 import { Stage, StageError } from './stage.mjs';
 
 const TEAMS = ['orders', 'catalog'];
@@ -231,7 +231,7 @@ async function limit(stage) {
 
 function farewell(stage) {
   const isUsual = stage.ports.api === 9080;
-  const daemun = stage.daemunPath.replace(process.cwd() + '/', '');
+  const daemun = quoted(stage.daemunPath.replace(process.cwd() + '/', ''));
   heading('Everything is up. Look around:');
   say(`    gateway      ${stage.url('gateway')}       http://orders.localhost:${stage.ports.gateway}, http://catalog.localhost:${stage.ports.gateway}`);
   say(`    API          ${stage.url('api')}       ${stage.url('api')}/api/v1/openapi.json`);
@@ -239,8 +239,8 @@ function farewell(stage) {
   say(`    data         ${stage.data}  ${dim('(remove it to begin anew; access logs are in log/)')}`);
   say();
   say('    Sign in as the master, or as a team:');
-  say('    ' + `${daemun} login${isUsual ? '' : ` --server ${stage.url('api')}`} --token-stdin < ${stage.file('master.token')}`);
-  say('    ' + `${daemun} login${isUsual ? '' : ` --server ${stage.url('api')}`} --token-stdin < ${stage.file('orders.token')}`);
+  say('    ' + `${daemun} login${isUsual ? '' : ` --server ${stage.url('api')}`} --token-stdin < ${quoted(stage.file('master.token'))}`);
+  say('    ' + `${daemun} login${isUsual ? '' : ` --server ${stage.url('api')}`} --token-stdin < ${quoted(stage.file('orders.token'))}`);
   say('    then: daemun get products, daemun export, daemun status, daemun help');
   say();
   say('    Keys: orders ' + keyOf(stage, 'orders') + ', catalog ' + keyOf(stage, 'catalog'));
