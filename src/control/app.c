@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "control/app.h"
@@ -58,11 +57,10 @@ static const char *path_in(const struct app *app, const char *name, char ret[PAT
 static int make_directory(const struct app *app, const char *name, struct dm_err *err)
 {
     char path[PATH_BYTES];
+    struct dm_err why = {0};
+    int rc = dm_sys_make_dirs(app->sys, path_in(app, name, path), 0700, &why);
 
-    path_in(app, name, path);
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
-        return 0;
-    return dm_fail(err, DM_EIO, "", "can't make the directory '%s': %s", path, strerror(errno));
+    return rc < 0 ? dm_fail(err, rc, "", "the data directory can't be used: %s", why.message) : 0;
 }
 
 static int make_directories(const struct app *app, struct dm_err *err)

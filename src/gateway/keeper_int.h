@@ -77,7 +77,8 @@ struct dm_keeper {
     DM_VEC(struct dm_keeper_job *) unsynced; /* staged in this turn */
     struct dm_task sync_task;
     struct dm_timer dir_timer;
-    size_t n_again; /* jobs from the disk that K2 waits for */
+    struct dm_timer retell_timer; /* units that a worker could not open are told again */
+    size_t n_again;               /* jobs from the disk that K2 waits for */
     uint64_t n_accepted, n_refused;
 
     struct dm_listener socket;        /* run/keeper.sock */

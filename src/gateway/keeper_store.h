@@ -39,6 +39,7 @@ struct dm_held_unit {
     /* Where the roll-out stands; the keeper's. */
     struct dm_mark incoming;                       /* highest that is being looked at */
     uint64_t applied[DM_GATEWAY_WORKERS_MAX / 64]; /* a bit per slot: has what is live (or gone) now */
+    bool is_retell_due;                            /* a worker could not open it */
     bool is_announced;                             /* the controller knows that it is live on all workers */
     struct dm_refusal *refusal; /* of the last document that was refused, until one is accepted; may be NULL */
 };

@@ -2,7 +2,7 @@
 #include "base/mem.h"
 #include "gateway/keeper_int.h"
 
-enum { DIR_SYNC_MS = 20, JOBS_MAX = 64 };
+enum { DIR_SYNC_MS = 20, RETELL_MS = 2000, JOBS_MAX = 64 };
 
 static void log_unit(enum dm_log_level level, const char *event, const struct dm_held_unit *unit, struct dm_mark mark,
                      const char *what, const char *detail)
@@ -92,6 +92,25 @@ static void roll_out(struct dm_keeper *k, struct dm_held_unit *unit)
         ack_status(k, unit);
 }
 
+/* A worker without a free descriptor or memory for the moment may have both later. */
+static void on_retell(struct dm_timer *timer)
+{
+    struct dm_keeper *k = DM_CONTAINER_OF(timer, struct dm_keeper, retell_timer);
+
+    for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
+        if (unit->is_retell_due) {
+            unit->is_retell_due = false;
+            dm_keeper_workers_tell(k, unit);
+        }
+}
+
+static void retell_later(struct dm_keeper *k, struct dm_held_unit *unit)
+{
+    unit->is_retell_due = true;
+    if (!dm_timer_is_armed(&k->retell_timer))
+        dm_timer_arm(k->loop, &k->retell_timer, RETELL_MS);
+}
+
 void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, const struct dm_worker_applied *applied)
 {
     struct dm_held_tenant *tenant =
@@ -102,11 +121,13 @@ void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, 
     if (!tenant || applied->kind < DM_UNIT_RELEASE || applied->kind >= DM_UNIT_KINDS)
         return;
     unit = &tenant->units[applied->kind];
-    if (applied->code != 0)
+    if (applied->code != 0) {
         log_unit(DM_LOG_ERROR, "unit_not_applied", unit, applied->mark, "a worker can't use the unit",
                  applied->message);
-    else if (dm_mark_cmp(applied->mark, current_mark(unit)) >= 0)
+        retell_later(k, unit);
+    } else if (dm_mark_cmp(applied->mark, current_mark(unit)) >= 0) {
         unit->applied[worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
+    }
     n = dm_keeper_count_applied(unit);
     if (unit->is_announced || dm_mark_cmp(applied->mark, current_mark(unit)) < 0)
         return;
@@ -271,6 +292,7 @@ void dm_keeper_units_start(struct dm_keeper *k)
 {
     k->sync_task.run = sync_staged;
     k->dir_timer.on_due = on_dir_due;
+    k->retell_timer.on_due = on_retell;
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
         if (unit->needs_compile)
             compile_again(k, unit);
@@ -280,6 +302,7 @@ void dm_keeper_units_done(struct dm_keeper *k)
 {
     dm_task_cancel(k->loop, &k->sync_task);
     dm_timer_cancel(k->loop, &k->dir_timer);
+    dm_timer_cancel(k->loop, &k->retell_timer);
     for (size_t i = 0; i < k->unsynced.count; i++)
         if (k->unsynced.items[i] && k->unsynced.items[i]->is_compiled)
             end_job(k, k->unsynced.items[i]);

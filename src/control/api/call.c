@@ -7,6 +7,7 @@
 #include "control/identity/authenticate.h"
 #include "control/store/tokens.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "http/field.h"
 #include "http/query.h"
 
@@ -116,6 +117,16 @@ static int run(struct dm_call *call)
     return call->route->handle(call);
 }
 
+/* What the store or the controller is at fault for is the operator's to know. */
+static void log_failure(const struct dm_call *call)
+{
+    struct dm_log_member members[] = {{"request_id", call->request_id}};
+
+    if (call->status >= 500)
+        dm_log_members(DM_LOG_ERROR, "request_failed", members, DM_COUNT(members), "%.*s %.*s: %s",
+                       DM_STR_ARG(call->method), DM_STR_ARG(call->path), call->failure.errs.items[0].message);
+}
+
 void dm_call_run(struct dm_call *call)
 {
     call->reply_type = "application/json";
@@ -129,6 +140,7 @@ void dm_call_run(struct dm_call *call)
     call->status = dm_problem_status(dm_failure_reason(&call->failure));
     call->reply_type = "application/problem+json";
     dm_problem_write(&call->failure, call->request_id, &call->reply);
+    log_failure(call);
 }
 
 /* --- what was asked ----------------------------------------------------------------------------------------------- */

@@ -44,7 +44,6 @@ struct dm_call {
     struct dm_buf reply;
     const char *reply_type;
     struct dm_failure failure;
-    bool is_replay; /* the answer of an earlier request under the same idempotency key */
 
     /* what became new on gateways */
     struct dm_unit_row units[DM_UNIT_KINDS];

@@ -51,7 +51,6 @@ static int open_reply(struct dm_call *call, struct dm_str plain)
     dm_buf_add(&call->fields, dm_json_string(dm_json_get(head, "fields")));
     dm_buf_add(&call->reply, plain);
     dm_call_field(call, "Idempotency-Replayed", "true");
-    call->is_replay = true;
     return 1;
 }
 

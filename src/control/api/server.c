@@ -73,8 +73,7 @@ static struct dm_str answer_fields(struct dm_call *call)
     if (call->reply.len > 0)
         dm_call_field(call, "Content-Type", "%s", call->reply_type);
     dm_call_field(call, "Cache-Control", "no-store");
-    if (!call->is_replay)
-        dm_call_field(call, "X-Request-Id", "%.*s", DM_STR_ARG(call->request_id));
+    dm_call_field(call, "X-Request-Id", "%.*s", DM_STR_ARG(call->request_id));
     return dm_buf_str(&call->fields);
 }
 

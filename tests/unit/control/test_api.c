@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -5,6 +6,7 @@
 
 #include "control/api/call.h"
 #include "control/store/tokens.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #define T "/api/v1/tenants/orders"
@@ -327,6 +329,8 @@ static void test_keys_are_shown_once(void **state)
 static void test_credentials(void **state)
 {
     struct harness *h = *state;
+    struct answer again;
+    char *request_id;
     char *key, *second;
 
     make_orders(h);
@@ -348,6 +352,13 @@ static void test_credentials(void **state)
     assert_str(expect(h, 201, "key", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
                       "{\"name\":\"again\"}"),
                second);
+    request(h, &again, "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
+            "{\"name\":\"again\"}");
+    assert_str(answer_field(&again, "Idempotency-Replayed"), "true");
+    request_id = answer_field(&again, "X-Request-Id");
+    assert_non_null(request_id);
+    done(request_id);
+    answer_done(&again);
     assert_str(expect(h, 422, "reason", "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n",
                       "{\"name\":\"other\"}"),
                "idempotency_key_reused");
@@ -591,6 +602,30 @@ static void test_bodies_are_bounded_together(void **state)
     dm_free(body);
 }
 
+/* A full disk must be found in the log, under the id that the client was given. */
+static void test_a_failing_store_is_logged(void **state)
+{
+    struct harness *h = *state;
+    char said[4096] = "";
+    int fds[2];
+
+    make_orders(h);
+    assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+    dm_log_init("test", "test", fds[1], false, DM_LOG_INFO);
+    dm_store_set_fault(h->store, 6);
+    assert_str(expect(h, 503, "reason", "PATCH", T "/backends/service", MASTER, "X-Request-Id: find-me\r\n",
+                      "{\"base_path\":\"/x\"}"),
+               "store_failed");
+    dm_store_set_fault(h->store, 0);
+    dm_log_drain(1000);
+    assert_true(read(fds[0], said, sizeof(said) - 1) > 0);
+    assert_non_null(strstr(said, "request_failed"));
+    assert_non_null(strstr(said, "find-me"));
+    dm_log_init("test", "test", STDERR_FILENO, false, DM_LOG_INFO);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, harness_serving_setup, harness_teardown)
 
 int main(void)
@@ -617,6 +652,7 @@ int main(void)
         TEST(test_restart_keeps_everything),
         TEST(test_a_token_that_is_revoked_meanwhile),
         TEST(test_bodies_are_bounded_together),
+        TEST(test_a_failing_store_is_logged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

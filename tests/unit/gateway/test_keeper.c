@@ -3,6 +3,7 @@
  * WAIT_MS fails the test. */
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -385,6 +386,26 @@ static void test_worker_that_hangs_is_replaced(void **state)
     assert_int_not_equal(worker_pid(c, 1), pid);
 }
 
+/* A flood of connections may leave a worker without a descriptor for the moment. */
+static void test_worker_without_descriptors_gets_the_unit_later(void **state)
+{
+    struct controller *c = *state;
+    struct rlimit before, few;
+    int pid;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    pid = worker_pid(c, 1);
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, NULL, &before), 0);
+    few = (struct rlimit){3, before.rlim_max};
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, &few, NULL), 0);
+    send_release(c, "orders", 2);
+    await_ack(c, "orders", 2, DM_LINK_PARTLY);
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, &before, NULL), 0);
+    await_live(c, "orders", 2);
+    assert_int_equal(worker_pid(c, 1), pid);
+}
+
 static void test_units_survive_everything(void **state)
 {
     struct controller *c = *state;
@@ -574,6 +595,7 @@ int main(int argc, char **argv)
         TEST(test_killed_keeper_adopts_its_workers),
         TEST(test_killed_worker_is_replaced),
         TEST(test_worker_that_hangs_is_replaced),
+        TEST(test_worker_without_descriptors_gets_the_unit_later),
         TEST(test_units_survive_everything),
         TEST(test_damaged_document_is_asked_for_again),
         TEST(test_another_controller_is_refused),
