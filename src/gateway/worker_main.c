@@ -354,23 +354,45 @@ static int start(struct process *p, struct dm_err *err)
     return 0;
 }
 
+static void forget_channel(struct dm_channel *channel, int code)
+{
+}
+
+/* Frees all: what a worker leaves behind is a leak, and the sanitizers say so. */
+static void stop(struct process *p)
+{
+    report_usage(p);
+    p->channel.on_closed = forget_channel;
+    if (p->has_channel)
+        dm_channel_close(&p->channel);
+    for (size_t i = 0; i < p->n_doors; i++)
+        dm_listener_close(&p->doors[i].listener);
+    dm_timer_cancel(p->worker.loop, &p->reconnect);
+    dm_timer_cancel(p->worker.loop, &p->tick);
+    dm_timer_cancel(p->worker.loop, &p->drain);
+    dm_signals_close(&p->signals);
+    dm_hook_del(p->worker.loop, &p->flush);
+    dm_worker_done(&p->worker);
+    dm_shm_close(&p->counters);
+    dm_lockfile_release(&p->lock);
+}
+
 int dm_worker_main(const struct dm_gateway_options *options)
 {
     struct process *p = dm_calloc(1, sizeof(*p));
     struct dm_err err = {0};
+    int exit_code = 1;
 
     p->options = options;
     p->lock.fd = -1;
     signal(SIGPIPE, SIG_IGN);
     if (start(p, &err) < 0) {
         dm_log(DM_LOG_ERROR, "worker_failed", "%s", err.message);
-        dm_log_drain(1000);
-        return 1;
+    } else {
+        exit_code = dm_loop_run(p->worker.loop) < 0 ? 1 : p->exit_code;
+        stop(p);
     }
-    if (dm_loop_run(p->worker.loop) < 0)
-        p->exit_code = 1;
-    report_usage(p);
-    dm_access_log_flush(&p->worker.log);
     dm_log_drain(1000);
-    return p->exit_code;
+    dm_free(p);
+    return exit_code;
 }
