@@ -178,6 +178,17 @@ static void hide_memory(void)
 #endif
 }
 
+/* A shell gives 1024, and every connection is one. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
     char data[PATH_MAX], link[PATH_MAX];
@@ -195,6 +206,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     umask(077);
     hide_memory();
+    raise_descriptors();
     dm_log_init("daemun-controller", "controller", STDERR_FILENO, false, args.level);
     dm_log_set_text(args.is_text);
     if (dm_crypto_init() < 0) {

@@ -1,4 +1,5 @@
 /* daemun-gateway: one binary for the keeper (what a person starts) and for the workers and the loader that it starts. */
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/keeper.h"
@@ -15,6 +16,17 @@ static int run_worker(const struct dm_gateway_options *options)
     return dm_worker_main(options);
 }
 
+/* A shell gives 1024 descriptors, and every connection is one; loader and workers inherit what the keeper may have. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
     struct dm_gateway_options options;
@@ -27,6 +39,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "daemun-gateway: %s\n", err.message);
         return 2;
     }
+    raise_descriptors();
     switch (options.role) {
     case DM_ROLE_WORKER: return run_worker(&options);
     case DM_ROLE_LOADER: return dm_loader_main(&options);

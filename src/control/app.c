@@ -60,7 +60,7 @@ static int make_directory(const struct app *app, const char *name, struct dm_err
     struct dm_err why = {0};
     int rc = dm_sys_make_dirs(app->sys, path_in(app, name, path), 0700, &why);
 
-    return rc < 0 ? dm_fail(err, rc, "", "the data directory can't be used: %s", why.message) : 0;
+    return rc < 0 ? dm_fail(err, rc, "", "can't make the directory '%s': %s", path, why.message) : 0;
 }
 
 static int make_directories(const struct app *app, struct dm_err *err)
