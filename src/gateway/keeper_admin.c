@@ -15,7 +15,7 @@ static bool write_health(const struct dm_keeper *k, struct dm_buf *ret)
     unsigned n = 0;
 
     for (unsigned i = 0; i < k->options.n_workers; i++)
-        n += k->workers[i].is_synced;
+        n += k->workers[i].is_serving;
     if (n == k->options.n_workers && !k->is_stopping) {
         dm_buf_add_lit(ret, "ok\n");
         return true;
@@ -37,7 +37,7 @@ static void write_workers(const struct dm_keeper *k, struct dm_jsonw *w)
         dm_jsonw_member_u64(w, "slot", i);
         dm_jsonw_member_u64(w, "pid", (uint64_t)worker->process.pid);
         dm_jsonw_member_bool(w, "is_connected", worker->conn != NULL);
-        dm_jsonw_member_bool(w, "is_serving", worker->is_synced);
+        dm_jsonw_member_bool(w, "is_serving", worker->is_serving);
         dm_jsonw_member_bool(w, "is_adopted", worker->process.is_adopted);
         dm_jsonw_member_u64(w, "restarts", worker->n_restarts);
         dm_jsonw_end_object(w);

@@ -125,7 +125,7 @@ static void attach(struct dm_worker_conn *conn, struct dm_keeper_worker *worker)
     dm_keeper_forget_applied(conn->keeper, worker->slot);
     conn->worker = worker;
     worker->conn = conn;
-    worker->is_synced = false;
+    worker->is_synced = worker->is_serving = false;
     worker->n_still = 0;
     dm_timer_arm(conn->keeper->loop, &worker->pulse, PULSE_MS);
     conn->keeper->n_connected++;
@@ -192,6 +192,8 @@ static void on_worker_message(struct dm_worker_conn *conn, uint32_t type, struct
         dm_keeper_on_applied(conn->keeper, conn->worker, &applied);
     } else if (type == DM_WORKER_USAGE) {
         on_usage(conn->keeper, payload);
+    } else if (type == DM_WORKER_SERVING) {
+        conn->worker->is_serving = true;
     }
 }
 
@@ -218,7 +220,7 @@ static void on_closed(struct dm_channel *channel, int code)
 
     if (worker) {
         worker->conn = NULL;
-        worker->is_synced = false;
+        worker->is_synced = worker->is_serving = false;
         dm_timer_cancel(k->loop, &worker->pulse);
         k->n_connected--;
         dm_keeper_forget_applied(k, worker->slot);

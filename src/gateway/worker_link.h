@@ -7,6 +7,7 @@
  *                                     ◄──   UNIT …    all that is live (for an adopted worker too; what it has is skipped)
  *                                     ◄──   LOG       descriptor: where access log lines go (a pipe)
  *                                     ◄──   SYNCED    the worker listens from here on
+ *   SERVING                           ──►             it does
  *   APPLIED …                         ──►
  *                                     ◄──   UNIT, GONE   as things change
  *   USAGE …                           ──►             what was counted, every second while there is something
@@ -29,6 +30,7 @@ enum dm_worker_message {
     DM_WORKER_SYNCED,    /* no payload */
     DM_WORKER_DRAIN,     /* uint32_t: milliseconds until it must be gone */
     DM_WORKER_USAGE,     /* struct dm_worker_usage[] */
+    DM_WORKER_SERVING,   /* no payload */
 };
 
 #define DM_WORKER_PATH_MAX 512

@@ -131,12 +131,10 @@ static void fail(struct process *p, const struct dm_err *err)
     dm_loop_stop(p->worker.loop);
 }
 
-static void start_serving(struct process *p)
+static void listen_all(struct process *p)
 {
     struct dm_err err = {0};
 
-    if (p->is_serving)
-        return;
     p->is_serving = true;
     for (size_t i = 0; i < p->options->n_listen; i++) {
         struct door *door = &p->doors[i];
@@ -149,6 +147,15 @@ static void start_serving(struct process *p)
         p->n_doors++;
     }
     dm_log(DM_LOG_INFO, "worker_serving", "worker %u serves", p->options->slot);
+}
+
+/* Each keeper is told. */
+static void start_serving(struct process *p)
+{
+    if (!p->is_serving)
+        listen_all(p);
+    if (p->exit_code == 0 && dm_channel_send(&p->channel, DM_WORKER_SERVING, DM_STR_NULL, -1) < 0)
+        dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told that worker %u serves", p->options->slot);
 }
 
 static void on_drain_due(struct dm_timer *timer)
