@@ -4,6 +4,7 @@ import { Controller } from './lib/world.mjs';
 import { before, suite, test } from './lib/testing.mjs';
 import { apiKey, application, keyOf, teamFile } from './lib/team.mjs';
 import { RawClient } from './lib/http.mjs';
+import { until } from './lib/wait.mjs';
 
 const PORT = 9101; // of backends that nobody asks here
 const NAMES = ['alpha', 'beta'];
@@ -41,7 +42,11 @@ suite('api', () => {
   const kinds = [
     ['backends', { ...backend, connect_timeout_ms: 200 }, { connect_timeout_ms: 300 }],
     ['products', { description: 'one', plans: [{ name: 'p' }] }, { description: 'two' }],
-    ['applications', { description: 'one', subscriptions: [{ product: 'main', plan: 'basic' }] }, { description: 'two' }],
+    [
+      'applications',
+      { description: 'one', subscriptions: [{ product: 'main', plan: 'basic' }] },
+      { description: 'two' },
+    ],
   ];
   for (const [kind, body, change] of kinds)
     test(`${kind}: make, read, replace, change, list, delete`, async () => {
@@ -97,7 +102,9 @@ suite('api', () => {
 
   test('grants: read, replace, change', async () => {
     const read = await api.get('/tenants/beta/grants');
-    const changed = await api.patch('/tenants/beta/grants', { domains: [...read.body.domains, { name: 'new.beta.test' }] });
+    const changed = await api.patch('/tenants/beta/grants', {
+      domains: [...read.body.domains, { name: 'new.beta.test' }],
+    });
     assert.equal(changed.status, 200, changed.text);
     assert.deepEqual(changed.body.endpoints, read.body.endpoints);
     assert.equal(changed.body.domains.length, 2);
@@ -114,12 +121,21 @@ suite('api', () => {
     const given = await own().post(path, { name: 'given', key: 'a-key-of-our-own' });
     assert.equal(given.status, 201);
     assert.equal(given.body.key, undefined, 'what the caller gave is not said again');
-    const everything = [path, '/tenants/alpha/applications/app', '/tenants/alpha/document', '/tenants/alpha/changes', '/changes'];
+    const everything = [
+      path,
+      '/tenants/alpha/applications/app',
+      '/tenants/alpha/document',
+      '/tenants/alpha/changes',
+      '/changes',
+    ];
     for (const one of everything) {
       const { text } = await api.get(one);
       assert.ok(!text.includes(made.body.key) && !text.includes('a-key-of-our-own'), one);
     }
-    assert.deepEqual((await own().all(path, 1)).map((item) => item.name), ['first', 'generated', 'given']);
+    assert.deepEqual(
+      (await own().all(path, 1)).map((item) => item.name),
+      ['first', 'generated', 'given']
+    );
     assertProblem(await own().post(path, { name: 'given', key: 'another' }), 409, 'exists');
     assertProblem(await own().post(path, { name: 'third', key: 'a-key-of-our-own' }), 409, 'key_in_use');
     assert.equal((await own().delete(`${path}/given`)).status, 204);
@@ -144,18 +160,29 @@ suite('api', () => {
     const as = api.as(made.body.token);
     assert.deepEqual((await as.get('/whoami')).body, { name: 'ci', role: 'tenant_admin', tenant: 'alpha' });
     const listed = await own().all('/tenants/alpha/tokens', 1);
-    assert.deepEqual(listed.map((item) => item.name), ['admin', 'ci']);
+    assert.deepEqual(
+      listed.map((item) => item.name),
+      ['admin', 'ci']
+    );
     assert.ok(listed.every((item) => !('token' in item)));
     assert.equal((await own().delete(`/tenants/alpha/tokens/${made.body.id}`)).status, 204);
     assertProblem(await as.get('/whoami'), 401, 'unauthenticated');
   });
 
   test('a token that expires ends', async () => {
-    assertProblem(await own().post('/tenants/alpha/tokens', { name: 'old', role: 'tenant_admin', expires_at: '2020-01-01T00:00:00Z' }), 422, 'invalid', ['/expires_at']);
+    assertProblem(
+      await own().post('/tenants/alpha/tokens', {
+        name: 'old',
+        role: 'tenant_admin',
+        expires_at: '2020-01-01T00:00:00Z',
+      }),
+      422,
+      'invalid',
+      ['/expires_at']
+    );
     const soon = new Date(Date.now() + 1500).toISOString().slice(0, 19) + 'Z';
     const made = await own().post('/tenants/alpha/tokens', { name: 'soon', role: 'tenant_admin', expires_at: soon });
     if (made.status === 422) return; // the second was over before the request came
-    const { until } = await import('./lib/wait.mjs');
     const answer = await until('the end of the token', async () => {
       const one = await api.as(made.body.token).get('/whoami');
       return one.status !== 200 && one;
@@ -165,7 +192,12 @@ suite('api', () => {
   });
 
   test('without a token, with another scheme, or with a wrong one: 401', async () => {
-    for (const headers of [{}, { authorization: 'Basic YTpi' }, { authorization: 'Bearer dmt_short' }, { authorization: `Bearer ${'dmt_'.padEnd(47, 'A')}` }]) {
+    for (const headers of [
+      {},
+      { authorization: 'Basic YTpi' },
+      { authorization: 'Bearer dmt_short' },
+      { authorization: `Bearer ${'dmt_'.padEnd(47, 'A')}` },
+    ]) {
       const answer = await api.as(undefined).get('/tenants', { headers });
       assertProblem(answer, 401, 'unauthenticated');
       assert.match(answer.headers['www-authenticate'], /^Bearer/);
@@ -173,8 +205,15 @@ suite('api', () => {
   });
 
   test('a tenant admin makes no master, and no token of another tenant', async () => {
-    assertProblem(await own().post('/tenants/alpha/tokens', { name: 'x', role: 'master_admin' }), 422, 'invalid', ['/role']);
-    assertProblem(await own().post('/tenants/alpha/tokens', { name: 'x', role: 'tenant_admin', tenant: 'beta' }), 422, 'invalid', ['/tenant']);
+    assertProblem(await own().post('/tenants/alpha/tokens', { name: 'x', role: 'master_admin' }), 422, 'invalid', [
+      '/role',
+    ]);
+    assertProblem(
+      await own().post('/tenants/alpha/tokens', { name: 'x', role: 'tenant_admin', tenant: 'beta' }),
+      422,
+      'invalid',
+      ['/tenant']
+    );
     assertProblem(await own().post('/tokens', { name: 'x', role: 'master_admin' }), 403, 'master_only');
   });
 
@@ -192,11 +231,19 @@ suite('api', () => {
     const { headers } = await own().put(path, backend);
     const match = { headers: { 'if-match': headers.etag } };
     assert.equal((await own().put(path, { ...backend, idle_timeout_ms: 1 }, match)).status, 200);
-    for (const late of [own().put(path, backend, match), own().patch(path, { base_path: '/x' }, match), own().delete(path, match)])
+    for (const late of [
+      own().put(path, backend, match),
+      own().patch(path, { base_path: '/x' }, match),
+      own().delete(path, match),
+    ])
       assertProblem(await late, 412, 'precondition_failed');
     assert.equal((await own().get(path)).body.idle_timeout_ms, 1);
     assertProblem(await own().put(path, backend, { headers: { 'if-none-match': '*' } }), 412, 'precondition_failed');
-    assertProblem(await own().put('/tenants/alpha/backends/none', backend, { headers: { 'if-match': '*' } }), 412, 'precondition_failed');
+    assertProblem(
+      await own().put('/tenants/alpha/backends/none', backend, { headers: { 'if-match': '*' } }),
+      412,
+      'precondition_failed'
+    );
     assert.equal((await own().delete(path, { headers: { 'if-match': '*' } })).status, 204);
   });
 
@@ -204,7 +251,11 @@ suite('api', () => {
     for (const path of ['/tenants/beta', '/tenants/beta/grants', '/tenants/beta/document']) {
       const read = await api.get(path);
       assert.match(read.headers.etag, /^"\d+"$/, path);
-      assertProblem(await api.put(path, read.body, { headers: { 'if-match': '"999999"' } }), 412, 'precondition_failed');
+      assertProblem(
+        await api.put(path, read.body, { headers: { 'if-match': '"999999"' } }),
+        412,
+        'precondition_failed'
+      );
       const same = await api.put(path, read.body, { headers: { 'if-match': read.headers.etag } });
       assert.equal(same.status, 200, same.text);
     }
@@ -237,7 +288,10 @@ suite('api', () => {
       await own('beta').must('PUT', `${path}/page-00-new-${page}`, backend); // before the cursor
       if (page === 1) await own('beta').must('DELETE', `${path}/${seen[seen.length - 1]}`); // what the cursor stands at
     }
-    assert.deepEqual(seen.filter((name) => names.includes(name)), names);
+    assert.deepEqual(
+      seen.filter((name) => names.includes(name)),
+      names
+    );
     assert.equal(new Set(seen).size, seen.length);
   });
 
@@ -251,24 +305,64 @@ suite('api', () => {
 
   const version = (change) => ({ ...product('thing'), versions: [{ ...product('thing').versions[0], ...change }] });
   const faults = [
-    ['backends', { ...backend, connect_timeout: 1 }, ['/connect_timeout'], /unknown member 'connect_timeout', did you mean 'connect_timeout_ms'\?/],
+    [
+      'backends',
+      { ...backend, connect_timeout: 1 },
+      ['/connect_timeout'],
+      /unknown member 'connect_timeout', did you mean 'connect_timeout_ms'\?/,
+    ],
     ['backends', {}, [''], /'endpoints' is required/],
     ['backends', { endpoints: [] }, ['/endpoints'], /at least 1|must have/],
     ['backends', { endpoints: [{ host: '127.0.0.1', port: 70000 }] }, ['/endpoints/0/port'], /70000/],
     ['backends', { endpoints: [{ host: 'Not A Host', port: PORT }] }, ['/endpoints/0/host'], /Not A Host/],
-    ['backends', { endpoints: [{ host: '127.0.0.1', port: PORT, weigth: 2 }] }, ['/endpoints/0/weigth'], /did you mean 'weight'/],
-    ['backends', { ...backend, base_path: '/a/../b', connect_timeout_ms: 'x' }, ['/base_path', '/connect_timeout_ms'], /must/],
+    [
+      'backends',
+      { endpoints: [{ host: '127.0.0.1', port: PORT, weigth: 2 }] },
+      ['/endpoints/0/weigth'],
+      /did you mean 'weight'/,
+    ],
+    [
+      'backends',
+      { ...backend, base_path: '/a/../b', connect_timeout_ms: 'x' },
+      ['/base_path', '/connect_timeout_ms'],
+      /must/,
+    ],
     ['backends', { ...backend, name: 'other' }, ['/name'], /must be 'thing'/],
     ['products', version({ policies: [] }), ['/versions/0/policies'], /./],
     ['products', version({ policies: [{ type: 'api_kee' }] }), ['/versions/0/policies/0/type'], /api_key/],
     ['products', version({ policies: [apiKey, apiKey] }), ['/versions/0/policies/1'], /./],
-    ['products', version({ mapping_rules: [{ method: 'GET', pattern: 'no-slash' }] }), ['/versions/0/mapping_rules/0/pattern'], /no-slash/],
-    ['products', version({ mapping_rules: [{ method: 'GET', pattern: '/', metric: 'nope' }] }), ['/versions/0/mapping_rules/0/metric'], /nope/],
+    [
+      'products',
+      version({ mapping_rules: [{ method: 'GET', pattern: 'no-slash' }] }),
+      ['/versions/0/mapping_rules/0/pattern'],
+      /no-slash/,
+    ],
+    [
+      'products',
+      version({ mapping_rules: [{ method: 'GET', pattern: '/', metric: 'nope' }] }),
+      ['/versions/0/mapping_rules/0/metric'],
+      /nope/,
+    ],
     ['products', version({ backends: [{ backend: 'nope' }] }), ['/versions/0/backends/0/backend'], /nope/],
-    ['products', version({ errors: { limit_exceded: { status: 429 } } }), ['/versions/0/errors/limit_exceded'], /limit_exceeded/],
-    ['products', version({ errors: { limit_exceeded: { status: 200 } } }), ['/versions/0/errors/limit_exceeded/status'], /200/],
+    [
+      'products',
+      version({ errors: { limit_exceded: { status: 429 } } }),
+      ['/versions/0/errors/limit_exceded'],
+      /limit_exceeded/,
+    ],
+    [
+      'products',
+      version({ errors: { limit_exceeded: { status: 200 } } }),
+      ['/versions/0/errors/limit_exceeded/status'],
+      /200/,
+    ],
     ['products', { ...product('thing'), plans: [{ name: 'a' }, { name: 'a' }] }, ['/plans/1/name'], /'a'/],
-    ['products', { ...product('thing'), plans: [{ name: 'a', limits: [{ period: 'fortnight', value: 1 }] }] }, ['/plans/0/limits/0/period'], /fortnight/],
+    [
+      'products',
+      { ...product('thing'), plans: [{ name: 'a', limits: [{ period: 'fortnight', value: 1 }] }] },
+      ['/plans/0/limits/0/period'],
+      /fortnight/,
+    ],
     ['applications', { subscriptions: [{ product: 'main', plan: 'nope' }] }, ['/subscriptions/0/plan'], /nope/],
     ['applications', { subscriptions: [{ product: 'nope', plan: 'basic' }] }, ['/subscriptions/0/product'], /nope/],
     ['applications', { credentials: [{ name: 'a', key: 'with space' }] }, ['/credentials/0/key'], /./],
@@ -284,13 +378,23 @@ suite('api', () => {
 
   test('what lies outside the grants is refused, with the member at fault', async () => {
     const endpoints = [...backend.endpoints, { host: '127.0.0.1', port: PORT + 1 }];
-    assertProblem(await own().put('/tenants/alpha/backends/thing', { endpoints }), 403, 'not_granted', ['/endpoints/1']);
-    assertProblem(await own().put('/tenants/alpha/products/thing', product('thing', ['beta.test'])), 403, 'not_granted', ['/domains/0']);
+    assertProblem(await own().put('/tenants/alpha/backends/thing', { endpoints }), 403, 'not_granted', [
+      '/endpoints/1',
+    ]);
+    assertProblem(
+      await own().put('/tenants/alpha/products/thing', product('thing', ['beta.test'])),
+      403,
+      'not_granted',
+      ['/domains/0']
+    );
   });
 
   test('a domain belongs to one tenant', async () => {
     const grants = (await api.get('/tenants/beta/grants')).body;
-    const answer = await api.put('/tenants/beta/grants', { ...grants, domains: [...grants.domains, { name: 'alpha.test' }] });
+    const answer = await api.put('/tenants/beta/grants', {
+      ...grants,
+      domains: [...grants.domains, { name: 'alpha.test' }],
+    });
     assertProblem(answer, 409, 'domain_taken', ['/domains/1/name']);
     assert.deepEqual((await api.get('/tenants/beta/grants')).body, grants);
   });
@@ -332,7 +436,9 @@ suite('api', () => {
     delete file.applications[0].credentials;
     const answer = await own().must('PUT', '/tenants/alpha/document?dry_run=true', file);
     assert.equal(answer.dry_run, true);
-    assert.deepEqual(answer.changes, [{ op: 'changed', pointer: '/products/main/versions/v1/path', before: '/', after: '/v1' }]);
+    assert.deepEqual(answer.changes, [
+      { op: 'changed', pointer: '/products/main/versions/v1/path', before: '/', after: '/v1' },
+    ]);
     assert.deepEqual((await own().get('/tenants/alpha/document')).body, before);
   });
 
@@ -372,7 +478,12 @@ suite('api', () => {
   // --- tenants apart ------------------------------------------------------------------------------------------------
 
   const fill = (path, tenant) =>
-    path.replace('/api/v1', '').replace('{tenant}', tenant).replace('{name}', 'app').replace('{credential}', 'first').replace('{id}', '1');
+    path
+      .replace('/api/v1', '')
+      .replace('{tenant}', tenant)
+      .replace('{name}', 'app')
+      .replace('{credential}', 'first')
+      .replace('{id}', '1');
 
   async function operations() {
     const { paths } = (await api.get('/openapi.json')).body;
@@ -408,16 +519,29 @@ suite('api', () => {
       if (answer.status === 403) assertProblem(answer, 403, 'master_only');
     }
     const wanted = ['POST /tenants', 'PUT /tenants/{tenant}', 'PATCH /tenants/{tenant}', 'DELETE /tenants/{tenant}'];
-    wanted.push('PUT /tenants/{tenant}/grants', 'PATCH /tenants/{tenant}/grants', 'GET /status', 'GET /changes', 'GET /tokens');
+    wanted.push(
+      'PUT /tenants/{tenant}/grants',
+      'PATCH /tenants/{tenant}/grants',
+      'GET /status',
+      'GET /changes',
+      'GET /tokens'
+    );
     for (const one of [...wanted, 'GET /changes/verification', 'POST /tokens', 'DELETE /tokens/{id}']) {
       const [method, path] = one.split(' ');
-      assertProblem(await own().call(method, fill(path, 'alpha'), /PUT|POST|PATCH/.test(method) ? {} : undefined), 403, 'master_only');
+      assertProblem(
+        await own().call(method, fill(path, 'alpha'), /PUT|POST|PATCH/.test(method) ? {} : undefined),
+        403,
+        'master_only'
+      );
     }
     assert.ok(denied.length > 0, 'the description says which routes are the master’s');
   });
 
   test('a tenant sees itself alone', async () => {
-    assert.deepEqual((await own().all('/tenants')).map((tenant) => tenant.name), ['alpha']);
+    assert.deepEqual(
+      (await own().all('/tenants')).map((tenant) => tenant.name),
+      ['alpha']
+    );
     const changes = await own().all('/tenants/alpha/changes');
     assert.ok(changes.length > 0 && changes.every((change) => change.tenant === 'alpha'));
     for (const path of ['/tenants/alpha/status', '/tenants/alpha/usage', '/tenants/alpha/tokens', '/tenants'])
@@ -454,14 +578,19 @@ suite('api', () => {
     assert.deepEqual(second.body, first.body);
     assert.equal(second.headers['idempotency-replayed'], 'true');
     assertProblem(await own().post(path, { name: 'other' }, options), 422, 'idempotency_key_reused');
-    assert.equal((await own('beta').post('/tenants/beta/applications/app/credentials', { name: 'once' }, options)).status, 201);
+    assert.equal(
+      (await own('beta').post('/tenants/beta/applications/app/credentials', { name: 'once' }, options)).status,
+      201
+    );
     await own().must('DELETE', `${path}/once`);
   });
 
   test('many at once with one idempotency key make one thing', async () => {
     const options = { headers: { 'idempotency-key': 'once-2' } };
     const all = await Promise.all(
-      Array.from({ length: 6 }, () => own().post('/tenants/alpha/tokens', { name: 'race', role: 'tenant_admin' }, options))
+      Array.from({ length: 6 }, () =>
+        own().post('/tenants/alpha/tokens', { name: 'race', role: 'tenant_admin' }, options)
+      )
     );
     assert.deepEqual([...new Set(all.map((answer) => `${answer.status} ${answer.body.token}`))].length, 1);
     assert.equal((await own().all('/tenants/alpha/tokens')).filter((token) => token.name === 'race').length, 1);
@@ -474,7 +603,10 @@ suite('api', () => {
     await own().patch(path, { base_path: '/x' }, options);
     await own().delete(path, options);
     const [deleted, updated, created] = (await own().must('GET', '/tenants/alpha/changes?limit=3')).items;
-    assert.deepEqual([created, updated, deleted].map((change) => change.action), ['create', 'update', 'delete']);
+    assert.deepEqual(
+      [created, updated, deleted].map((change) => change.action),
+      ['create', 'update', 'delete']
+    );
     for (const change of [created, updated, deleted]) {
       assert.equal(change.kind, 'backend');
       assert.equal(change.name, 'recorded');
@@ -492,7 +624,11 @@ suite('api', () => {
     const document = (await api.as(undefined).get('/openapi.json')).body;
     assert.match(document.openapi, /^3\.1\.\d+$/);
     assert.ok(document.info.title && document.info.version);
-    const resolve = (ref) => ref.slice(2).split('/').reduce((node, key) => node?.[key.replace(/~1/g, '/').replace(/~0/g, '~')], document);
+    const resolve = (ref) =>
+      ref
+        .slice(2)
+        .split('/')
+        .reduce((node, key) => node?.[key.replace(/~1/g, '/').replace(/~0/g, '~')], document);
     let references = 0;
     JSON.stringify(document, (key, value) => {
       if (key === '$ref') assert.ok(resolve(value), `${value} resolves`);
@@ -504,11 +640,17 @@ suite('api', () => {
     for (const { path, method, operation } of await operations()) {
       assert.ok(operation.operationId && operation.summary, `${method} ${path}`);
       ids.push(operation.operationId);
-      assert.ok(Object.keys(operation.responses).some((status) => /^2\d\d$/.test(status)), `${method} ${path}`);
+      assert.ok(
+        Object.keys(operation.responses).some((status) => /^2\d\d$/.test(status)),
+        `${method} ${path}`
+      );
       const all = [...(document.paths[path].parameters ?? []), ...(operation.parameters ?? [])];
       const parameters = all.map((one) => (one.$ref ? resolve(one.$ref) : one));
       for (const [, name] of path.matchAll(/\{(\w+)\}/g))
-        assert.ok(parameters.some((one) => one.in === 'path' && one.name === name && one.required), `${path} ${name}`);
+        assert.ok(
+          parameters.some((one) => one.in === 'path' && one.name === name && one.required),
+          `${path} ${name}`
+        );
       for (const one of parameters) assert.ok(one.name && one.in && one.schema, `${method} ${path}`);
     }
     assert.equal(new Set(ids).size, ids.length);
@@ -520,12 +662,19 @@ suite('api', () => {
     for (const { path, method, operation } of await operations()) {
       if (method === 'DELETE' && /tenants\/\{tenant\}$|tokens/.test(path)) continue; // tested above
       const isAbsolute = !path.startsWith('/api/v1');
-      const target = fill(path, 'walked').replace('backends/app', 'backends/service').replace('products/app', 'products/main');
-      if (target.endsWith('/credentials')) await api.put('/tenants/walked/applications/app', application('app', 'walked-key'));
+      const target = fill(path, 'walked')
+        .replace('backends/app', 'backends/service')
+        .replace('products/app', 'products/main');
+      if (target.endsWith('/credentials'))
+        await api.put('/tenants/walked/applications/app', application('app', 'walked-key'));
       const body = method === 'PUT' ? (await api.get(target)).body : /POST|PATCH/.test(method) ? {} : undefined;
       const answer = await api.call(method, target, body, { isAbsolute });
-      assert.ok([200, 201, 204, 409, 422].includes(answer.status), `${method} ${path}: ${answer.status} ${answer.text}`);
-      if (answer.status < 300) assert.ok(operation.responses[answer.status] || operation.responses[200], `${method} ${path} ${answer.status}`);
+      assert.ok(
+        [200, 201, 204, 409, 422].includes(answer.status),
+        `${method} ${path}: ${answer.status} ${answer.text}`
+      );
+      if (answer.status < 300)
+        assert.ok(operation.responses[answer.status] || operation.responses[200], `${method} ${path} ${answer.status}`);
     }
     await api.must('DELETE', '/tenants/walked');
   });
@@ -552,9 +701,14 @@ suite('api', () => {
     assert.equal(health.body.status, 'ok');
     const metrics = await api.as(undefined).get('/metrics', { isAbsolute: true });
     assert.match(metrics.headers['content-type'], /^text\/plain; version=0\.0\.4/);
-    for (const line of metrics.text.trimEnd().split('\n')) assert.match(line, /^# (HELP|TYPE) \w+ .+$|^\w+(\{[^}]*\}.*)? [\d.eE+-]+$/);
-    assert.match(metrics.text, /^daemun_controller_requests_total\{route="GET \/api\/v1\/tenants",status="2xx"\} \d+$/m);
-    for (const unseen of [metrics, await own('beta').get('/metrics', { isAbsolute: true })]) assert.ok(!unseen.text.includes('alpha'));
+    for (const line of metrics.text.trimEnd().split('\n'))
+      assert.match(line, /^# (HELP|TYPE) \w+ .+$|^\w+(\{[^}]*\}.*)? [\d.eE+-]+$/);
+    assert.match(
+      metrics.text,
+      /^daemun_controller_requests_total\{route="GET \/api\/v1\/tenants",status="2xx"\} \d+$/m
+    );
+    for (const unseen of [metrics, await own('beta').get('/metrics', { isAbsolute: true })])
+      assert.ok(!unseen.text.includes('alpha'));
     assert.ok((await api.get('/metrics', { isAbsolute: true })).text.includes('tenant="alpha"'));
     assert.ok(!metrics.text.includes(keyOf('alpha')));
   });

@@ -9,7 +9,13 @@ import { domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { World } from './lib/world.mjs';
 
-const DONE = 0, DIFFERENT = 1, USAGE = 2, REFUSED = 3, NOT_AUTHORISED = 4, UNREACHABLE = 5, NOT_LIVE = 6;
+const DONE = 0,
+  DIFFERENT = 1,
+  USAGE = 2,
+  REFUSED = 3,
+  NOT_AUTHORISED = 4,
+  UNREACHABLE = 5,
+  NOT_LIVE = 6;
 
 suite('cli', () => {
   closeUpstreamsAfter();
@@ -18,7 +24,13 @@ suite('cli', () => {
 
   // daemun as this caller; fails when it ends with another status than `status`.
   async function daemun(who, args, { status = DONE, input, env = {} } = {}) {
-    const environment = { DAEMUN_SERVER: world.controller.origin, DAEMUN_TOKEN: tokens[who] ?? '', HOME: directory, NO_COLOR: '1', ...env };
+    const environment = {
+      DAEMUN_SERVER: world.controller.origin,
+      DAEMUN_TOKEN: tokens[who] ?? '',
+      HOME: directory,
+      NO_COLOR: '1',
+      ...env,
+    };
     const answer = await run('daemun', args, { env: environment, input, cwd: directory });
     assert.equal(answer.status, status, `daemun ${args.join(' ')}: ${answer.stdout}${answer.stderr}`);
     if (status > DIFFERENT) assert.match(answer.stderr, /^daemun: ./, 'an error says who speaks');
@@ -62,7 +74,11 @@ suite('cli', () => {
         assert.equal((await world.api.all('/changes')).length, before);
         assert.equal((await daemun(who, ['export', '--tenant', 'orders', '-o', format])).stdout, stdout);
       }
-    assert.equal((await ask(world.gateway.port, { host: domainOf('orders'), key: keyOf('orders') })).status, 200, 'keys stay');
+    assert.equal(
+      (await ask(world.gateway.port, { host: domainOf('orders'), key: keyOf('orders') })).status,
+      200,
+      'keys stay'
+    );
   });
 
   test('an export of everything that can be said comes back as it was', async () => {
@@ -70,9 +86,20 @@ suite('cli', () => {
     const [product] = file.products;
     product.description = 'multi\nline: "text" # no comment\n- and - so on';
     product.metrics = [{ name: 'no', parent: 'hits' }, { name: '12.30' }, { name: '1e3' }, { name: 'null' }];
-    product.versions[0].errors = { limit_exceeded: { status: 430, content_type: 'text/plain', body: ' leading\n\ttab, trailing \n' } };
-    product.versions[0].mapping_rules = [{ method: 'GET', pattern: '/주문/{id}?a=b&c={d}', metric: 'no', last: true }, { method: 'ANY', pattern: '/' }];
-    product.versions[0].policies.push({ type: 'headers', response: [{ op: 'set', name: 'X-On', value: 'yes' }, { op: 'set', name: 'X-Number', value: '0x10' }] });
+    product.versions[0].errors = {
+      limit_exceeded: { status: 430, content_type: 'text/plain', body: ' leading\n\ttab, trailing \n' },
+    };
+    product.versions[0].mapping_rules = [
+      { method: 'GET', pattern: '/주문/{id}?a=b&c={d}', metric: 'no', last: true },
+      { method: 'ANY', pattern: '/' },
+    ];
+    product.versions[0].policies.push({
+      type: 'headers',
+      response: [
+        { op: 'set', name: 'X-On', value: 'yes' },
+        { op: 'set', name: 'X-Number', value: '0x10' },
+      ],
+    });
     product.plans[0].limits = [{ metric: '12.30', period: 'day', value: 7 }];
     await daemun('master', ['apply', '-f', write('full.json', file)]);
     const kept = await world.api.must('GET', '/tenants/full/document');
@@ -100,7 +127,10 @@ suite('cli', () => {
     await daemun('team', ['apply', '--dry-run', '-f', file]);
     assert.equal((await world.api.get('/tenants/orders/backends/second')).status, 404);
     await daemun('team', ['apply', '-f', file]);
-    assert.equal((await ask(world.gateway.port, { host: domainOf('orders'), key: keyOf('orders'), path: '/v2/a' })).json.path, '/a');
+    assert.equal(
+      (await ask(world.gateway.port, { host: domainOf('orders'), key: keyOf('orders'), path: '/v2/a' })).json.path,
+      '/a'
+    );
     await daemun('team', ['apply', '-f', path.join(directory, 'orders.json')]);
     assert.equal((await world.api.get('/tenants/orders/backends/second')).status, 404);
   });
@@ -117,11 +147,19 @@ suite('cli', () => {
   });
 
   test('a file with a fault is refused with place, pointer and nearest name; nothing changes', async () => {
-    const text = ['daemun: 1', 'tenant: orders', 'backends:', '  - name: service', '    endpoints: [{host: 127.0.0.1, prt: 1}]'].join('\n');
+    const text = [
+      'daemun: 1',
+      'tenant: orders',
+      'backends:',
+      '  - name: service',
+      '    endpoints: [{host: 127.0.0.1, prt: 1}]',
+    ].join('\n');
     const { stderr } = await daemun('team', ['apply', '-f', write('fault.yaml', text)], { status: REFUSED });
     assert.match(stderr, /fault\.yaml:5:\d+: .*\/backends\/0\/endpoints\/0/);
     assert.match(stderr, /did you mean 'port'\?/);
-    const broken = await daemun('team', ['apply', '-f', write('broken.yaml', 'daemun: 1\ntenant: [orders\n')], { status: USAGE });
+    const broken = await daemun('team', ['apply', '-f', write('broken.yaml', 'daemun: 1\ntenant: [orders\n')], {
+      status: USAGE,
+    });
     assert.match(broken.stderr, /broken\.yaml/);
     assert.equal((await ask(world.gateway.port, { host: domainOf('orders'), key: keyOf('orders') })).status, 200);
   });
@@ -186,7 +224,10 @@ suite('cli', () => {
 
   test('login keeps the token for its owner alone, and sends it to that server alone', async () => {
     const env = { DAEMUN_TOKEN: undefined, DAEMUN_SERVER: undefined };
-    await daemun('team', ['login', '--server', world.controller.origin, '--token-stdin'], { env, input: `${tokens.team}\n` });
+    await daemun('team', ['login', '--server', world.controller.origin, '--token-stdin'], {
+      env,
+      input: `${tokens.team}\n`,
+    });
     const file = path.join(directory, '.config/daemun/config.json');
     assert.equal(fs.statSync(file).mode & 0o777, 0o600);
     assert.match((await daemun('team', ['get', 'backends'], { env })).stdout, /service/);
@@ -221,9 +262,17 @@ suite('cli', () => {
 
   test('help for all, for each verb, and completion', async () => {
     const { stdout } = await daemun('team', ['--help']);
-    const verbs = [...stdout.split('Verbs:')[1].split('Options')[0].matchAll(/^ {2}(\w+) /gm)].map((match) => match[1]);
-    assert.ok(['serve', 'login', 'get', 'apply', 'diff', 'export', 'delete', 'status'].every((verb) => verbs.includes(verb)));
-    for (const verb of verbs) assert.match((await daemun('team', ['help', verb])).stdout, new RegExp(`^Usage: daemun ${verb}`));
+    const verbs = [
+      ...stdout
+        .split('Verbs:')[1]
+        .split('Options')[0]
+        .matchAll(/^ {2}(\w+) /gm),
+    ].map((match) => match[1]);
+    assert.ok(
+      ['serve', 'login', 'get', 'apply', 'diff', 'export', 'delete', 'status'].every((verb) => verbs.includes(verb))
+    );
+    for (const verb of verbs)
+      assert.match((await daemun('team', ['help', verb])).stdout, new RegExp(`^Usage: daemun ${verb}`));
     assert.match((await daemun('team', ['help', 'exit-codes'])).stdout, /^ *0 .*\n[^]*^ *7 /m);
     assert.match((await daemun('team', ['--version'])).stdout, /daemun \d+\.\d+\.\d+/);
     assert.match((await daemun('team', ['completion', 'bash'])).stdout, /complete /);

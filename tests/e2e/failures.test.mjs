@@ -12,10 +12,14 @@ import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { deferred, until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
-const call = (world, name, options = {}) => ask(world.gateway.port, { host: domainOf(name), key: keyOf(name), ...options });
-const headOf = (name, target = '/') => `GET ${target} HTTP/1.1\r\nHost: ${domainOf(name)}\r\nX-API-Key: ${keyOf(name)}\r\n\r\n`;
+const call = (world, name, options = {}) =>
+  ask(world.gateway.port, { host: domainOf(name), key: keyOf(name), ...options });
+const headOf = (name, target = '/') =>
+  `GET ${target} HTTP/1.1\r\nHost: ${domainOf(name)}\r\nX-API-Key: ${keyOf(name)}\r\n\r\n`;
 const rounded = (port, round) =>
-  teamFile('orders', port, { policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Round', value: String(round) }] }] });
+  teamFile('orders', port, {
+    policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Round', value: String(round) }] }],
+  });
 
 // A world of its own with teams that one service serves.
 async function start(teams = ['orders', 'catalog'], options = {}, planOf = () => ({})) {
@@ -35,7 +39,9 @@ function startLoad(world, name, connections = 6) {
   let isOver = false;
   const workers = Array.from({ length: connections }, async () => {
     while (!isOver) {
-      const answer = await call(world, name, { dispatcher: pool }).catch((error) => ({ status: error.code ?? error.message }));
+      const answer = await call(world, name, { dispatcher: pool }).catch((error) => ({
+        status: error.code ?? error.message,
+      }));
       load.count++;
       if (answer.status !== 200) load.failed.push(answer.status);
     }
@@ -127,8 +133,12 @@ suite('failures', () => {
     await world.controller.start();
     const there = new Set();
     for (const team of teams)
-      for (const { name } of await world.controller.api.all(`/tenants/${team}/backends`)) there.add(`/tenants/${team}/backends/${name}`);
-    assert.deepEqual(acknowledged.filter((name) => !there.has(name)), []);
+      for (const { name } of await world.controller.api.all(`/tenants/${team}/backends`))
+        there.add(`/tenants/${team}/backends/${name}`);
+    assert.deepEqual(
+      acknowledged.filter((name) => !there.has(name)),
+      []
+    );
     const { intact, changes, count } = await world.controller.api.must('GET', '/changes/verification');
     assert.equal(intact, true);
     assert.ok((changes ?? count) >= 1000);
@@ -172,7 +182,10 @@ suite('failures', () => {
       });
       assert.equal(await world.gateway.metric('daemun_worker_restarts_total'), round + 1);
       const again = await connectToAll(world, 'orders');
-      assert.ok(again.some(({ pid }) => pid === successor), 'the successor takes connections');
+      assert.ok(
+        again.some(({ pid }) => pid === successor),
+        'the successor takes connections'
+      );
       for (const { client } of [...connections, ...again]) client.close();
     }
     const rest = await Promise.all(Array.from({ length: 12 }, () => call(world, 'catalog')));
@@ -196,7 +209,8 @@ suite('failures', () => {
   test('the keeper dies: connections and requests in flight stay, and the next keeper adopts the workers', async () => {
     const world = await start();
     const held = deferred();
-    world.upstream.respond = (request, response, seen) => (seen.path === '/held' ? held.promise.then(() => response.end('held')) : response.end('ok'));
+    world.upstream.respond = (request, response, seen) =>
+      seen.path === '/held' ? held.promise.then(() => response.end('held')) : response.end('ok');
     const connections = await connectToAll(world, 'orders');
     const long = call(world, 'orders', { path: '/held' });
     await until('the request at the backend', () => world.upstream.requests.some((seen) => seen.path === '/held'));
@@ -211,7 +225,10 @@ suite('failures', () => {
     await world.whenLinked();
     assert.deepEqual(world.gateway.pids().workers, workers);
     const status = JSON.parse((await world.gateway.get('/status')).text);
-    assert.ok(status.workers.every((worker) => worker.is_adopted && worker.is_serving), JSON.stringify(status.workers));
+    assert.ok(
+      status.workers.every((worker) => worker.is_adopted && worker.is_serving),
+      JSON.stringify(status.workers)
+    );
     assert.equal((await world.api.apply(rounded(world.upstream.port, 1))).live.gateways, 1);
     for (const connection of connections) await assertServes(connection, 'orders');
     held.resolve();
@@ -278,8 +295,14 @@ suite('failures', () => {
     const world = await start(['orders']);
     const { keeper } = world.gateway.pids();
     kill(keeper, 'SIGSTOP');
-    const waiting = world.api.put('/tenants/orders/products/main?wait=live&timeout_ms=1000', rounded(world.upstream.port, 1).products[0]);
-    await until('the write to be stored', async () => (await world.api.must('GET', '/tenants/orders/products/main')).versions[0].policies.length === 2);
+    const waiting = world.api.put(
+      '/tenants/orders/products/main?wait=live&timeout_ms=1000',
+      rounded(world.upstream.port, 1).products[0]
+    );
+    await until(
+      'the write to be stored',
+      async () => (await world.api.must('GET', '/tenants/orders/products/main')).versions[0].policies.length === 2
+    );
     world.controller.process.kill('SIGTERM');
     const answer = await waiting;
     kill(keeper, 'SIGCONT');
@@ -293,27 +316,48 @@ suite('failures', () => {
     const world = await start(['orders'], { gateways: 2 });
     const [first, second] = world.gateways;
     const change = (round, timeout = 60000) =>
-      world.api.must('PUT', `/tenants/orders/products/main?wait=live&timeout_ms=${timeout}`, rounded(world.upstream.port, round).products[0]);
+      world.api.must(
+        'PUT',
+        `/tenants/orders/products/main?wait=live&timeout_ms=${timeout}`,
+        rounded(world.upstream.port, round).products[0]
+      );
     assert.deepEqual((await change(1)).live, { gateways: 2, of: 2, lagging: [], refused: [] });
-    for (const { port } of [first, second]) assert.equal((await ask(port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '1');
+    for (const { port } of [first, second])
+      assert.equal((await ask(port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '1');
 
     const { keeper } = second.pids();
     kill(keeper, 'SIGSTOP');
     assert.deepEqual((await change(2, 200)).live, { gateways: 1, of: 2, lagging: ['gateway-2'], refused: [] });
-    const release = (await world.api.must('GET', '/tenants/orders/status')).units.find((unit) => unit.kind === 'release');
+    const release = (await world.api.must('GET', '/tenants/orders/status')).units.find(
+      (unit) => unit.kind === 'release'
+    );
     assert.equal(release.live, 1);
-    assert.deepEqual(release.gateways.map(({ gateway, state }) => `${gateway} ${state === 'live'}`).sort(), ['gateway-1 true', 'gateway-2 false']);
-    assert.equal((await ask(second.port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '1', 'it serves what it has');
+    assert.deepEqual(release.gateways.map(({ gateway, state }) => `${gateway} ${state === 'live'}`).sort(), [
+      'gateway-1 true',
+      'gateway-2 false',
+    ]);
+    assert.equal(
+      (await ask(second.port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'],
+      '1',
+      'it serves what it has'
+    );
 
     kill(keeper, 'SIGCONT');
-    await until('both', async () => (await world.api.must('GET', '/tenants/orders/status')).units.every((unit) => unit.live === 2));
+    await until('both', async () =>
+      (await world.api.must('GET', '/tenants/orders/status')).units.every((unit) => unit.live === 2)
+    );
     assert.equal((await ask(second.port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '2');
 
     await second.killAll();
-    await until('the controller to notice', async () => !(await world.api.must('GET', '/status')).gateways.find(({ id }) => id === 'gateway-2').connected);
+    await until(
+      'the controller to notice',
+      async () => !(await world.api.must('GET', '/status')).gateways.find(({ id }) => id === 'gateway-2').connected
+    );
     assert.deepEqual((await change(3, 200)).live.lagging, ['gateway-2']);
     await second.start();
-    await until('both', async () => (await world.api.must('GET', '/tenants/orders/status')).units.every((unit) => unit.live === 2));
+    await until('both', async () =>
+      (await world.api.must('GET', '/tenants/orders/status')).units.every((unit) => unit.live === 2)
+    );
     assert.equal((await ask(second.port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '3');
   });
 
@@ -340,13 +384,19 @@ suite('failures', () => {
     await world.controller.stop();
     await world.gateway.stop();
     const folders = ['units', 'documents'].map((folder) => path.join(world.gateway.data, folder));
-    const sound = folders.flatMap((folder) => fs.readdirSync(folder).map((file) => [path.join(folder, file), fs.readFileSync(path.join(folder, file))]));
+    const sound = folders.flatMap((folder) =>
+      fs.readdirSync(folder).map((file) => [path.join(folder, file), fs.readFileSync(path.join(folder, file))])
+    );
     for (const [what, damage] of Object.entries(damages))
       for (const folder of folders) {
-        for (const [file, bytes] of sound) fs.writeFileSync(file, file.startsWith(`${folder}/orders.`) ? damage(bytes) : bytes);
+        for (const [file, bytes] of sound)
+          fs.writeFileSync(file, file.startsWith(`${folder}/orders.`) ? damage(bytes) : bytes);
         await world.gateway.start();
-        for (const name of ['orders', 'catalog']) assert.equal((await call(world, name)).status, 200, `${folder} ${what}: ${name}`);
-        const alarms = world.gateway.process.stderr.split('\n').filter((line) => /"level":"(warn|error)"/.test(line) && line.includes('orders'));
+        for (const name of ['orders', 'catalog'])
+          assert.equal((await call(world, name)).status, 200, `${folder} ${what}: ${name}`);
+        const alarms = world.gateway.process.stderr
+          .split('\n')
+          .filter((line) => /"level":"(warn|error)"/.test(line) && line.includes('orders'));
         assert.ok(alarms.length >= 3, `${folder} ${what}: an alarm for each file, not ${alarms.length}`);
         assert.equal(await world.gateway.stop(), 0);
       }
@@ -356,7 +406,8 @@ suite('failures', () => {
     const world = await start();
     await world.controller.stop();
     await world.gateway.stop();
-    for (const folder of ['units', 'documents']) fs.writeFileSync(path.join(world.gateway.data, folder, 'orders.release'), 'damaged');
+    for (const folder of ['units', 'documents'])
+      fs.writeFileSync(path.join(world.gateway.data, folder, 'orders.release'), 'damaged');
     await world.gateway.start();
     assert.equal((await call(world, 'catalog')).status, 200);
     const answer = await call(world, 'orders');
@@ -372,11 +423,15 @@ suite('failures', () => {
     const world = await start();
     await world.controller.stop();
     await world.gateway.stop();
-    for (const folder of ['units', 'documents']) fs.writeFileSync(path.join(world.gateway.data, folder, 'orders.grants'), 'damaged');
+    for (const folder of ['units', 'documents'])
+      fs.writeFileSync(path.join(world.gateway.data, folder, 'orders.grants'), 'damaged');
     await world.gateway.start();
     assert.equal((await call(world, 'catalog')).status, 200);
     assert.ok([404, 502, 503].includes((await call(world, 'orders')).status));
-    assert.equal(world.upstream.requests.filter((seen) => seen.headers['x-forwarded-host'] === 'orders.test').length, 0);
+    assert.equal(
+      world.upstream.requests.filter((seen) => seen.headers['x-forwarded-host'] === 'orders.test').length,
+      0
+    );
     await world.controller.start();
     await until('the sound state from the controller', async () => (await call(world, 'orders')).status === 200);
   });
@@ -388,7 +443,9 @@ suite('failures', () => {
     fs.rmSync(path.join(world.controller.data), { recursive: true });
     await world.controller.start();
     assert.ok(fs.existsSync(key));
-    await until('the gateway to refuse it', () => /key/.test(world.gateway.process.logged('controller_refused').map(String).join() + world.gateway.process.stderr));
+    await until('the gateway to refuse it', () =>
+      /key/.test(world.gateway.process.logged('controller_refused').map(String).join() + world.gateway.process.stderr)
+    );
     assert.equal((await call(world, 'orders')).status, 200);
   });
 });

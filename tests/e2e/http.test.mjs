@@ -7,7 +7,7 @@ import { Client, request as undiciRequest } from 'undici';
 import { RawClient, ask, curl } from './lib/http.mjs';
 import { hasSanitizer, residentBytes } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { apiKey, domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startRawUpstream, startUpstream } from './lib/upstream.mjs';
 import { deferred, until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -38,7 +38,9 @@ suite('http', () => {
   let world, port, upstream;
 
   const head = (method, target, fields = [], version = '1.1') =>
-    [`${method} ${target} HTTP/${version}`, 'Host: plain.test', `X-API-Key: ${keyOf('plain')}`, ...fields, '', ''].join('\r\n');
+    [`${method} ${target} HTTP/${version}`, 'Host: plain.test', `X-API-Key: ${keyOf('plain')}`, ...fields, '', ''].join(
+      '\r\n'
+    );
   const call = (name, options = {}) => ask(port, { host: domainOf(name), key: keyOf(name), ...options });
   const url = (path = '/') => `http://127.0.0.1:${port}${path}`;
   const curlHeaders = (name) => ['-H', `Host: ${domainOf(name)}`, '-H', `X-API-Key: ${keyOf(name)}`];
@@ -67,7 +69,10 @@ suite('http', () => {
       })
     );
     await client.close();
-    assert.deepEqual(answers, Array.from({ length: 200 }, (_, i) => [200, `/n/${i}`]));
+    assert.deepEqual(
+      answers,
+      Array.from({ length: 200 }, (_, i) => [200, `/n/${i}`])
+    );
   });
 
   test('pipelined requests with bodies, in one write', async () => {
@@ -127,7 +132,11 @@ suite('http', () => {
     await until('the request at the backend', () => service.received().includes('GET / '));
     client.socket.resetAndDestroy(); // a mere FIN may be half a close
     await within('the end of the connection to the backend', gone.promise);
-    await until('the counters', async () => (await world.gateway.metric('daemun_refusals_total', { tenant: 'leaving', reason: 'client_closed' })) === 1);
+    await until(
+      'the counters',
+      async () =>
+        (await world.gateway.metric('daemun_refusals_total', { tenant: 'leaving', reason: 'client_closed' })) === 1
+    );
   });
 
   test('a client that shuts down its side still gets the answer', async () => {
@@ -135,7 +144,10 @@ suite('http', () => {
     await team('half', { respond: (request, response) => held.promise.then(() => response.end('for you')) });
     const client = await RawClient.open(port, { allowHalfOpen: true });
     client.socket.end(head('GET', '/', ['Connection: close']).replaceAll('plain', 'half'));
-    await until('the request in flight', async () => (await world.gateway.metric('daemun_requests_in_flight', { tenant: 'half' })) === 1);
+    await until(
+      'the request in flight',
+      async () => (await world.gateway.metric('daemun_requests_in_flight', { tenant: 'half' })) === 1
+    );
     held.resolve();
     const answer = await client.response();
     assert.equal(answer.text, 'for you');
@@ -174,7 +186,10 @@ suite('http', () => {
         response.end(hash.digest('hex'));
       },
     });
-    for (const [how, headers] of [['chunked', {}], ['with a length', { 'content-length': String(BIG * MEGABYTE) }]]) {
+    for (const [how, headers] of [
+      ['chunked', {}],
+      ['with a length', { 'content-length': String(BIG * MEGABYTE) }],
+    ]) {
       const growth = await growthDuring(async () => {
         const answer = await call('upload', { method: 'PUT', body: Readable.from(blocks(BIG)), headers });
         assert.equal(answer.text, digestOfBlocks(BIG), how);
@@ -192,7 +207,9 @@ suite('http', () => {
       },
     });
     const growth = await growthDuring(async () => {
-      const { body } = await undiciRequest(url(), { headers: { host: 'download.test', 'x-api-key': keyOf('download') } });
+      const { body } = await undiciRequest(url(), {
+        headers: { host: 'download.test', 'x-api-key': keyOf('download') },
+      });
       const hash = createHash('sha256');
       let stalls = 0;
       await until('the backend to be held up', () => {
@@ -218,7 +235,9 @@ suite('http', () => {
       },
     });
     const client = await RawClient.open(port);
-    await client.send(head('POST', '/', ['Transfer-Encoding: chunked']).replaceAll('plain', 'trickle') + '3\r\none\r\n');
+    await client.send(
+      head('POST', '/', ['Transfer-Encoding: chunked']).replaceAll('plain', 'trickle') + '3\r\none\r\n'
+    );
     await client.receives('the first part of the answer', (text) => text.includes('got one'));
     await client.send('3\r\ntwo\r\n0\r\n\r\n');
     rest.resolve();
@@ -231,14 +250,18 @@ suite('http', () => {
     await team('trailing', {
       respond: (request, response, seen) => {
         response.setHeader('Trailer', 'X-Sum');
-        response.write(JSON.stringify({ body: seen.body, trailers: request.trailers, announced: request.headers.trailer }));
+        response.write(
+          JSON.stringify({ body: seen.body, trailers: request.trailers, announced: request.headers.trailer })
+        );
         response.addTrailers({ 'X-Sum': '42' });
         response.end();
       },
     });
     const client = await RawClient.open(port);
     const fields = ['Transfer-Encoding: chunked', 'Trailer: X-Check'];
-    await client.send(`${head('POST', '/', fields).replaceAll('plain', 'trailing')}5;ext="a"\r\nhello\r\n6\r\n world\r\n0\r\nX-Check: yes\r\n\r\n`);
+    await client.send(
+      `${head('POST', '/', fields).replaceAll('plain', 'trailing')}5;ext="a"\r\nhello\r\n6\r\n world\r\n0\r\nX-Check: yes\r\n\r\n`
+    );
     const answer = await client.response();
     const seen = JSON.parse(answer.text);
     assert.equal(seen.body, 'hello world');
@@ -249,7 +272,18 @@ suite('http', () => {
 
   test('Expect: 100-continue, as curl does it', async () => {
     const payload = 'x'.repeat(300000);
-    const args = ['-v', '-X', 'POST', '-H', 'Expect: 100-continue', '--expect100-timeout', '60', '--data-binary', '@-', url('/up')];
+    const args = [
+      '-v',
+      '-X',
+      'POST',
+      '-H',
+      'Expect: 100-continue',
+      '--expect100-timeout',
+      '60',
+      '--data-binary',
+      '@-',
+      url('/up'),
+    ];
     const good = await curl([...curlHeaders('plain'), ...args], { input: payload });
     assert.equal(good.status, 0, good.stderr);
     assert.match(good.stderr, /< HTTP\/1\.1 100 Continue/);
@@ -259,7 +293,18 @@ suite('http', () => {
     const refused = await curl(['-H', 'Host: plain.test', '-H', 'X-API-Key: wrong', ...args], { input: payload });
     assert.ok(!/100 Continue/.test(refused.stderr), 'nothing is asked for that is refused');
     assert.match(refused.stderr, /< HTTP\/1\.1 403/);
-    const unknown = await curl([...curlHeaders('plain'), '-H', 'Expect: 200-maybe', '-d', 'x', '-o', '/dev/null', '-w', '%{http_code}', url()]);
+    const unknown = await curl([
+      ...curlHeaders('plain'),
+      '-H',
+      'Expect: 200-maybe',
+      '-d',
+      'x',
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code}',
+      url(),
+    ]);
     assert.equal(unknown.stdout, '417');
   });
 
@@ -281,7 +326,9 @@ suite('http', () => {
       respond: (request, response, seen) => {
         if (seen.path === '/304') return response.writeHead(304, { etag: '"x"', 'content-length': '77' }).end();
         if (seen.path === '/204') return response.writeHead(204).end();
-        return response.writeHead(200, { 'content-length': '12345' }).end(seen.method === 'HEAD' ? undefined : 'x'.repeat(12345));
+        return response
+          .writeHead(200, { 'content-length': '12345' })
+          .end(seen.method === 'HEAD' ? undefined : 'x'.repeat(12345));
       },
     });
     const client = await RawClient.open(port);
@@ -351,7 +398,9 @@ suite('http', () => {
   });
 
   test('a backend that speaks HTTP/1.0, until it closes', async () => {
-    await team('ancient', (socket) => socket.once('data', () => socket.end('HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nold body')));
+    await team('ancient', (socket) =>
+      socket.once('data', () => socket.end('HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nold body'))
+    );
     for (let i = 0; i < 2; i++) {
       const answer = await call('ancient');
       assert.equal(answer.status, 200);
@@ -361,7 +410,9 @@ suite('http', () => {
 
   test('103 Early Hints go through', async () => {
     await team('hints', (socket) =>
-      socket.once('data', () => socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'))
+      socket.once('data', () =>
+        socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+      )
     );
     const client = await RawClient.open(port);
     await client.send(head('GET', '/').replaceAll('plain', 'hints'));
@@ -374,7 +425,9 @@ suite('http', () => {
 
   test('the authority of an absolute target counts, whatever Host says', async () => {
     const client = await RawClient.open(port);
-    await client.send(`GET http://plain.test/abs?x HTTP/1.1\r\nHost: nobody.test\r\nX-API-Key: ${keyOf('plain')}\r\n\r\n`);
+    await client.send(
+      `GET http://plain.test/abs?x HTTP/1.1\r\nHost: nobody.test\r\nX-API-Key: ${keyOf('plain')}\r\n\r\n`
+    );
     const seen = JSON.parse((await client.response()).text);
     assert.equal(seen.url, '/abs?x');
     assert.equal(seen.headers['x-forwarded-host'], 'plain.test');
@@ -382,11 +435,20 @@ suite('http', () => {
   });
 
   test('what belongs to one connection is not forwarded', async () => {
-    const fields = ['Connection: X-Mine, keep-alive', 'X-Mine: secret', 'Keep-Alive: timeout=5', 'Proxy-Connection: close', 'TE: trailers', 'Upgrade: websocket', 'X-Other: stays'];
+    const fields = [
+      'Connection: X-Mine, keep-alive',
+      'X-Mine: secret',
+      'Keep-Alive: timeout=5',
+      'Proxy-Connection: close',
+      'TE: trailers',
+      'Upgrade: websocket',
+      'X-Other: stays',
+    ];
     const client = await RawClient.open(port);
     await client.send(head('GET', '/', fields));
     const { headers } = JSON.parse((await client.response()).text);
-    for (const name of ['x-mine', 'keep-alive', 'proxy-connection', 'upgrade']) assert.equal(headers[name], undefined, name);
+    for (const name of ['x-mine', 'keep-alive', 'proxy-connection', 'upgrade'])
+      assert.equal(headers[name], undefined, name);
     assert.equal(headers['x-other'], 'stays');
     client.close();
   });
@@ -396,7 +458,10 @@ suite('http', () => {
     await client.send(head('PURGE', '/', ['Accept: a', 'Cookie: a=1', 'Accept: b', 'X-Empty:']));
     const seen = JSON.parse((await client.response()).text);
     assert.equal(seen.method, 'PURGE');
-    assert.deepEqual(seen.rawHeaders.filter((_, i, all) => /^accept$/i.test(all[i - 1] ?? '')), ['a', 'b']);
+    assert.deepEqual(
+      seen.rawHeaders.filter((_, i, all) => /^accept$/i.test(all[i - 1] ?? '')),
+      ['a', 'b']
+    );
     assert.equal(seen.headers['x-empty'], '');
     client.close();
   });
@@ -406,10 +471,16 @@ suite('http', () => {
     const one = (i) =>
       new Promise((resolve, reject) => {
         const headers = { host: 'plain.test', 'x-api-key': keyOf('plain') };
-        const request = http.request({ port, host: '127.0.0.1', path: `/node/${i}`, method: 'POST', headers, agent }, (response) => {
-          let text = '';
-          response.setEncoding('utf8').on('data', (part) => (text += part)).on('end', () => resolve(JSON.parse(text)));
-        });
+        const request = http.request(
+          { port, host: '127.0.0.1', path: `/node/${i}`, method: 'POST', headers, agent },
+          (response) => {
+            let text = '';
+            response
+              .setEncoding('utf8')
+              .on('data', (part) => (text += part))
+              .on('end', () => resolve(JSON.parse(text)));
+          }
+        );
         request.on('error', reject);
         request.write('part one, ');
         request.end(`part ${i}`);
@@ -445,15 +516,18 @@ suite('http', () => {
     'bad_field_value|bad_byte (NUL)': 'GET / HTTP/1.1\r\n' + host + 'X-A: b\0c\r\n\r\n',
     'bad_field_name|bad_byte': 'GET / HTTP/1.1\r\n' + host + 'X(A): b\r\n\r\n',
     empty_field_name: 'GET / HTTP/1.1\r\n' + host + ': b\r\n\r\n',
-    length_and_encoding: 'POST / HTTP/1.1\r\n' + host + 'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-    'length_and_encoding (the other way round)': 'POST / HTTP/1.1\r\n' + host + 'Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n',
+    length_and_encoding:
+      'POST / HTTP/1.1\r\n' + host + 'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    'length_and_encoding (the other way round)':
+      'POST / HTTP/1.1\r\n' + host + 'Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n',
     duplicate_content_length: 'POST / HTTP/1.1\r\n' + host + 'Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello',
     'bad_content_length (list)': 'POST / HTTP/1.1\r\n' + host + 'Content-Length: 5, 5\r\n\r\nhello',
     'bad_content_length (sign)': 'POST / HTTP/1.1\r\n' + host + 'Content-Length: +5\r\n\r\nhello',
     'bad_content_length (hexadecimal)': 'POST / HTTP/1.1\r\n' + host + 'Content-Length: 0x5\r\n\r\nhello',
     'bad_transfer_encoding (unknown)': 'POST / HTTP/1.1\r\n' + host + 'Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n',
     'bad_transfer_encoding (gzip)': 'POST / HTTP/1.1\r\n' + host + 'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
-    'bad_transfer_encoding (twice)': 'POST / HTTP/1.1\r\n' + host + 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n',
+    'bad_transfer_encoding (twice)':
+      'POST / HTTP/1.1\r\n' + host + 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n',
     encoding_in_http10: 'POST / HTTP/1.0\r\n' + host + 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     connection_names_field: 'GET / HTTP/1.1\r\n' + host + 'Connection: Host\r\n\r\n',
   };
@@ -470,7 +544,10 @@ suite('http', () => {
       assert.equal(problem.reason, 'bad_request');
       if (!/host$/.test(name)) assert.match(problem.fault, new RegExp(`^(${name.replace(/ .*/, '')})$`));
       assert.equal((await client.whenClosed()).length, 0, 'nothing behind it is answered');
-      assert.deepEqual(upstream.requests.map((seen) => seen.url), []);
+      assert.deepEqual(
+        upstream.requests.map((seen) => seen.url),
+        []
+      );
     });
 
   test('a bad request behind a good one: the good one is answered, the connection closed', async () => {
@@ -480,7 +557,10 @@ suite('http', () => {
     assert.equal((await client.response()).status, 200);
     assert.equal((await client.response()).status, 400);
     await client.whenClosed();
-    assert.deepEqual(upstream.requests.map((seen) => seen.url), ['/good']);
+    assert.deepEqual(
+      upstream.requests.map((seen) => seen.url),
+      ['/good']
+    );
   });
 
   const badBodies = {
@@ -504,7 +584,10 @@ suite('http', () => {
       await client.send(`${text}${body}GET /smuggled HTTP/1.1\r\n${host}\r\n`);
       const rest = await client.whenClosed();
       assert.ok(rest === '' || /^HTTP\/1\.1 400 /.test(rest), rest);
-      await until('the backend to be left', () => service.sockets.size === 0 || [...service.sockets].every((socket) => socket.readableEnded));
+      await until(
+        'the backend to be left',
+        () => service.sockets.size === 0 || [...service.sockets].every((socket) => socket.readableEnded)
+      );
       assert.ok(!service.received().includes('smuggled'));
       assert.ok(!/\r\n0\r\n\r\n$/.test(service.received()), JSON.stringify(service.received()));
     });
@@ -513,7 +596,15 @@ suite('http', () => {
     const cases = [
       [head('GET', `/${'a'.repeat(9000)}`), 414, 'uri_too_long'],
       [head('GET', '/', [`X-A: ${'a'.repeat(40000)}`]), 431, 'header_too_large'],
-      [head('GET', '/', Array.from({ length: 200 }, (_, i) => `X-${i}: a`)), 431, 'header_too_large'],
+      [
+        head(
+          'GET',
+          '/',
+          Array.from({ length: 200 }, (_, i) => `X-${i}: a`)
+        ),
+        431,
+        'header_too_large',
+      ],
       ['GET / HTTP/2.7\r\nHost: plain.test\r\n\r\n', 505, 'http_version'],
     ];
     upstream.clear();
@@ -530,7 +621,12 @@ suite('http', () => {
   });
 
   test('TLS, SSH and noise on the port hurt nobody', async () => {
-    for (const noise of ['\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'SSH-2.0-x\r\n\r\n', '\0\0\0\0\r\n\r\n', '\r\n\r\n\r\n\r\n']) {
+    for (const noise of [
+      '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+      'SSH-2.0-x\r\n\r\n',
+      '\0\0\0\0\r\n\r\n',
+      '\r\n\r\n\r\n\r\n',
+    ]) {
       const client = await RawClient.open(port);
       await client.send(noise);
       client.socket.end();
@@ -546,6 +642,5 @@ suite('http', () => {
     const answer = await client.response();
     if (answer.status === 200) assert.ok(!answer.text.includes('another'), 'what was checked is what is forwarded');
     client.close();
-    assert.ok(apiKey);
   });
 });

@@ -39,8 +39,14 @@ function usageWanted(backend) {
 }
 
 function assertUnderstood(step) {
-  for (const [kind, object] of [['request', step.request], ['expect', step.expect], ['backend', step.expect.backend], ['upstream', step.expect.upstream]])
-    for (const member of Object.keys(object ?? {})) assert.ok(UNDERSTOOD[kind].includes(member), `${kind}.${member} is understood`);
+  for (const [kind, object] of [
+    ['request', step.request],
+    ['expect', step.expect],
+    ['backend', step.expect.backend],
+    ['upstream', step.expect.upstream],
+  ])
+    for (const member of Object.keys(object ?? {}))
+      assert.ok(UNDERSTOOD[kind].includes(member), `${kind}.${member} is understood`);
 }
 
 suite('semantics', () => {
@@ -55,7 +61,10 @@ suite('semantics', () => {
   test('every case is run or excused, and nothing else is excused', () => {
     const ids = cases.map((one) => one.id);
     assert.equal(new Set(ids).size, ids.length);
-    assert.deepEqual(Object.keys(excused).filter((id) => !ids.includes(id)), []);
+    assert.deepEqual(
+      Object.keys(excused).filter((id) => !ids.includes(id)),
+      []
+    );
     assert.ok(Object.values(excused).every((reason) => reason.length > 5));
     assert.ok(ids.length - Object.keys(excused).length >= 20);
   });
@@ -96,7 +105,10 @@ suite('semantics', () => {
     if (wanted === undefined) return;
     const totals = async () => {
       const { items } = await world.api.must('GET', `/tenants/${tenant}/usage`);
-      assert.ok(items.every((item) => item.application === 'app-1'), `counted for the application of '${credential}'`);
+      assert.ok(
+        items.every((item) => item.application === 'app-1'),
+        `counted for the application of '${credential}'`
+      );
       return Object.fromEntries(items.map((item) => [item.metric, item.count]));
     };
     if (Object.keys(wanted).length === 0) unused.push(tenant);

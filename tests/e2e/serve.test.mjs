@@ -18,7 +18,21 @@ suite('serve', () => {
   closeUpstreamsAfter();
   let data, ports, serve, api, token, upstream;
 
-  const args = () => ['serve', '--data', data, '--listen', `127.0.0.1:${ports.listen}`, '--api', `127.0.0.1:${ports.api}`, '--admin', `127.0.0.1:${ports.admin}`, '--workers', '2', '--log-format', 'json'];
+  const args = () => [
+    'serve',
+    '--data',
+    data,
+    '--listen',
+    `127.0.0.1:${ports.listen}`,
+    '--api',
+    `127.0.0.1:${ports.api}`,
+    '--admin',
+    `127.0.0.1:${ports.admin}`,
+    '--workers',
+    '2',
+    '--log-format',
+    'json',
+  ];
   const call = () => ask(ports.listen, { host: domainOf('orders'), key: keyOf('orders') });
   const isReady = async () => (await fetchText(`http://127.0.0.1:${ports.admin}/healthz`)).status === 200;
 
@@ -63,9 +77,15 @@ suite('serve', () => {
       assert.equal((await call()).status, 200, `${role} is gone and traffic goes on`);
       await until(`another ${role}`, async () => {
         const now = pids();
-        return (role === 'worker' ? now.workers.length === 2 && !now.workers.includes(before) : now[role] && now[role] !== before) && (await isReady());
+        return (
+          (role === 'worker'
+            ? now.workers.length === 2 && !now.workers.includes(before)
+            : now[role] && now[role] !== before) && (await isReady())
+        );
       });
-      const answer = await until('the API', () => api.apply(teamFile('orders', upstream.port, { backend: { idle_timeout_ms: before } })));
+      const answer = await until('the API', () =>
+        api.apply(teamFile('orders', upstream.port, { backend: { idle_timeout_ms: before } }))
+      );
       assert.deepEqual([answer.live.gateways, answer.live.of], [1, 1]);
       assert.equal((await call()).status, 200);
     }
@@ -111,7 +131,10 @@ suite('serve', () => {
 
   test('the tour does what it says', async (t) => {
     const directory = makeDirectory();
-    const tour = new Program(path.join(ROOT, 'examples/tour/run'), ['--once', '--ports', 'auto'], { cwd: ROOT, env: { DAEMUN_DATA: directory, NO_COLOR: '1' } });
+    const tour = new Program(path.join(ROOT, 'examples/tour/run'), ['--once', '--ports', 'auto'], {
+      cwd: ROOT,
+      env: { DAEMUN_DATA: directory, NO_COLOR: '1' },
+    });
     t.after(() => tour.stop()); // it ends what it started
     assert.equal(await tour.whenEnded(), 0);
     assert.ok(!tour.stdout.includes('✗'));

@@ -53,7 +53,8 @@ suite('traffic', () => {
 
   async function usageOf(name) {
     const totals = {};
-    for (const { metric, count } of (await api.must('GET', `/tenants/${name}/usage`)).items) totals[metric] = (totals[metric] ?? 0) + count;
+    for (const { metric, count } of (await api.must('GET', `/tenants/${name}/usage`)).items)
+      totals[metric] = (totals[metric] ?? 0) + count;
     return totals;
   }
 
@@ -111,7 +112,10 @@ suite('traffic', () => {
     await team('forwarded', { policies: [{ ...everywhere, forward: true }] });
     const key = keyOf('forwarded');
     assert.equal((await call('forwarded')).json.headers['x-api-key'], key);
-    assert.equal((await call('forwarded', { key: undefined, path: `/?user_key=${key}` })).json.url, `/?user_key=${key}`);
+    assert.equal(
+      (await call('forwarded', { key: undefined, path: `/?user_key=${key}` })).json.url,
+      `/?user_key=${key}`
+    );
   });
 
   test('only the named places count, under their own names', async () => {
@@ -135,7 +139,9 @@ suite('traffic', () => {
     assertRefused(await call('apps', { key }), 403, 'application_suspended');
     await api.must('PATCH', '/tenants/apps/applications/app?wait=live', { state: 'active', subscriptions: [] });
     assertRefused(await call('apps', { key }), 403, 'not_subscribed');
-    await api.must('PATCH', '/tenants/apps/applications/app?wait=live', { subscriptions: file.applications[0].subscriptions });
+    await api.must('PATCH', '/tenants/apps/applications/app?wait=live', {
+      subscriptions: file.applications[0].subscriptions,
+    });
     assert.equal((await call('apps', { key })).status, 200);
   });
 
@@ -149,7 +155,12 @@ suite('traffic', () => {
     const file = teamFile('wild', wild.port);
     file.grants.domains = [{ name: '*.shop.test' }, { name: 'exact.shop.test' }];
     file.products[0].domains = ['*.shop.test'];
-    file.products.push({ ...file.products[0], name: 'exact', domains: ['exact.shop.test'], versions: [{ ...file.products[0].versions[0], name: 'v9' }] });
+    file.products.push({
+      ...file.products[0],
+      name: 'exact',
+      domains: ['exact.shop.test'],
+      versions: [{ ...file.products[0].versions[0], name: 'v9' }],
+    });
     await api.apply(file);
     assert.equal((await call('wild', { host: 'a.shop.test' })).status, 200);
     assert.equal((await call('wild', { host: 'a.b.shop.test' })).status, 200);
@@ -164,7 +175,15 @@ suite('traffic', () => {
     file.backends.push({ name: 'based', endpoints: file.backends[0].endpoints, base_path: '/base/x' });
     file.products[0].versions = [
       { ...first, name: 'v1', path: '/v1' },
-      { ...first, name: 'v10', path: '/v10', backends: [{ path: '/in', backend: 'service' }, { path: '/in/deep', backend: 'based' }] },
+      {
+        ...first,
+        name: 'v10',
+        path: '/v10',
+        backends: [
+          { path: '/in', backend: 'service' },
+          { path: '/in/deep', backend: 'based' },
+        ],
+      },
     ];
     await api.apply(file);
     const url = async (path) => (await call('paths', { path })).json.url;
@@ -179,7 +198,11 @@ suite('traffic', () => {
   });
 
   test('what the backend is told about the caller', async () => {
-    const { headers } = (await call('orders', { headers: { 'x-forwarded-for': '1.2.3.4', forwarded: 'for=1.2.3.4', 'x-real-ip': '1.2.3.4' } })).json;
+    const { headers } = (
+      await call('orders', {
+        headers: { 'x-forwarded-for': '1.2.3.4', forwarded: 'for=1.2.3.4', 'x-real-ip': '1.2.3.4' },
+      })
+    ).json;
     assert.equal(headers['x-forwarded-for'], '127.0.0.1');
     assert.equal(headers['x-forwarded-host'], 'orders.test');
     assert.equal(headers['x-forwarded-proto'], 'http');
@@ -228,7 +251,10 @@ suite('traffic', () => {
       await until('load', () => seen.count > 50);
       for (let round = 1; round <= 25; round++) {
         const product = structuredClone(file.products[0]);
-        product.versions[0].policies = [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Round', value: String(round) }] }];
+        product.versions[0].policies = [
+          apiKey,
+          { type: 'headers', response: [{ op: 'set', name: 'X-Round', value: String(round) }] },
+        ];
         const { live } = await api.must('PUT', '/tenants/loaded/products/main?wait=live', product);
         assert.deepEqual(live, { gateways: 1, of: 1, lagging: [], refused: [] });
         // live is live: on whichever worker the next connections come
@@ -244,13 +270,14 @@ suite('traffic', () => {
 
   test('a request in flight keeps the configuration that it began with', async () => {
     const held = deferred();
-    const response = (value) => ({ policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Unit', value }] }] });
+    const response = (value) => ({
+      policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Unit', value }] }],
+    });
     await team('pinned', response('old'), {
       respond: (request, answer, seen) => {
         if (seen.path !== '/held') return answer.end('quick');
         answer.write('begun');
         held.promise.then(() => answer.end(' and ended'));
-        if (seen.query.head) return undefined;
       },
     });
     const long = call('pinned', { path: '/held' });
@@ -268,11 +295,18 @@ suite('traffic', () => {
 
   test('a request in flight whose answer has not begun keeps it too', async () => {
     const held = deferred();
-    const response = (value) => ({ policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Unit', value }] }] });
-    await team('waiting', response('old'), { respond: (request, answer) => held.promise.then(() => answer.end('late')) });
+    const response = (value) => ({
+      policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Unit', value }] }],
+    });
+    await team('waiting', response('old'), {
+      respond: (request, answer) => held.promise.then(() => answer.end('late')),
+    });
     const long = call('waiting');
     await until('the request at the backend', () => services.waiting.requests.length === 1);
-    const file = teamFile('waiting', services.waiting.port, { ...response('new'), version: { backends: [], path: '/other' } });
+    const file = teamFile('waiting', services.waiting.port, {
+      ...response('new'),
+      version: { backends: [], path: '/other' },
+    });
     await api.apply(file);
     held.resolve();
     const answer = await within('the held answer', long);
@@ -299,7 +333,7 @@ suite('traffic', () => {
   });
 
   test('a domain that the master takes back is no longer served', async () => {
-    const file = await team('moved');
+    await team('moved');
     await api.must('PATCH', '/tenants/moved/grants?wait=live', { domains: [] });
     assertRefused(await call('moved'), 404, 'host_unknown');
     const second = await startUpstream({ name: 'successor' });
@@ -309,7 +343,6 @@ suite('traffic', () => {
     await api.apply(successor);
     assertRefused(await call('moved'), 403, 'auth_invalid');
     assert.equal((await call('moved', { key: keyOf('successor') })).json.name, 'successor');
-    assert.ok(file);
   });
 
   // --- egress -------------------------------------------------------------------------------------------------------
@@ -335,10 +368,23 @@ suite('traffic', () => {
   test('special addresses are opened by no wide grant: not by the API, not by a name', async () => {
     const service = await startUpstream();
     const file = teamFile('wide', service.port);
-    file.grants.endpoints = [{ address: '0.0.0.0/0', port: 0 }, { address: '::/0', port: 0 }];
+    file.grants.endpoints = [
+      { address: '0.0.0.0/0', port: 0 },
+      { address: '::/0', port: 0 },
+    ];
     file.backends[0].endpoints = [{ host: 'localhost', port: service.port }];
     await api.apply(file);
-    for (const host of ['169.254.169.254', '169.254.0.1', '127.0.0.1', '0.0.0.0', '::1', 'fe80::1', '::ffff:127.0.0.1', '224.0.0.1', 'fd00:ec2::254']) {
+    for (const host of [
+      '169.254.169.254',
+      '169.254.0.1',
+      '127.0.0.1',
+      '0.0.0.0',
+      '::1',
+      'fe80::1',
+      '::ffff:127.0.0.1',
+      '224.0.0.1',
+      'fd00:ec2::254',
+    ]) {
       const answer = await api.put('/tenants/wide/backends/spy', { endpoints: [{ host, port: 80 }] });
       assert.equal(answer.status, 403, `${host}: ${answer.status} ${answer.text}`);
       assert.equal(answer.body.reason, 'not_granted');
@@ -356,13 +402,16 @@ suite('traffic', () => {
     await Promise.all(Array.from({ length: 8 }, () => call('withdrawn', { dispatcher: pool })));
     await api.must('PATCH', '/tenants/withdrawn/grants?wait=live', { endpoints: [] });
     services.withdrawn.clear();
-    for (let i = 0; i < 8; i++) assertRefused(await call('withdrawn', { dispatcher: pool }), 502, 'egress_not_approved');
+    for (let i = 0; i < 8; i++)
+      assertRefused(await call('withdrawn', { dispatcher: pool }), 502, 'egress_not_approved');
     assert.equal(services.withdrawn.requests.length, 0);
     await pool.destroy();
   });
 
   test('a name without an address', async () => {
-    const file = teamFile('nameless', 9999, { backends: [{ name: 'service', endpoints: [{ host: 'no-such-host.invalid', port: 9999 }] }] });
+    const file = teamFile('nameless', 9999, {
+      backends: [{ name: 'service', endpoints: [{ host: 'no-such-host.invalid', port: 9999 }] }],
+    });
     await api.apply(file);
     assertRefused(await call('nameless'), 502, 'backend_unresolved');
   });
@@ -373,8 +422,13 @@ suite('traffic', () => {
     await team('limited', { plan: { limits: [{ metric: 'hits', period: 'eternity', value: 50 }] } });
     assert.deepEqual(await flood('limited', 130, {}, 24), { 200: 50, '429 limit_exceeded': 80 });
     assert.equal(services.limited.requests.length, 50);
-    const both = await Promise.all([0, 1].map((worker) => world.gateway.metric('daemun_worker_connections_total', { worker })));
-    assert.ok(both.every((n) => n > 0), `both workers took connections: ${both}`);
+    const both = await Promise.all(
+      [0, 1].map((worker) => world.gateway.metric('daemun_worker_connections_total', { worker }))
+    );
+    assert.ok(
+      both.every((n) => n > 0),
+      `both workers took connections: ${both}`
+    );
     await until('the usage of all', async () => (await usageOf('limited')).hits === 50);
   });
 
@@ -405,7 +459,10 @@ suite('traffic', () => {
       { method: 'GET', pattern: '/list/all', metric: 'bytes', delta: 7 },
       { method: 'GET', pattern: '/closed', metric: 'closed' },
     ];
-    file.products[0].plans[0].limits = [{ metric: 'hits', period: 'month', value: 5 }, { metric: 'closed', period: 'minute', value: 0 }];
+    file.products[0].plans[0].limits = [
+      { metric: 'hits', period: 'month', value: 5 },
+      { metric: 'closed', period: 'minute', value: 0 },
+    ];
     await api.apply(file);
     assert.equal((await call('metered', { path: '/list' })).status, 200);
     assert.equal((await call('metered', { path: '/list/all' })).status, 200);
@@ -468,10 +525,16 @@ suite('traffic', () => {
       { op: 'delete', name: 'X-Delete' },
     ];
     const answerHeaders = ['X-Set', 'old', 'X-Set', 'older', 'X-Add', 'first', 'X-Delete', 'secret', 'X-Kept', 'kept'];
-    await team('headed', { policies: [apiKey, { type: 'headers', request: ops, response: ops }] }, {
-      respond: (request, response, seen) => response.writeHead(200, answerHeaders).end(JSON.stringify(seen)),
+    await team(
+      'headed',
+      { policies: [apiKey, { type: 'headers', request: ops, response: ops }] },
+      {
+        respond: (request, response, seen) => response.writeHead(200, answerHeaders).end(JSON.stringify(seen)),
+      }
+    );
+    const answer = await call('headed', {
+      headers: { 'x-set': 'old', 'x-add': 'first', 'x-delete': 'secret', 'x-kept': 'kept' },
     });
-    const answer = await call('headed', { headers: { 'x-set': 'old', 'x-add': 'first', 'x-delete': 'secret', 'x-kept': 'kept' } });
     for (const headers of [answer.headers, answer.json.headers]) {
       assert.equal(headers['x-set'], 'new');
       assert.deepEqual([headers['x-add']].flat().join(', '), 'first, second');
@@ -485,18 +548,37 @@ suite('traffic', () => {
   test('ip_check: allow and deny', async () => {
     await team('listed', { policies: [apiKey, { type: 'ip_check', mode: 'allow', addresses: ['10.0.0.0/8'] }] });
     assertRefused(await call('listed'), 403, 'ip_denied');
-    await api.apply(teamFile('listed', services.listed.port, { policies: [{ type: 'ip_check', mode: 'allow', addresses: ['127.0.0.0/8', '10.0.0.0/8'] }, apiKey] }));
+    await api.apply(
+      teamFile('listed', services.listed.port, {
+        policies: [{ type: 'ip_check', mode: 'allow', addresses: ['127.0.0.0/8', '10.0.0.0/8'] }, apiKey],
+      })
+    );
     assert.equal((await call('listed')).status, 200);
-    await api.apply(teamFile('listed', services.listed.port, { policies: [{ type: 'ip_check', mode: 'deny', addresses: ['127.0.0.1'] }, apiKey] }));
+    await api.apply(
+      teamFile('listed', services.listed.port, {
+        policies: [{ type: 'ip_check', mode: 'deny', addresses: ['127.0.0.1'] }, apiKey],
+      })
+    );
     assertRefused(await call('listed', { key: undefined }), 403, 'ip_denied');
   });
 
   test('cors: preflights, answers, refusals', async () => {
-    const cors = { type: 'cors', allow_origins: ['https://app.example'], allow_methods: ['GET', 'PUT'], expose_headers: ['X-Total'], allow_credentials: true, max_age_s: 600 };
+    const cors = {
+      type: 'cors',
+      allow_origins: ['https://app.example'],
+      allow_methods: ['GET', 'PUT'],
+      expose_headers: ['X-Total'],
+      allow_credentials: true,
+      max_age_s: 600,
+    };
     await team('shared', { policies: [cors, apiKey] });
     services.shared.clear();
     const origin = { origin: 'https://app.example' };
-    const preflight = { method: 'OPTIONS', key: undefined, headers: { ...origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'x-api-key' } };
+    const preflight = {
+      method: 'OPTIONS',
+      key: undefined,
+      headers: { ...origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'x-api-key' },
+    };
     const allowed = await call('shared', preflight);
     assert.equal(allowed.status, 204);
     assert.equal(allowed.headers['access-control-allow-origin'], origin.origin);
@@ -505,7 +587,10 @@ suite('traffic', () => {
     assert.equal(allowed.headers['access-control-allow-credentials'], 'true');
     assert.equal(allowed.headers['access-control-max-age'], '600');
     assert.match(allowed.headers.vary, /Origin/i);
-    const other = await call('shared', { ...preflight, headers: { ...preflight.headers, origin: 'https://evil.example' } });
+    const other = await call('shared', {
+      ...preflight,
+      headers: { ...preflight.headers, origin: 'https://evil.example' },
+    });
     assert.equal(other.headers['access-control-allow-origin'], undefined);
     assert.equal(services.shared.requests.length, 0, 'no preflight reaches the backend');
     const answer = await call('shared', { headers: origin });
@@ -529,14 +614,20 @@ suite('traffic', () => {
     await api.apply(teamFile('mute', mute.port, { backend: { response_timeout_ms: 50 } }));
     assertRefused(await call('mute'), 504, 'backend_timeout');
 
-    const answers = { babble: 'SSH-2.0-babble\r\n\r\n', leave: '', both: 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n' };
+    const answers = {
+      babble: 'SSH-2.0-babble\r\n\r\n',
+      leave: '',
+      both: 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    };
     for (const [name, text] of Object.entries(answers)) {
       const upstream = await startRawUpstream((socket) => socket.once('data', () => socket.end(text)));
       await api.apply(teamFile(name, upstream.port));
       assertRefused(await call(name), 502, 'backend_bad_response');
     }
 
-    const cut = await startRawUpstream((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf')));
+    const cut = await startRawUpstream((socket) =>
+      socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'))
+    );
     await api.apply(teamFile('cut', cut.port));
     await assert.rejects(call('cut'), 'the caller sees that the answer is not whole');
     assert.equal((await call('orders')).status, 200);
@@ -547,7 +638,12 @@ suite('traffic', () => {
   test('the access log: a line of JSON for each request, without secrets', async () => {
     const name = 'logged';
     await team(name);
-    const good = await call(name, { method: 'POST', path: '/things?user_key=spy', body: 'four', headers: { 'content-type': 'text/plain' } });
+    const good = await call(name, {
+      method: 'POST',
+      path: '/things?user_key=spy',
+      body: 'four',
+      headers: { 'content-type': 'text/plain' },
+    });
     const bad = await call(name, { path: '/denied', key: 'wrong' });
     const lines = await until('both lines', () => {
       const found = world.gateway.accessLog().filter((line) => line.tenant === name);
@@ -555,10 +651,22 @@ suite('traffic', () => {
     });
     const byId = (answer) => lines.find((line) => line.request_id === answer.headers['x-request-id']);
     const line = byId(good);
-    for (const [member, value] of Object.entries({ product: 'main', version: 'v1', application: 'app', backend: 'service', client: '127.0.0.1', method: 'POST', path: '/things', status: 200 }))
+    for (const [member, value] of Object.entries({
+      product: 'main',
+      version: 'v1',
+      application: 'app',
+      backend: 'service',
+      client: '127.0.0.1',
+      method: 'POST',
+      path: '/things',
+      status: 200,
+    }))
       assert.equal(line[member], value, member);
     assert.match(line.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-    assert.ok(line.bytes_in > 4 && line.bytes_out > 0 && line.duration_us > 0 && line.backend_us >= 0, JSON.stringify(line));
+    assert.ok(
+      line.bytes_in > 4 && line.bytes_out > 0 && line.duration_us > 0 && line.backend_us >= 0,
+      JSON.stringify(line)
+    );
     assert.equal(line.reason, undefined);
     assert.equal(byId(bad).reason, 'auth_invalid');
     assert.equal(byId(bad).status, 403);
@@ -584,7 +692,8 @@ suite('traffic', () => {
     assert.equal(await gateway.metric('daemun_link_up'), 1);
     const { headers, text } = await gateway.get('/metrics');
     assert.match(headers['content-type'], /^text\/plain; version=0\.0\.4/);
-    for (const line of text.trimEnd().split('\n')) assert.match(line, /^# (HELP|TYPE) \w+ .+$|^\w+(\{.*\})? [\d.eE+-]+$/);
+    for (const line of text.trimEnd().split('\n'))
+      assert.match(line, /^# (HELP|TYPE) \w+ .+$|^\w+(\{.*\})? [\d.eE+-]+$/);
     assert.ok(!text.includes(keyOf(name)));
   });
 

@@ -15,7 +15,11 @@ export class Api {
 
   // `path` below /api/v1, or absolute with `isAbsolute`. Returns {status, headers, text, body}, whatever the status.
   async call(method, path, body, { headers = {}, isAbsolute = false } = {}) {
-    const { statusCode, headers: got, body: stream } = await request(`${this.origin}${isAbsolute ? '' : '/api/v1'}${path}`, {
+    const {
+      statusCode,
+      headers: got,
+      body: stream,
+    } = await request(`${this.origin}${isAbsolute ? '' : '/api/v1'}${path}`, {
       method,
       dispatcher,
       headers: {
@@ -58,7 +62,11 @@ export class Api {
 
   // Makes the tenant, if need be, and applies its file.
   async store(file, query = '') {
-    const made = await this.put(`/tenants/${file.tenant}`, { name: file.tenant }, { headers: { 'if-none-match': '*' } });
+    const made = await this.put(
+      `/tenants/${file.tenant}`,
+      { name: file.tenant },
+      { headers: { 'if-none-match': '*' } }
+    );
     if (made.status !== 201 && made.status !== 412) throw new Error(`${file.tenant}: ${made.status} ${made.text}`);
     return this.must('PUT', `/tenants/${file.tenant}/document${query}`, file);
   }

@@ -5,7 +5,13 @@ import { Agent, request } from 'undici';
 import { deferred, within } from './wait.mjs';
 
 // No connection is used twice unless a test asks for it: which worker answers must not depend on the test before.
-const fresh = new Agent({ pipelining: 0, keepAliveTimeout: 1, keepAliveMaxTimeout: 1, headersTimeout: 120000, bodyTimeout: 120000 });
+const fresh = new Agent({
+  pipelining: 0,
+  keepAliveTimeout: 1,
+  keepAliveMaxTimeout: 1,
+  headersTimeout: 120000,
+  bodyTimeout: 120000,
+});
 
 export async function fetchText(url, options = {}) {
   const { statusCode, headers, body } = await request(url, { dispatcher: fresh, ...options });
@@ -13,7 +19,10 @@ export async function fetchText(url, options = {}) {
 }
 
 // One request to a gateway for `host`. Returns {status, headers, text, json, reason}.
-export async function ask(port, { host, path = '/', method = 'GET', key, headers = {}, body, dispatcher = fresh } = {}) {
+export async function ask(
+  port,
+  { host, path = '/', method = 'GET', key, headers = {}, body, dispatcher = fresh } = {}
+) {
   const answer = await request(`http://127.0.0.1:${port}`, {
     path,
     method,
@@ -150,7 +159,13 @@ function parseResponse(buffer, { hasBody, isEnded }) {
   const head = parseHead(buffer);
   if (!head) return null;
   const status = Number(head.start.split(' ')[1]);
-  const answer = { status, start: head.start, headers: head.headers, reason: head.headers['daemun-reason'], trailers: [] };
+  const answer = {
+    status,
+    start: head.start,
+    headers: head.headers,
+    reason: head.headers['daemun-reason'],
+    trailers: [],
+  };
   const done = (body, bytes) => ({ ...answer, body, text: body.toString('utf8'), bytes });
   if (!hasBody || status < 200 || status === 204 || status === 304) return done(Buffer.alloc(0), head.at);
   if (/chunked/i.test(head.headers['transfer-encoding'] ?? '')) {
@@ -168,9 +183,12 @@ function parseResponse(buffer, { hasBody, isEnded }) {
 
 // {status: exit status, stdout, stderr}.
 export function curl(args, { input } = {}) {
-  const child = spawn('curl', ['-sS', '--max-time', '120', '--noproxy', '*', ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn('curl', ['-sS', '--max-time', '120', '--noproxy', '*', ...args], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   const output = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr']) child[name].setEncoding('latin1').on('data', (text) => (output[name] += text));
+  for (const name of ['stdout', 'stderr'])
+    child[name].setEncoding('latin1').on('data', (text) => (output[name] += text));
   child.stdin.on('error', () => {});
   child.stdin.end(input);
   return new Promise((resolve, reject) => {

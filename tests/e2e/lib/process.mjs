@@ -128,7 +128,8 @@ export class Program {
   says(what, find) {
     return until(`${this.name} to say ${what}`, () => {
       const found = find(this);
-      if (!found && !this.isRunning()) throw new Hopeless(`${this.name} ended (${this.status}): ${this.stderr.slice(-500)}`);
+      if (!found && !this.isRunning())
+        throw new Hopeless(`${this.name} ended (${this.status}): ${this.stderr.slice(-500)}`);
       return found;
     });
   }
@@ -167,5 +168,9 @@ export function cleanUp() {
 }
 
 process.on('exit', cleanUp);
-for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]])
+for (const [signal, number] of [
+  ['SIGINT', 2],
+  ['SIGTERM', 15],
+  ['SIGHUP', 1],
+])
   process.on(signal, () => process.exit(128 + number));

@@ -6,7 +6,11 @@ export const domainOf = (name) => `${name}.test`;
 
 export const apiKey = { type: 'api_key', in: ['header', 'query'], query: 'user_key', header: 'X-API-Key' };
 
-export function teamFile(name, port, { policies = [apiKey], version = {}, product = {}, plan = {}, backend = {}, ...file } = {}) {
+export function teamFile(
+  name,
+  port,
+  { policies = [apiKey], version = {}, product = {}, plan = {}, backend = {}, ...file } = {}
+) {
   return {
     daemun: 1,
     tenant: name,

@@ -2,7 +2,15 @@
 
 const READ = {
   service: ['id', 'backend_version', 'backend_authentication_type', 'backend_authentication_value', 'proxy'],
-  proxy: ['hosts', 'api_backend', 'proxy_rules', 'auth_user_key', 'credentials_location', 'error_no_match', 'error_status_no_match'],
+  proxy: [
+    'hosts',
+    'api_backend',
+    'proxy_rules',
+    'auth_user_key',
+    'credentials_location',
+    'error_no_match',
+    'error_status_no_match',
+  ],
   rule: ['http_method', 'pattern', 'metric_system_name', 'delta', 'last', 'position', 'querystring_parameters'],
 };
 
@@ -39,20 +47,27 @@ function ruleOf(rule) {
 export function credentialOf(proxy, request) {
   const policy = policyOf(proxy);
   if (policy.in[0] === 'query') return new URL(request.path, 'http://x').searchParams.get(policy.query);
-  const value = Object.entries(request.headers ?? {}).find(([name]) => name.toLowerCase() === (policy.in[0] === 'basic' ? 'authorization' : policy.header))?.[1];
+  const value = Object.entries(request.headers ?? {}).find(
+    ([name]) => name.toLowerCase() === (policy.in[0] === 'basic' ? 'authorization' : policy.header)
+  )?.[1];
   if (policy.in[0] === 'header' || !value) return value;
-  return Buffer.from(value.replace(/^Basic /, ''), 'base64').toString().split(':')[0];
+  return Buffer.from(value.replace(/^Basic /, ''), 'base64')
+    .toString()
+    .split(':')[0];
 }
 
 // `target`: {tenant, domain, port} of tenant, its host and the mock upstream.
 export function translate(config, { tenant, domain, port }, keys) {
   const [service, ...others] = config.services;
-  if (others.length > 0 || service.backend_version !== '1') throw new Error('more than one service, or not by user_key');
+  if (others.length > 0 || service.backend_version !== '1')
+    throw new Error('more than one service, or not by user_key');
   check('service', service);
   check('proxy', service.proxy);
   const { proxy } = service;
   const rules = [...proxy.proxy_rules].sort((a, b) => (a.position ?? 0) - (b.position ?? 0)).map(ruleOf);
-  const metrics = [...new Set(rules.map((rule) => rule.metric))].filter((name) => name !== 'hits').map((name) => ({ name }));
+  const metrics = [...new Set(rules.map((rule) => rule.metric))]
+    .filter((name) => name !== 'hits')
+    .map((name) => ({ name }));
   return {
     daemun: 1,
     tenant,

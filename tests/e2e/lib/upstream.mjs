@@ -28,22 +28,25 @@ function echo(seen, response) {
 // the body is left to `respond`. `requests` are those seen so far: {method, url, path, query, headers, rawHeaders, body}.
 export async function startUpstream({ respond, isStreaming = false, host = '127.0.0.1', port = 0, name } = {}) {
   const upstream = { requests: [], connections: 0, respond };
-  const server = http.createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, async (request, response) => {
-    const url = new URL(request.url, 'http://x');
-    const seen = {
-      method: request.method,
-      url: request.url,
-      path: url.pathname,
-      query: queryOf(url),
-      headers: request.headers,
-      rawHeaders: request.rawHeaders,
-      ...(name ? { name } : {}),
-    };
-    upstream.requests.push(seen);
-    if (!isStreaming) seen.body = (await readBody(request).catch(() => Buffer.alloc(0))).toString('latin1');
-    if (upstream.respond) upstream.respond(request, response, seen);
-    else echo(seen, response);
-  });
+  const server = http.createServer(
+    { keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 },
+    async (request, response) => {
+      const url = new URL(request.url, 'http://x');
+      const seen = {
+        method: request.method,
+        url: request.url,
+        path: url.pathname,
+        query: queryOf(url),
+        headers: request.headers,
+        rawHeaders: request.rawHeaders,
+        ...(name ? { name } : {}),
+      };
+      upstream.requests.push(seen);
+      if (!isStreaming) seen.body = (await readBody(request).catch(() => Buffer.alloc(0))).toString('latin1');
+      if (upstream.respond) upstream.respond(request, response, seen);
+      else echo(seen, response);
+    }
+  );
   server.on('checkContinue', (request, response) => {
     upstream.continues = (upstream.continues ?? 0) + 1;
     response.writeContinue();

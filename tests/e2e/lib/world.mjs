@@ -19,7 +19,10 @@ export class Controller {
   async start(extra = [], options = {}) {
     const args = ['--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--master-token-file', this.tokenFile];
     this.process = new Program('daemun-controller', [...args, '--log-format', 'json', ...extra], options);
-    const [ready] = await this.process.says('where it listens', (one) => one.logged('ready').length > 0 && one.logged('ready'));
+    const [ready] = await this.process.says(
+      'where it listens',
+      (one) => one.logged('ready').length > 0 && one.logged('ready')
+    );
     this.port = Number(/:(\d+)$/.exec(ready.message ?? ready.msg)[1]);
     this.origin = `http://127.0.0.1:${this.port}`;
     await until('the master token', () => fs.existsSync(this.tokenFile));
@@ -57,7 +60,8 @@ export class Gateway {
   // Every worker takes requests.
   whenReady() {
     return until('the gateway to be ready', async () => {
-      if (!this.process.isRunning()) throw new Hopeless(`the gateway ended (${this.process.status}): ${this.process.stderr.slice(-500)}`);
+      if (!this.process.isRunning())
+        throw new Hopeless(`the gateway ended (${this.process.status}): ${this.process.stderr.slice(-500)}`);
       return (await this.get('/healthz')).status === 200 && (await this.metric('daemun_worker_up')) === this.workers;
     });
   }
