@@ -12,19 +12,17 @@ export class Controller {
     this.data = path.join(directory, 'd');
     this.tokenFile = path.join(directory, 'token');
     this.link = path.join(this.data, 'run/controller.sock');
-    this.port = 0;
   }
 
-  // Starts it, the second time on the port of the first.
   async start(extra = [], options = {}) {
+    this.port ??= await freePort();
     const args = ['--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--master-token-file', this.tokenFile];
     this.process = new Program('daemun-controller', [...args, '--log-format', 'json', ...extra], options);
     const [ready] = await this.process.says(
       'where it listens',
       (one) => one.logged('ready').length > 0 && one.logged('ready')
     );
-    this.port = Number(/:(\d+)$/.exec(ready.message ?? ready.msg)[1]);
-    this.origin = `http://127.0.0.1:${this.port}`;
+    [this.origin] = /http:\S+$/.exec(ready.message);
     await until('the master token', () => fs.existsSync(this.tokenFile));
     this.token = fs.readFileSync(this.tokenFile, 'utf8').trim();
     this.api = new Api(this.origin, this.token);
