@@ -274,7 +274,12 @@ suite('failures', () => {
     await until('the request in flight', () => world.upstream.requests.length === 1);
     world.gateway.process.kill('SIGTERM');
     await idle.whenClosed();
-    await assert.rejects(RawClient.open(world.gateway.port));
+    await until('both workers to refuse connections', () =>
+      RawClient.open(world.gateway.port).then(
+        (client) => client.close(),
+        () => true
+      )
+    );
     assert.ok(world.gateway.process.isRunning());
     held.resolve();
     const answer = await within('the answer in flight', long);
