@@ -132,7 +132,7 @@ static int close_segment(struct rewrite *rewrite, size_t start)
 
 int dm_path_normalise(struct dm_str path, unsigned options, char *buf, struct dm_str *ret)
 {
-    struct rewrite rewrite = {path.ptr, path.ptr + path.len, buf, 0, options};
+    struct rewrite rewrite = {.buf = buf, .options = options};
     int rc;
 
     if (path.len == 0 || (path.ptr[0] != '/' && !dm_str_eq(path, DM_STR("*"))))
@@ -141,6 +141,8 @@ int dm_path_normalise(struct dm_str path, unsigned options, char *buf, struct dm
         *ret = path;
         return 0;
     }
+    rewrite.p = path.ptr;
+    rewrite.end = path.ptr + path.len;
     while (rewrite.p < rewrite.end) {
         size_t start = rewrite.len;
 

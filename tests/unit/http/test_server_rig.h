@@ -299,6 +299,11 @@ static void check_text(const struct dm_buf *buf, const char *text, const char *f
     (rig_read(strlen(text)), check_text(&rig.got, (text), __FILE__, __LINE__), dm_buf_reset(&rig.got))
 #define check_heard(text) (check_text(&rig.heard, (text), __FILE__, __LINE__), dm_buf_reset(&rig.heard))
 
+static inline bool has_heard(const char *text)
+{
+    return memmem(rig.heard.ptr, rig.heard.len, text, strlen(text)) != NULL;
+}
+
 /* The latest request was done. */
 static inline void check_done(void)
 {
