@@ -1,14 +1,19 @@
 // Lanes: ways to build the tree, each in build/LANE, made by tools/build.
 'use strict';
+const fs = require('fs');
 const path = require('path');
 const { execFileSync } = require('child_process');
 const { ROOT, run, tail, sanitizerPrefix } = require('./process.js');
+
+// clang's sanitizers would look for llvm-symbolizer alone.
+const ADDR2LINE = '/usr/bin/addr2line';
+const SYMBOLIZER = fs.existsSync(ADDR2LINE) ? `:external_symbolizer_path=${ADDR2LINE}` : '';
 
 const built = new Map(); // "lane targets" -> promise of an error text, '' when built
 
 // What the sanitizers of a lane read. Reports of any process go to `logPath` when it is given, else to stderr.
 function sanitizerEnv(lane, logPath) {
-  const to = ':allow_addr2line=1' + (logPath ? `:log_path=${logPath}` : '');
+  const to = SYMBOLIZER + (logPath ? `:log_path=${logPath}` : '');
   if (lane === 'asan')
     return {
       ASAN_OPTIONS: `detect_stack_use_after_return=1:strict_string_checks=1:print_legend=0${to}`,
