@@ -51,9 +51,9 @@ struct dm_keeper_worker {
     unsigned slot;
     struct dm_process process;
     struct dm_worker_conn *conn; /* NULL: not connected */
-    bool is_synced, is_serving; /* told that it may listen; said that it does */
-    struct dm_timer timer; /* it should have said HELLO by then */
-    struct dm_timer pulse; /* while it is connected: does its loop turn? */
+    bool is_synced, is_serving;  /* told that it may listen; said that it does */
+    struct dm_timer timer;       /* it should have said HELLO by then */
+    struct dm_timer pulse;       /* while it is connected: does its loop turn? */
     uint64_t seen_turns;
     unsigned n_still; /* looks in a row that saw no turn */
     struct dm_log_writer log;

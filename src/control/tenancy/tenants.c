@@ -74,7 +74,8 @@ static int set_compat_date(struct dm_write *write, const struct dm_tenant *befor
         return 0;
     }
     dm_stamp_date(dm_txn_now_ms(write->txn), date);
-    return dm_arena_str(dm_write_arena(write), dm_str_of(date), &tenant->compat_date) < 0 ? dm_write_no_memory(write) : 0;
+    return dm_arena_str(dm_write_arena(write), dm_str_of(date), &tenant->compat_date) < 0 ? dm_write_no_memory(write)
+                                                                                          : 0;
 }
 
 int dm_put_tenant(struct dm_write *write, struct dm_tenant *tenant, const struct dm_precondition *precondition,
