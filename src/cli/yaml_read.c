@@ -185,29 +185,6 @@ static int read_member(struct reader *r, const yaml_event_t *key, unsigned depth
     return rc;
 }
 
-static int read_mapping(struct reader *r, unsigned depth, struct dm_json **ret)
-{
-    DM_CLEANUP(dm_json_freep) struct dm_json *mapping = dm_json_new_object();
-    bool is_end = false;
-    int rc = 0;
-
-    while (rc >= 0 && !is_end) {
-        yaml_event_t key;
-
-        if ((rc = next(r, &key)) < 0)
-            return rc;
-        is_end = key.type == YAML_MAPPING_END_EVENT;
-        if (!is_end)
-            rc = read_member(r, &key, depth + 1, mapping);
-        yaml_event_delete(&key);
-    }
-    if (rc < 0)
-        return rc;
-    *ret = mapping;
-    mapping = NULL;
-    return 0;
-}
-
 static int read_item(struct reader *r, const yaml_event_t *event, unsigned depth, struct dm_json *sequence)
 {
     struct dm_json *value = NULL;
@@ -225,9 +202,12 @@ static int read_item(struct reader *r, const yaml_event_t *event, unsigned depth
     return rc;
 }
 
-static int read_sequence(struct reader *r, unsigned depth, struct dm_json **ret)
+/* Entries up to the event that ends the container, which becomes *ret. */
+static int read_entries(struct reader *r, unsigned depth, yaml_event_type_t end,
+                        int (*read_entry)(struct reader *, const yaml_event_t *, unsigned, struct dm_json *),
+                        struct dm_json *container, struct dm_json **ret)
 {
-    DM_CLEANUP(dm_json_freep) struct dm_json *sequence = dm_json_new_array();
+    DM_CLEANUP(dm_json_freep) struct dm_json *owned = container;
     bool is_end = false;
     int rc = 0;
 
@@ -236,16 +216,26 @@ static int read_sequence(struct reader *r, unsigned depth, struct dm_json **ret)
 
         if ((rc = next(r, &event)) < 0)
             return rc;
-        is_end = event.type == YAML_SEQUENCE_END_EVENT;
+        is_end = event.type == end;
         if (!is_end)
-            rc = read_item(r, &event, depth + 1, sequence);
+            rc = read_entry(r, &event, depth + 1, container);
         yaml_event_delete(&event);
     }
     if (rc < 0)
         return rc;
-    *ret = sequence;
-    sequence = NULL;
+    *ret = owned;
+    owned = NULL;
     return 0;
+}
+
+static int read_mapping(struct reader *r, unsigned depth, struct dm_json **ret)
+{
+    return read_entries(r, depth, YAML_MAPPING_END_EVENT, read_member, dm_json_new_object(), ret);
+}
+
+static int read_sequence(struct reader *r, unsigned depth, struct dm_json **ret)
+{
+    return read_entries(r, depth, YAML_SEQUENCE_END_EVENT, read_item, dm_json_new_array(), ret);
 }
 
 static int read_node(struct reader *r, const yaml_event_t *event, unsigned depth, struct dm_json **ret)
