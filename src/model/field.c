@@ -107,3 +107,14 @@ void dm_pointer_add(struct dm_buf *buf, struct dm_str name)
     dm_buf_add_n(buf, escaped, n);
     buf->failed = false;
 }
+
+bool dm_schemas_see(struct dm_schemas_seen *seen, const struct dm_schema *schema)
+{
+    for (size_t i = 0; i < seen->n; i++)
+        if (seen->schemas[i] == schema)
+            return false;
+    if (seen->n == DM_SCHEMAS_SEEN_MAX)
+        return false;
+    seen->schemas[seen->n++] = schema;
+    return true;
+}

@@ -51,4 +51,13 @@ static inline bool dm_field_is_member(const struct dm_field *field)
     return !(field->flags & DM_FIELD_KEY);
 }
 
+/* Schemas that were written, so that each stands once. Zero-initialise. */
+#define DM_SCHEMAS_SEEN_MAX 128
+struct dm_schemas_seen {
+    const struct dm_schema *schemas[DM_SCHEMAS_SEEN_MAX];
+    size_t n;
+};
+/* True the first time; false again and when there is no more room. */
+bool dm_schemas_see(struct dm_schemas_seen *seen, const struct dm_schema *schema);
+
 #endif

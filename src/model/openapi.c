@@ -7,8 +7,6 @@
 #include "model/tenant_file.h"
 #include "model/token.h"
 
-#define SEEN_MAX 128
-
 const struct dm_schema *const dm_model_schemas[] = {&dm_schema_tenant_file, &dm_schema_tenant,  &dm_schema_grants,
                                                     &dm_schema_backend,     &dm_schema_product, &dm_schema_application,
                                                     &dm_schema_token,       &dm_schema_change,  NULL};
@@ -252,27 +250,10 @@ void dm_openapi_write_schema(const struct dm_schema *schema, struct dm_jsonw *w)
         write_object(schema, NULL, w);
 }
 
-/* Schemas that were written, so that each stands once. */
-struct seen {
-    const struct dm_schema *schemas[SEEN_MAX];
-    size_t n;
-};
-
-static bool see(struct seen *seen, const struct dm_schema *schema)
+static void write_component(const struct dm_schema *schema, const char *tag, struct dm_schemas_seen *seen,
+                            struct dm_jsonw *w)
 {
-    for (size_t i = 0; i < seen->n; i++) {
-        if (seen->schemas[i] == schema)
-            return false;
-    }
-    if (seen->n == SEEN_MAX)
-        return false;
-    seen->schemas[seen->n++] = schema;
-    return true;
-}
-
-static void write_component(const struct dm_schema *schema, const char *tag, struct seen *seen, struct dm_jsonw *w)
-{
-    if (!see(seen, schema))
+    if (!dm_schemas_see(seen, schema))
         return;
     dm_jsonw_name(w, schema->name);
     if (schema->tag)
@@ -320,7 +301,7 @@ static void write_problem(struct dm_jsonw *w)
 
 static void write_components(const struct dm_route_doc *routes, size_t n_routes, struct dm_jsonw *w)
 {
-    struct seen seen = {.n = 0};
+    struct dm_schemas_seen seen = {.n = 0};
 
     dm_jsonw_name(w, "components");
     dm_jsonw_begin_object(w);

@@ -4,25 +4,6 @@
 #include "model/openapi.h"
 #include "model/reason.h"
 
-#define SEEN_MAX 128
-
-struct seen {
-    const struct dm_schema *schemas[SEEN_MAX];
-    size_t n;
-};
-
-static bool see(struct seen *seen, const struct dm_schema *schema)
-{
-    for (size_t i = 0; i < seen->n; i++) {
-        if (seen->schemas[i] == schema)
-            return false;
-    }
-    if (seen->n == SEEN_MAX)
-        return false;
-    seen->schemas[seen->n++] = schema;
-    return true;
-}
-
 /* GitHub's anchors: lower case. */
 static void add_link(struct dm_buf *ret, const struct dm_schema *schema)
 {
@@ -125,9 +106,9 @@ static void add_field(struct dm_buf *ret, const struct dm_field *field)
     dm_buf_add_lit(ret, " |\n");
 }
 
-static void add_schema(struct dm_buf *ret, const struct dm_schema *schema, struct seen *seen)
+static void add_schema(struct dm_buf *ret, const struct dm_schema *schema, struct dm_schemas_seen *seen)
 {
-    if (!see(seen, schema))
+    if (!dm_schemas_see(seen, schema))
         return;
     dm_buf_printf(ret, "\n## %s\n\n%s\n", schema->name, schema->doc);
     if (schema->tag)
@@ -153,7 +134,7 @@ static void add_schema(struct dm_buf *ret, const struct dm_schema *schema, struc
 
 void dm_reference_resources(struct dm_buf *ret)
 {
-    struct seen seen = {.n = 0};
+    struct dm_schemas_seen seen = {.n = 0};
 
     dm_buf_add_lit(ret,
                    "# Resources\n\n"

@@ -145,11 +145,6 @@ void dm_upstream_unref(struct dm_upstream *u)
     dm_free(u);
 }
 
-uint64_t dm_upstream_id(const struct dm_upstream *u)
-{
-    return u->id;
-}
-
 size_t dm_upstream_targets(const struct dm_upstream *u)
 {
     size_t n = 0;

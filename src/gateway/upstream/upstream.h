@@ -35,7 +35,6 @@ void dm_upstream_unref(struct dm_upstream *upstream);
 /* Same id and endpoints? */
 bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_unit *release,
                          const struct dm_ubackend *backend);
-uint64_t dm_upstream_id(const struct dm_upstream *upstream);
 
 /* A wish for a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {
