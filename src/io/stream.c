@@ -246,7 +246,6 @@ static void serve(struct dm_stream *stream)
     if (may_show(stream) && !stream->is_connecting)
         read_some(stream);
     tell_failure(stream);
-    dm_stream_flush_shared(stream->loop->streams);
 }
 
 static void run_task(struct dm_task *task)

@@ -5,8 +5,10 @@
  * kept, which is DM_EBUDGET to on_error. A rest is shown again only when more bytes have come, or after dm_stream_resume.
  * At most 256 KiB are read in a turn; the remainder waits for the next.
  *
- * Writing. Bytes gather in one scratch buffer per loop and leave with one send at the end of the stream's callback, at the
- * latest at the end of the turn, or at dm_stream_flush. A slice above 16 KiB goes along without a copy. What the kernel does
+ * Writing. Bytes gather in one scratch buffer per loop and leave with one send for each stream, when 32 streams have some there
+ * or the buffer is full, at the latest at the end of the turn, or at dm_stream_flush: sends that follow one another find the
+ * system's code in the cache, and whoever reads at the other ends is woken once. A slice above 16 KiB goes at once, without a
+ * copy, behind what has gathered of its stream. What the kernel does
  * not take waits in pooled chunks up to the type's write_max_bytes; then writes are refused with DM_EAGAIN, and on_writable
  * says when half of it has gone.
  *
@@ -59,7 +61,8 @@ struct dm_stream {
     char *kept;            /* received, not consumed */
     uint32_t kept_len, kept_cap;
     struct dm_stream_chunk *head, *tail; /* written, not sent */
-    uint32_t queued_bytes;
+    uint32_t queued_bytes;               /* in chunks */
+    uint32_t gathered_bytes;             /* in the scratch buffer */
     int error;
     bool is_connecting : 1, is_paused : 1, is_closing : 1, is_lingering : 1, is_failed : 1;
     bool is_readable : 1, has_hup : 1, has_eof : 1, is_resumed : 1;
@@ -80,7 +83,7 @@ DM_MUST_USE ssize_t dm_stream_write(struct dm_stream *stream, const void *ptr, s
 /* All or nothing: refused with DM_EAGAIN only when write_max_bytes are waiting already, so a queue may exceed it by one
  * piece. For heads and frames. 0, DM_EAGAIN (promises one on_writable) or DM_ECLOSED. */
 DM_MUST_USE int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len);
-/* Sends what has gathered now instead of at the end of the callback. */
+/* Sends what has gathered now instead of at the end of the turn. */
 void dm_stream_flush(struct dm_stream *stream);
 /* Bytes that were accepted and not yet taken by the system. */
 size_t dm_stream_unsent(const struct dm_stream *stream);

@@ -12,6 +12,7 @@ enum {
     DM_STREAM_CHUNK_BYTES = 16 << 10,
     DM_STREAM_DIRECT_BYTES = 16 << 10, /* larger slices are not copied before they are sent */
     DM_STREAM_TURN_BYTES = 256 << 10,
+    DM_STREAM_OUTPUTS_MAX = 32, /* gather before they are sent; more gain little and hold the first ones back longer */
 };
 
 struct dm_stream_chunk {
@@ -23,10 +24,17 @@ struct dm_stream_chunk {
 /* Kept input lives in buffers of these sizes, larger ones on the heap. */
 enum { DM_STREAM_KEPT_CLASSES = 3 };
 
+/* What one stream has in the scratch buffer. */
+struct dm_stream_output {
+    struct dm_stream *stream; /* NULL: it was dropped */
+    uint32_t start, len;
+};
+
 struct dm_stream_shared {
     struct dm_loop *loop;
     struct dm_hook hook;
-    struct dm_stream *writer; /* whose output is in out; NULL: nobody's */
+    struct dm_stream_output outputs[DM_STREAM_OUTPUTS_MAX]; /* W1 */
+    unsigned n_outputs;
     size_t out_len;
     struct dm_freelist chunks, kept[DM_STREAM_KEPT_CLASSES];
     char in[DM_STREAM_SCRATCH_BYTES];
@@ -35,7 +43,7 @@ struct dm_stream_shared {
 
 struct dm_stream_shared *dm_stream_shared(struct dm_loop *loop);
 
-/* Sends what has gathered for whichever stream. */
+/* Sends what has gathered, of all streams. */
 void dm_stream_flush_shared(struct dm_stream_shared *shared);
 /* Sends what waits in chunks until the system takes no more. */
 void dm_stream_drain(struct dm_stream *stream);

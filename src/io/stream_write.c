@@ -1,7 +1,7 @@
 /* The writing side of a stream: gather, send, queue.
  *
- * W1. At most one stream has output in the shared scratch buffer, and then it has no chunks: order is scratch or chunks, never
- *     both.
+ * W1. A stream has at most one output in the shared scratch buffer, in one piece, and then it has no chunks: order is scratch or
+ *     chunks, never both. Only the last output grows; a stream that returns behind others has all sent first.
  * W2. A failed write drops all output and is told by the stream's task, after what the peer sent before. */
 #include <errno.h>
 
@@ -15,16 +15,9 @@ static bool can_write(const struct dm_stream *stream)
            stream->error == 0;
 }
 
-static size_t gathered(const struct dm_stream *stream)
-{
-    const struct dm_stream_shared *shared = stream->loop->streams;
-
-    return shared->writer == stream ? shared->out_len : 0;
-}
-
 size_t dm_stream_unsent(const struct dm_stream *stream)
 {
-    return stream->is_closing ? 0 : stream->queued_bytes + gathered(stream);
+    return stream->is_closing ? 0 : stream->queued_bytes + stream->gathered_bytes;
 }
 
 size_t dm_stream_room(const struct dm_stream *stream)
@@ -43,14 +36,19 @@ static void drop_chunk(struct dm_stream *stream)
     dm_freelist_give(&stream->loop->streams->chunks, chunk);
 }
 
-void dm_stream_drop_output(struct dm_stream *stream)
+static void drop_gathered(struct dm_stream *stream)
 {
     struct dm_stream_shared *shared = stream->loop->streams;
 
-    if (shared->writer == stream) {
-        shared->writer = NULL;
-        shared->out_len = 0;
-    }
+    for (unsigned i = 0; stream->gathered_bytes > 0 && i < shared->n_outputs; i++)
+        if (shared->outputs[i].stream == stream)
+            shared->outputs[i].stream = NULL;
+    stream->gathered_bytes = 0;
+}
+
+void dm_stream_drop_output(struct dm_stream *stream)
+{
+    drop_gathered(stream);
     while (stream->head)
         drop_chunk(stream);
     stream->queued_bytes = 0;
@@ -155,17 +153,11 @@ void dm_stream_drain(struct dm_stream *stream)
     after_sent(stream);
 }
 
-void dm_stream_flush_shared(struct dm_stream_shared *shared)
+static void send_output(struct dm_stream *stream, const char *ptr, size_t len)
 {
-    struct dm_stream *stream = shared->writer;
-    size_t len = shared->out_len;
-    ssize_t n;
+    ssize_t n = stream->transport->send(stream, ptr, len);
 
-    if (!stream)
-        return;
-    shared->writer = NULL;
-    shared->out_len = 0;
-    n = stream->transport->send(stream, shared->out, len);
+    stream->gathered_bytes = 0;
     if (n < 0 && n != -EAGAIN) {
         fail_write(stream, (int)n);
         return;
@@ -176,60 +168,92 @@ void dm_stream_flush_shared(struct dm_stream_shared *shared)
         after_sent(stream);
         return;
     }
-    enqueue(stream, shared->out + n, len - (size_t)n);
+    enqueue(stream, ptr + n, len - (size_t)n);
     dm_stream_drain(stream);
+}
+
+void dm_stream_flush_shared(struct dm_stream_shared *shared)
+{
+    for (unsigned i = 0; i < shared->n_outputs; i++) {
+        const struct dm_stream_output *output = &shared->outputs[i];
+        if (DM_LIKELY(output->stream))
+            send_output(output->stream, shared->out + output->start, output->len);
+    }
+    shared->n_outputs = 0;
+    shared->out_len = 0;
 }
 
 void dm_stream_flush(struct dm_stream *stream)
 {
-    struct dm_stream_shared *shared = stream->loop->streams;
+    if (stream->gathered_bytes > 0)
+        dm_stream_flush_shared(stream->loop->streams);
+}
 
-    if (shared->writer == stream)
+static bool is_last_output(const struct dm_stream *stream)
+{
+    const struct dm_stream_shared *shared = stream->loop->streams;
+
+    return shared->n_outputs > 0 && shared->outputs[shared->n_outputs - 1].stream == stream;
+}
+
+/* The output that the stream's next len bytes go to; NULL when sending what there was found that nothing more can be sent. */
+static struct dm_stream_output *output_for(struct dm_stream *stream, size_t len)
+{
+    struct dm_stream_shared *shared = stream->loop->streams;
+    struct dm_stream_output *last;
+    bool has_room = shared->out_len + len <= sizeof(shared->out);
+
+    if (DM_LIKELY(has_room) && is_last_output(stream))
+        return &shared->outputs[shared->n_outputs - 1];
+    if (!has_room || stream->gathered_bytes > 0 || shared->n_outputs == DM_STREAM_OUTPUTS_MAX)
         dm_stream_flush_shared(shared);
+    if (stream->head || stream->error)
+        return NULL;
+    last = &shared->outputs[shared->n_outputs++];
+    *last = (struct dm_stream_output){stream, (uint32_t)shared->out_len, 0};
+    return last;
 }
 
 /* Copies into the scratch buffer, or behind what waits. */
 static void gather(struct dm_stream *stream, const char *ptr, size_t len)
 {
     struct dm_stream_shared *shared = stream->loop->streams;
+    struct dm_stream_output *output = output_for(stream, len);
 
-    if (shared->writer != stream || shared->out_len + len > sizeof(shared->out))
-        dm_stream_flush_shared(shared);
-    if (stream->head) {
-        enqueue(stream, ptr, len);
+    if (DM_UNLIKELY(!output)) {
+        if (stream->head)
+            enqueue(stream, ptr, len);
         return;
     }
-    if (stream->error)
-        return;
-    shared->writer = stream;
-    /* Between turns, where a test or a start-up writes, no end of a callback comes: the next poll must not wait. */
+    /* Between turns, where a test or a start-up writes, no end of a turn comes: the next poll must not wait. */
     if (DM_UNLIKELY(!stream->loop->is_turning))
         dm_task_post(stream->loop, &stream->task);
     memcpy(shared->out + shared->out_len, ptr, len);
     shared->out_len += len;
+    output->len += (uint32_t)len;
+    stream->gathered_bytes += (uint32_t)len;
 }
 
-/* Sends what has gathered and the slice behind it; returns how much of the slice was sent, 0 also after a failure. */
+/* Sends what has gathered of the stream, which is the last output, and the slice behind it; returns how much of the slice was
+ * sent, 0 also after a failure. */
 static size_t send_direct(struct dm_stream *stream, const char *ptr, size_t len)
 {
     struct dm_stream_shared *shared = stream->loop->streams;
-    size_t before = gathered(stream);
-    struct iovec iov[2] = {{shared->out, before}, {(char *)ptr, len}};
+    size_t before = stream->gathered_bytes, sent;
+    char *start = shared->out + shared->out_len - before;
+    struct iovec iov[2] = {{start, before}, {(char *)ptr, len}};
     ssize_t n = before > 0 ? stream->transport->sendv(stream, iov, 2) : stream->transport->send(stream, ptr, len);
-    size_t sent = (size_t)DM_MAX(n, 0);
 
     if (n < 0 && n != -EAGAIN) {
         fail_write(stream, (int)n);
         return 0;
     }
+    sent = (size_t)DM_MAX(n, 0);
     stream->bytes_out += sent;
-    if (before > 0) {
-        shared->writer = NULL;
-        shared->out_len = 0;
-    }
+    drop_gathered(stream);
     if (sent >= before)
         return sent - before;
-    enqueue(stream, shared->out + sent, before - sent);
+    enqueue(stream, start + sent, before - sent);
     return 0;
 }
 
@@ -238,6 +262,8 @@ static size_t accept_bytes(struct dm_stream *stream, const char *ptr, size_t len
 {
     size_t sent = 0, n;
 
+    if (len > DM_STREAM_DIRECT_BYTES && !is_last_output(stream))
+        dm_stream_flush(stream);
     if (stream->head || stream->is_connecting) {
         n = DM_MIN(len, may_queue);
         enqueue(stream, ptr, n);
