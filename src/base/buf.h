@@ -34,6 +34,20 @@ static inline void dm_buf_add_n(struct dm_buf *buf, const void *ptr, size_t n)
     buf->len += n;
 }
 
+/* For putting something together that consists of many pieces: where at most n more bytes may be written, which dm_buf_took()
+ * then adds, up to `end`; NULL and failed when n do not fit. */
+static inline char *dm_buf_room(struct dm_buf *buf, size_t n)
+{
+    if (DM_UNLIKELY(buf->failed || buf->cap - buf->len < n) && !dm_buf_grow(buf, n))
+        return NULL;
+    return buf->ptr + buf->len;
+}
+
+static inline void dm_buf_took(struct dm_buf *buf, const char *end)
+{
+    buf->len = (size_t)(end - buf->ptr);
+}
+
 static inline void dm_buf_add(struct dm_buf *buf, struct dm_str s)
 {
     dm_buf_add_n(buf, s.ptr, s.len);
@@ -44,7 +58,15 @@ static inline void dm_buf_add_char(struct dm_buf *buf, char c)
     dm_buf_add_n(buf, &c, 1);
 }
 
-#define dm_buf_add_lit(buf, literal) dm_buf_add_n((buf), "" literal, sizeof(literal) - 1)
+/* Inline always, so that the copy of a literal is a few moves. */
+DM_ALWAYS_INLINE void dm_buf_add_const(struct dm_buf *buf, const void *ptr, size_t n)
+{
+    char *at = dm_buf_room(buf, n);
+
+    if (DM_LIKELY(at))
+        dm_buf_took(buf, (char *)memcpy(at, ptr, n) + n);
+}
+#define dm_buf_add_lit(buf, literal) dm_buf_add_const((buf), "" literal, sizeof(literal) - 1)
 
 void dm_buf_printf(struct dm_buf *buf, const char *fmt, ...) DM_PRINTF(2, 3);
 void dm_buf_vprintf(struct dm_buf *buf, const char *fmt, va_list args);

@@ -37,6 +37,14 @@ uint64_t dm_siphash(const uint8_t key[16], struct dm_str data)
     return hash;
 }
 
+void dm_siphash128(const uint8_t key[16], struct dm_str data, uint64_t ret[2])
+{
+    uint8_t out[crypto_shorthash_siphashx24_BYTES];
+
+    crypto_shorthash_siphashx24(out, bytes_of(data), data.len, key);
+    memcpy(ret, out, sizeof(out));
+}
+
 void dm_digest(const uint8_t key[32], struct dm_str data, uint8_t ret[DM_DIGEST_BYTES])
 {
     crypto_generichash_blake2b(ret, DM_DIGEST_BYTES, bytes_of(data), data.len, key, key ? 32 : 0);

@@ -17,6 +17,8 @@ void dm_crypto_random(void *ret, size_t len);
 
 /* SipHash-2-4 (Aumasson, Bernstein 2012). */
 uint64_t dm_siphash(const uint8_t key[16], struct dm_str data);
+/* The same with 128 bits, for use as a MAC; other values than dm_siphash(). */
+void dm_siphash128(const uint8_t key[16], struct dm_str data, uint64_t ret[2]);
 
 /* BLAKE2b-256 (RFC 7693), with or without (NULL) a 32-byte key. */
 void dm_digest(const uint8_t key[32], struct dm_str data, uint8_t ret[DM_DIGEST_BYTES]);

@@ -13,6 +13,7 @@
 #define DM_MUST_USE __attribute__((warn_unused_result))
 #define DM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define DM_CLEANUP(fn) __attribute__((cleanup(fn)))
+#define DM_ALWAYS_INLINE static inline __attribute__((always_inline))
 #define DM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define DM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 

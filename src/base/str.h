@@ -46,6 +46,14 @@ static inline struct dm_str dm_str_skip(struct dm_str s, size_t n)
     return (struct dm_str){s.ptr + n, s.len - n};
 }
 
+/* Writes s at `at`, where there is room for it; returns the place behind it. */
+static inline char *dm_str_put(char *at, struct dm_str s)
+{
+    memcpy(at, s.ptr ? s.ptr : "", s.len);
+    return at + s.len;
+}
+#define dm_str_put_lit(at, literal) ((char *)memcpy((at), "" literal, sizeof(literal) - 1) + (sizeof(literal) - 1))
+
 /* ASCII letters compare without case; other bytes exactly. */
 bool dm_str_ieq(struct dm_str a, struct dm_str b);
 

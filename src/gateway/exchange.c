@@ -30,6 +30,12 @@ struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex)
     return dm_worker_scratch(ex->worker);
 }
 
+const struct dm_ucredential *dm_exchange_find_credential(struct dm_exchange *ex, enum dm_credential_type type,
+                                                         struct dm_str key)
+{
+    return dm_credential_cache_find(ex->worker->credentials, ex->applications, type, key);
+}
+
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex)
 {
     return dm_worker_wall_ns(ex->worker) / 1000000000;

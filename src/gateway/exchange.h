@@ -11,6 +11,7 @@
 #include "gateway/tenant.h"
 #include "gateway/upstream/upstream.h"
 #include "http/server.h"
+#include "model/credential.h"
 #include "snapshot/applications.h"
 #include "snapshot/release.h"
 
@@ -62,6 +63,9 @@ struct dm_exchange {
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
  * with it first. */
 struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex);
+/* The credential among the exchange's applications that this key proves, or NULL; as dm_credential_cache_find(). */
+const struct dm_ucredential *dm_exchange_find_credential(struct dm_exchange *ex, enum dm_credential_type type,
+                                                         struct dm_str key);
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 

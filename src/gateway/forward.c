@@ -89,10 +89,7 @@ static const uint8_t never_forwarded[] = {DM_HTTP_FIELD_ID_HOST, DM_HTTP_FIELD_I
 
 static void drop(struct dm_http_head *head, enum dm_http_field_id id)
 {
-    struct dm_http_field *field;
-
-    while ((field = dm_http_head_find(head, id)))
-        field->flags |= DM_HTTP_FIELD_DROPPED;
+    dm_http_head_drop_from(head, dm_http_head_find(head, id));
 }
 
 void dm_forward_identify(struct dm_exchange *ex)
@@ -112,13 +109,11 @@ void dm_forward_identify(struct dm_exchange *ex)
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-/* Begins a field with what the fronts before wrote into it; their lines go. */
-static void begin_list(struct dm_buf *out, struct dm_str name, struct dm_http_head *head, enum dm_http_field_id id)
+/* What the fronts before wrote into a list; their lines go. */
+static void write_earlier(struct dm_buf *out, struct dm_http_head *head, enum dm_http_field_id id)
 {
     struct dm_http_field *field;
 
-    dm_buf_add(out, name);
-    dm_buf_add_lit(out, ": ");
     while ((field = dm_http_head_find(head, id))) {
         field->flags |= DM_HTTP_FIELD_DROPPED;
         if (field->value.len == 0)
@@ -128,20 +123,38 @@ static void begin_list(struct dm_buf *out, struct dm_str name, struct dm_http_he
     }
 }
 
+static void write_forwarded_for(struct dm_buf *out, struct dm_http_head *head, struct dm_str peer)
+{
+    dm_buf_add_lit(out, "X-Forwarded-For: ");
+    write_earlier(out, head, DM_HTTP_FIELD_ID_X_FORWARDED_FOR);
+    dm_buf_add(out, peer);
+    dm_buf_add_lit(out, "\r\n");
+}
+
 /* RFC 7239, section 4 */
-static void write_forwarded_element(const struct dm_exchange *ex, struct dm_str peer, struct dm_buf *out)
+static char *put_forwarded_element(char *at, struct dm_str peer, struct dm_str host)
 {
     bool is_v6 = dm_str_find(peer, ':') < peer.len;
 
-    dm_buf_add_lit(out, "for=");
+    at = dm_str_put_lit(at, "for=");
     if (is_v6)
-        dm_buf_add_lit(out, "\"[");
-    dm_buf_add(out, peer);
+        at = dm_str_put_lit(at, "\"[");
+    at = dm_str_put(at, peer);
     if (is_v6)
-        dm_buf_add_lit(out, "]\"");
-    dm_buf_add_lit(out, ";host=\"");
-    dm_buf_add(out, ex->head->authority);
-    dm_buf_add_lit(out, "\";proto=http\r\n");
+        at = dm_str_put_lit(at, "]\"");
+    at = dm_str_put_lit(at, ";host=\"");
+    at = dm_str_put(at, host);
+    return dm_str_put_lit(at, "\";proto=http\r\n");
+}
+
+static void write_forwarded_list(struct dm_buf *out, struct dm_http_head *head, struct dm_str peer)
+{
+    char *at;
+
+    dm_buf_add_lit(out, "Forwarded: ");
+    write_earlier(out, head, DM_HTTP_FIELD_ID_FORWARDED);
+    if ((at = dm_buf_room(out, peer.len + head->authority.len + 32)))
+        dm_buf_took(out, put_forwarded_element(at, peer, head->authority));
 }
 
 static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
@@ -150,11 +163,8 @@ static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
     char text[DM_ADDRESS_TEXT_MAX];
     struct dm_str peer = dm_str_n(text, dm_address_text(dm_http_conn_peer(ex->conn), text));
 
-    begin_list(out, DM_STR("X-Forwarded-For"), head, DM_HTTP_FIELD_ID_X_FORWARDED_FOR);
-    dm_buf_add(out, peer);
-    dm_buf_add_lit(out, "\r\n");
-    begin_list(out, DM_STR("Forwarded"), head, DM_HTTP_FIELD_ID_FORWARDED);
-    write_forwarded_element(ex, peer, out);
+    write_forwarded_for(out, head, peer);
+    write_forwarded_list(out, head, peer);
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO))
         dm_buf_add_lit(out, "X-Forwarded-Proto: http\r\n");
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_HOST))

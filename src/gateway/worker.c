@@ -126,9 +126,9 @@ static void init_memory(struct dm_worker *worker)
     dm_routes_init(&worker->routes);
 }
 
-static void init_names(struct dm_worker *worker, struct dm_sys *sys)
+static void init_secrets(struct dm_worker *worker, struct dm_sys *sys)
 {
-    uint8_t bytes[8];
+    uint8_t bytes[8], secret[16];
     char hex[17];
     uint64_t seed;
 
@@ -137,6 +137,9 @@ static void init_names(struct dm_worker *worker, struct dm_sys *sys)
     memcpy(worker->id_prefix, hex, sizeof(worker->id_prefix));
     sys->ops->random(sys, &seed, sizeof(seed));
     dm_usage_table_init(&worker->usage, seed);
+    sys->ops->random(sys, secret, sizeof(secret));
+    worker->credentials = dm_credential_cache_new(secret);
+    dm_mem_wipe(secret, sizeof(secret));
 }
 
 static const struct dm_dns_config dns_defaults;
@@ -154,7 +157,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->loop = dm_loop_new(sys);
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     init_memory(worker);
-    init_names(worker, sys);
+    init_secrets(worker, sys);
     worker->server = dm_http_server_new(worker->loop, &dm_http_server_defaults, &dm_exchange_handler, worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_exchange_peer_handler);
     worker->upstream_env =
@@ -178,6 +181,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_http_client_free(worker->client);
     dm_access_log_done(&worker->log);
     dm_usage_table_done(&worker->usage);
+    dm_credential_cache_free(worker->credentials);
     dm_limit_table_close(&worker->limits.table);
     dm_freelist_done(&worker->exchanges);
     dm_chunk_pool_done(&worker->chunks);

@@ -9,6 +9,7 @@
 #define DM_GATEWAY_WORKER_H
 
 #include "base/freelist.h"
+#include "gateway/credential_cache.h"
 #include "gateway/exchange.h"
 #include "gateway/limit/limit.h"
 #include "gateway/observe/access_log.h"
@@ -32,6 +33,7 @@ struct dm_worker {
     struct dm_access_log log;
     struct dm_usage_table usage;
     struct dm_usage matched; /* of the request in hand */
+    struct dm_credential_cache *credentials;
     struct dm_freelist exchanges;
     struct dm_chunk_pool chunks;
     struct dm_buf scratch, answer;

@@ -14,7 +14,7 @@ static bool has_name(const struct dm_http_field *field, enum dm_http_field_id id
 {
     if (field->id != id || (field->flags & DM_HTTP_FIELD_DROPPED))
         return false;
-    return id != DM_HTTP_FIELD_ID_OTHER || dm_str_ieq(field->name, name);
+    return id != DM_HTTP_FIELD_ID_OTHER || (field->name.len == name.len && dm_str_ieq(field->name, name));
 }
 
 /* From fields[i] on. Fields are found in a const head and changed by its owner. */
@@ -69,14 +69,18 @@ struct dm_http_field *dm_http_head_add(struct dm_http_head *head, struct dm_str 
     return field;
 }
 
-unsigned dm_http_head_drop(struct dm_http_head *head, struct dm_str name)
+unsigned dm_http_head_drop_from(struct dm_http_head *head, struct dm_http_field *field)
 {
-    struct dm_http_field *field = dm_http_head_find_name(head, name);
     unsigned dropped = 0;
 
     for (; field; field = dm_http_head_find_next(head, field), dropped++)
         field->flags |= DM_HTTP_FIELD_DROPPED;
     return dropped;
+}
+
+unsigned dm_http_head_drop(struct dm_http_head *head, struct dm_str name)
+{
+    return dm_http_head_drop_from(head, dm_http_head_find_name(head, name));
 }
 
 struct shift {

@@ -111,6 +111,8 @@ struct dm_http_field *dm_http_head_find_next(const struct dm_http_head *head, co
 struct dm_str dm_http_head_value(const struct dm_http_head *head, enum dm_http_field_id id);
 /* Appends a field, borrowed; NULL when DM_HTTP_FIELDS_MAX are there. Name and value must be valid. */
 struct dm_http_field *dm_http_head_add(struct dm_http_head *head, struct dm_str name, struct dm_str value);
+/* Drops this field and every one of the same name behind it; returns how many. */
+unsigned dm_http_head_drop_from(struct dm_http_head *head, struct dm_http_field *field);
 /* Drops every field of this name; returns how many. */
 unsigned dm_http_head_drop(struct dm_http_head *head, struct dm_str name);
 

@@ -38,6 +38,11 @@ int dm_http_read_version(struct dm_http_cursor *cursor)
     const char *p = cursor->p;
     size_t have = DM_MIN((size_t)(cursor->end - p), 8u);
 
+    if (DM_LIKELY(have == 8 && memcmp(p, "HTTP/1.1", 8) == 0)) {
+        cursor->head->version_minor = 1;
+        cursor->p += 8;
+        return 1;
+    }
     for (size_t i = 0; i < have; i++)
         if (!fits_version(p[i], i))
             return dm_http_unexpected(p + i, cursor->end, DM_HTTP_BAD_VERSION);

@@ -2,29 +2,38 @@
 
 void dm_http_write_request_line(struct dm_buf *buf, struct dm_str method, struct dm_str target)
 {
-    dm_buf_add(buf, method);
-    dm_buf_add_char(buf, ' ');
-    dm_buf_add(buf, target);
-    dm_buf_add_lit(buf, " HTTP/1.1\r\n");
+    char *at = dm_buf_room(buf, method.len + target.len + 12);
+
+    if (!at)
+        return;
+    at = dm_str_put(at, method);
+    *at++ = ' ';
+    at = dm_str_put(at, target);
+    dm_buf_took(buf, dm_str_put_lit(at, " HTTP/1.1\r\n"));
 }
 
 void dm_http_write_status_line(struct dm_buf *buf, unsigned status, struct dm_str reason)
 {
-    const char digits[3] = {(char)('0' + status / 100 % 10), (char)('0' + status / 10 % 10), (char)('0' + status % 10)};
+    struct dm_str phrase = reason.len ? reason : dm_http_status_reason(status);
+    char *at = dm_buf_room(buf, phrase.len + 15);
 
-    dm_buf_add_lit(buf, "HTTP/1.1 ");
-    dm_buf_add_n(buf, digits, 3);
-    dm_buf_add_char(buf, ' ');
-    dm_buf_add(buf, reason.len ? reason : dm_http_status_reason(status));
-    dm_buf_add_lit(buf, "\r\n");
+    if (!at)
+        return;
+    at = dm_str_put_lit(at, "HTTP/1.1 ");
+    *at++ = (char)('0' + status / 100 % 10);
+    *at++ = (char)('0' + status / 10 % 10);
+    *at++ = (char)('0' + status % 10);
+    *at++ = ' ';
+    at = dm_str_put(at, phrase);
+    dm_buf_took(buf, dm_str_put_lit(at, "\r\n"));
 }
 
 void dm_http_write_field(struct dm_buf *buf, struct dm_str name, struct dm_str value)
 {
-    dm_buf_add(buf, name);
-    dm_buf_add_lit(buf, ": ");
-    dm_buf_add(buf, value);
-    dm_buf_add_lit(buf, "\r\n");
+    char *at = dm_buf_room(buf, DM_HTTP_FIELD_BYTES(name, value));
+
+    if (at)
+        dm_buf_took(buf, dm_http_put_field(at, name, value));
 }
 
 void dm_http_write_field_u64(struct dm_buf *buf, struct dm_str name, uint64_t value)

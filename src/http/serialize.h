@@ -12,7 +12,17 @@
 void dm_http_write_request_line(struct dm_buf *buf, struct dm_str method, struct dm_str target);
 /* "HTTP/1.1 status reason CR LF"; an empty reason becomes the standard phrase. */
 void dm_http_write_status_line(struct dm_buf *buf, unsigned status, struct dm_str reason);
-/* "name: value CR LF". */
+/* "name: value CR LF" at `at`, where there is room for DM_HTTP_FIELD_BYTES; returns the place behind it. */
+#define DM_HTTP_FIELD_BYTES(name, value) ((name).len + (value).len + 4)
+static inline char *dm_http_put_field(char *at, struct dm_str name, struct dm_str value)
+{
+    at = dm_str_put(at, name);
+    at = dm_str_put_lit(at, ": ");
+    at = dm_str_put(at, value);
+    return dm_str_put_lit(at, "\r\n");
+}
+
+/* The same, into a buffer. */
 void dm_http_write_field(struct dm_buf *buf, struct dm_str name, struct dm_str value);
 void dm_http_write_field_u64(struct dm_buf *buf, struct dm_str name, uint64_t value);
 /* Every field that has none of the flags in skip_flags and is not dropped, in order. Usual: DM_HTTP_FIELD_HOP.

@@ -8,7 +8,6 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "http/query.h"
-#include "model/credential.h"
 
 #define BASIC_MAX 512
 
@@ -19,16 +18,12 @@ static bool is_expired(const struct dm_exchange *ex, const struct dm_ucredential
 
 static void look_up(struct dm_exchange *ex, struct dm_str key)
 {
-    const struct dm_uapplications *root;
     const struct dm_ucredential *credential;
-    uint8_t digest[DM_DIGEST_BYTES];
 
     ex->has_credential = true;
     if (!ex->applications || key.len > DM_KEY_MAX)
         return;
-    root = DM_UNIT_ROOT(ex->applications, dm_uapplications);
-    dm_credential_digest(root->digest_key, DM_CREDENTIAL_API_KEY, key, digest);
-    credential = dm_uapplications_find(ex->applications, digest);
+    credential = dm_exchange_find_credential(ex, DM_CREDENTIAL_API_KEY, key);
     if (credential && !credential->is_disabled && !is_expired(ex, credential))
         ex->application = DM_UNIT_GET(ex->applications, dm_uapplication, credential->application);
 }
@@ -37,14 +32,14 @@ static void look_up(struct dm_exchange *ex, struct dm_str key)
 static bool from_header(struct dm_exchange *ex, const struct dm_uapi_key *config)
 {
     struct dm_str name = dm_unit_str(ex->release->unit, config->header);
-    struct dm_http_field *field = name.len > 0 ? dm_http_head_find_name(ex->head, name) : NULL;
+    struct dm_http_field *first = name.len > 0 ? dm_http_head_find_name(ex->head, name) : NULL, *field = first;
 
     while (field && field->value.len == 0)
         field = dm_http_head_find_next(ex->head, field);
     if (!field)
         return false;
     look_up(ex, field->value);
-    dm_http_head_drop(ex->head, name);
+    dm_http_head_drop_from(ex->head, first);
     if (config->is_forwarded)
         field->flags &= (uint8_t)~DM_HTTP_FIELD_DROPPED;
     return true;
@@ -117,14 +112,14 @@ static bool from_basic(struct dm_exchange *ex, const struct dm_uapi_key *config)
     return user.len > 0;
 }
 
-/* A key in a place that did not count is a secret all the same. */
-static enum dm_reason remove_all(struct dm_exchange *ex, const struct dm_uapi_key *config)
+/* A key in a place that did not count is a secret all the same. The header that counted is dropped already. */
+static enum dm_reason remove_others(struct dm_exchange *ex, const struct dm_uapi_key *config, bool is_from_header)
 {
     struct dm_str header = dm_unit_str(ex->release->unit, config->header),
                   query = dm_unit_str(ex->release->unit, config->query);
     struct dm_http_field *field;
 
-    if (header.len > 0)
+    if (header.len > 0 && !is_from_header)
         dm_http_head_drop(ex->head, header);
     field = config->in_basic ? dm_http_head_find(ex->head, DM_HTTP_FIELD_ID_AUTHORIZATION) : NULL;
     for (; field; field = dm_http_head_find_next(ex->head, field))
@@ -137,7 +132,9 @@ static enum dm_reason remove_all(struct dm_exchange *ex, const struct dm_uapi_ke
 
 enum dm_reason dm_api_key_request(struct dm_exchange *ex, const struct dm_uapi_key *config)
 {
-    if (!from_header(ex, config) && !from_query(ex, config) && !from_basic(ex, config))
+    bool is_from_header = from_header(ex, config);
+
+    if (!is_from_header && !from_query(ex, config) && !from_basic(ex, config))
         return DM_REASON_AUTH_MISSING;
-    return config->is_forwarded ? DM_REASON_NONE : remove_all(ex, config);
+    return config->is_forwarded ? DM_REASON_NONE : remove_others(ex, config, is_from_header);
 }

@@ -22,7 +22,8 @@ struct endpoint {
     struct idle *spare; /* records for reuse */
     size_t n_idle;
     uint64_t down_until_ns;
-    struct dm_addr addr; /* with is_numeric */
+    struct dm_addr addr;                /* with is_numeric */
+    const struct dm_unit *addr_allowed; /* the grants that were found to hold addr; compared, not read */
     uint32_t weight;
     int32_t credit;        /* of its weight; the richest has the turn */
     uint32_t next_address; /* of a name with several: turn by turn */
@@ -314,14 +315,25 @@ void dm_upstream_cancel(struct dm_upstream_request *r)
     r->upstream = NULL;
 }
 
+/* U3 for one that goes idle. The answer for a numeric endpoint holds until dm_upstream_recheck. */
+static bool may_keep(struct endpoint *e, const struct dm_http_peer *peer, const struct dm_unit *grants)
+{
+    if (DM_LIKELY(e->addr_allowed == grants && grants))
+        return true;
+    if (!grants || !dm_ugrants_allow(grants, dm_http_peer_addr(peer)))
+        return false;
+    if (e->is_numeric)
+        e->addr_allowed = grants;
+    return true;
+}
+
 void dm_upstream_put(struct dm_upstream *u, uint32_t endpoint, struct dm_http_peer *peer, uint32_t idle_ms,
                      const struct dm_unit *grants)
 {
     struct endpoint *e = &u->endpoints[endpoint];
     struct idle *idle = e->spare;
 
-    if (!dm_http_peer_is_reusable(peer) || e->n_idle >= IDLE_MAX || u->is_retired || !grants ||
-        !dm_ugrants_allow(grants, dm_http_peer_addr(peer))) {
+    if (!dm_http_peer_is_reusable(peer) || e->n_idle >= IDLE_MAX || u->is_retired || !may_keep(e, peer, grants)) {
         dm_http_peer_close(peer);
         return;
     }
@@ -345,13 +357,15 @@ void dm_upstream_idle_end(void *idle_user, struct dm_http_peer *peer)
 
 void dm_upstream_recheck(struct dm_upstream *u, const struct dm_unit *grants)
 {
-    for (uint32_t i = 0; i < u->n_endpoints; i++)
+    for (uint32_t i = 0; i < u->n_endpoints; i++) {
+        u->endpoints[i].addr_allowed = NULL;
         for (struct idle *idle = u->endpoints[i].idle, *next; idle; idle = next) {
             next = idle->next;
-            if (grants && dm_ugrants_allow(grants, dm_http_peer_addr(idle->peer)))
+            if (may_keep(idle->endpoint, idle->peer, grants))
                 continue;
             dm_http_peer_close(idle->peer);
             idle_remove(idle);
         }
+    }
     u->is_retired = grants == NULL;
 }
