@@ -92,7 +92,9 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
     struct dm_buf *fields = dm_worker_scratch(ex->worker), *body = &ex->worker->answer;
     struct dm_http_message message = {.status = worded && worded->status ? worded->status : (unsigned)info->status};
     struct dm_str content_type = DM_STR("application/problem+json");
-    struct dm_str fault = ex->fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)ex->fault)) : DM_STR_NULL;
+    /* What is wrong with a backend's answer is for the log alone. */
+    bool names_fault = ex->fault && info->who == DM_WHO_CALLER;
+    struct dm_str fault = names_fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)ex->fault)) : DM_STR_NULL;
 
     message.is_closing = reason == DM_REASON_BAD_REQUEST; /* what is malformed is not followed */
     dm_buf_reset(body);
@@ -124,9 +126,14 @@ void dm_answer_preflight(struct dm_exchange *ex)
     dm_http_conn_reply(ex->conn, &message, DM_STR_NULL);
 }
 
+static bool is_too_slow(struct dm_http_end end)
+{
+    return end.why == DM_HTTP_ABORT_HEAD_TIMEOUT || end.why == DM_HTTP_ABORT_IDLE || end.why == DM_HTTP_ABORT_BODY_RATE;
+}
+
 enum dm_reason dm_answer_reason(struct dm_http_end end)
 {
-    if (end.why == DM_HTTP_ABORT_HEAD_TIMEOUT)
+    if (is_too_slow(end))
         return DM_REASON_REQUEST_TIMEOUT;
     switch (dm_http_fault_status((enum dm_http_fault)end.fault)) {
     case 413: return DM_REASON_BODY_TOO_LARGE;
@@ -140,21 +147,7 @@ enum dm_reason dm_answer_reason(struct dm_http_end end)
 
 bool dm_answer_is_fault(struct dm_http_end end)
 {
-    return end.why == DM_HTTP_ABORT_FAULT || end.why == DM_HTTP_ABORT_TOO_LARGE;
-}
-
-bool dm_answer_is_body_fault(struct dm_http_end end)
-{
-    switch (end.fault) {
-    case DM_HTTP_BAD_CHUNK_SIZE:
-    case DM_HTTP_BAD_CHUNK_EXTENSION:
-    case DM_HTTP_CHUNK_EXTENSIONS_TOO_LARGE:
-    case DM_HTTP_BAD_CHUNK_END:
-    case DM_HTTP_BODY_CUT:
-    case DM_HTTP_BAD_TRAILER:
-    case DM_HTTP_TRAILER_TOO_LARGE: return true;
-    }
-    return false;
+    return end.why == DM_HTTP_ABORT_FAULT || end.why == DM_HTTP_ABORT_TOO_LARGE || is_too_slow(end);
 }
 
 enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id,

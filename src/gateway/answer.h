@@ -15,9 +15,7 @@ enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end,
                                struct dm_buf *fields, struct dm_buf *body);
 /* The reason for which such a request is refused. */
 enum dm_reason dm_answer_reason(struct dm_http_end end);
-/* Was the request refused for its form, and answered so? */
+/* Was the request refused for its form or its slowness, and answered so if no response had begun? */
 bool dm_answer_is_fault(struct dm_http_end end);
-/* The same, behind a valid head: an exchange had begun. */
-bool dm_answer_is_body_fault(struct dm_http_end end);
 
 #endif

@@ -260,7 +260,7 @@ static void set_abort_reason(struct dm_exchange *ex, struct dm_http_end end)
     }
     ex->reason = (uint8_t)dm_answer_reason(end);
     ex->fault = (uint8_t)end.fault;
-    ex->status = dm_http_fault_status((enum dm_http_fault)end.fault);
+    ex->status = (unsigned)dm_reason_info((enum dm_reason)ex->reason)->status;
 }
 
 static void on_client_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
@@ -277,20 +277,23 @@ static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end en
                      struct dm_str *ret_body)
 {
     struct dm_worker *worker = arg;
-    const struct dm_exchange *ex = dm_http_conn_user(conn); /* of a request whose body is none */
+    struct dm_exchange *ex = dm_http_conn_user(conn); /* of a request whose body is none or too slow */
     struct dm_buf *fields = dm_worker_scratch(worker);
     char own_id[DM_REQUEST_ID_LEN];
     struct dm_str id = ex ? ex->request_id : dm_str_n(own_id, sizeof(own_id));
     enum dm_reason reason;
 
     worker->counters->worker.faults++;
-    if (!ex)
+    if (ex)
+        drop_peer(ex); /* before anything else is sent: if the head is not gone yet, the backend sees nothing */
+    else
         dm_worker_next_id(worker, own_id);
     dm_buf_reset(&worker->answer);
     reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
-    if (worker->options->access_log && !dm_answer_is_body_fault(end))
+    if (worker->options->access_log && !ex)
         dm_access_log_write_fault(&worker->log, dm_http_conn_peer(conn), id, reason, end.fault,
                                   dm_worker_wall_ns(worker));
+    ret_message->status = (unsigned)dm_reason_info(reason)->status;
     ret_message->fields = dm_buf_str(fields);
     *ret_body = dm_buf_str(&worker->answer);
 }
@@ -411,10 +414,15 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_pee
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));
 }
 
-static void cut(struct dm_exchange *ex)
+/* The backend failed: the client is told, or cut off in the middle of the response. */
+static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
 {
     struct dm_http_conn *conn = ex->conn;
 
+    if (!ex->is_responding) {
+        dm_answer(ex, reason);
+        return;
+    }
     ex->reason = DM_REASON_BACKEND_CLOSED;
     end_client(ex);
     dm_http_conn_abort(conn);
@@ -424,7 +432,7 @@ static void cut(struct dm_exchange *ex)
 static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_end end)
 {
     struct dm_exchange *ex = user;
-    bool again = may_try_again(ex, peer, end);
+    bool again = !ex->is_responding && may_try_again(ex, peer, end);
 
     ex->peer = NULL;
     if (did_connect(end))
@@ -433,14 +441,13 @@ static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_
         dm_upstream_failed(ex->upstream, ex->wish.endpoint);
     if (!ex->conn) {
         free_if_ended(ex);
-    } else if (ex->is_responding) {
-        cut(ex);
     } else if (again) {
         ex->tenant->counters->upstream_retries++;
         ex->wish.wants_fresh = true;
         forward(ex);
     } else {
-        dm_answer(ex, reason_of(end));
+        ex->fault = (uint8_t)end.fault;
+        end_badly(ex, reason_of(end));
     }
 }
 

@@ -4,8 +4,9 @@
 
 #include "base/buf.h"
 #include "gateway/options.h"
+#include "http/server.h"
 
-enum { DRAIN_MS = 10000, DRAIN_MAX_MS = 3600000 };
+enum { DRAIN_MS = 10000, BODY_RATE_BYTES = 256, TIME_MAX_MS = 3600000 };
 
 static const char help[] =
     "daemun-gateway: the data plane of Daemun.\n"
@@ -21,6 +22,11 @@ static const char help[] =
     "  --admin ADDR:PORT        /metrics, /healthz, /status             (default: 127.0.0.1:9090)\n"
     "  --id NAME                name of this gateway                    (default: made at first start)\n"
     "  --trusted-fronts CIDR,.. balancers whose Forwarded fields count  (default: none)\n"
+    "  --head-timeout-ms N      from the first byte of a request's head to its last; 0: no limit      (default: 10000)\n"
+    "  --idle-timeout-ms N      between requests of a connection; 0: no limit                          (default: 75000)\n"
+    "  --body-timeout-ms N      without a byte of a body, while the client is waited for; 0: no limit  (default: 30000)\n"
+    "  --body-rate N            least bytes a second of a body, on average after 10 s; 0: no limit     (default: 256)\n"
+    "  --body-max BYTES         largest body of a request; 0: no limit                                 (default: 0)\n"
     "  --drain-ms N             how long requests may finish at SIGTERM (default: 10000)\n"
     "  --access-log on|off                                              (default: on)\n"
     "  --log-level debug|info|warn|error                                (default: info)\n"
@@ -188,14 +194,22 @@ static int read_trusted_fronts(struct dm_gateway_options *options, struct dm_str
     return 0;
 }
 
-static int read_drain(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
-{
-    uint64_t ms = 0;
-    int rc = read_number(value, 0, DRAIN_MAX_MS, &ms, err);
+/* Members of 32 bits that hold what was said. */
+static const struct {
+    const char *name;
+    size_t at;
+    uint32_t max;
+} numbers[] = {
+    {"--head-timeout-ms", offsetof(struct dm_gateway_options, head_timeout_ms), TIME_MAX_MS},
+    {"--idle-timeout-ms", offsetof(struct dm_gateway_options, idle_timeout_ms), TIME_MAX_MS},
+    {"--body-timeout-ms", offsetof(struct dm_gateway_options, body_timeout_ms), TIME_MAX_MS},
+    {"--body-rate", offsetof(struct dm_gateway_options, body_rate_bytes), 1u << 30},
+    {"--drain-ms", offsetof(struct dm_gateway_options, drain_ms), TIME_MAX_MS},
+};
 
-    if (rc == 0)
-        options->drain_ms = (uint32_t)ms;
-    return rc;
+static int read_body_max(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    return read_number(value, 0, INT64_MAX, &options->body_bytes_max, err);
 }
 
 static int read_access_log(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
@@ -257,7 +271,7 @@ static const struct {
     {"--admin", read_admin},
     {"--id", read_id},
     {"--trusted-fronts", read_trusted_fronts},
-    {"--drain-ms", read_drain},
+    {"--body-max", read_body_max},
     {"--access-log", read_access_log},
     {"--log-level", read_log_level},
     {"--log-format", read_log_format},
@@ -267,13 +281,17 @@ static const struct {
 
 /* --- the line ---------------------------------------------------------------------------------------------------- */
 
-static void set_defaults(struct dm_gateway_options *options)
+void dm_gateway_options_defaults(struct dm_gateway_options *options)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     *options = (struct dm_gateway_options){.access_log = true,
                                            .log_level = DM_LOG_INFO,
                                            .log_is_text = isatty(STDERR_FILENO),
+                                           .head_timeout_ms = dm_http_server_defaults.head_timeout_ms,
+                                           .idle_timeout_ms = dm_http_server_defaults.idle_timeout_ms,
+                                           .body_timeout_ms = dm_http_server_defaults.body_timeout_ms,
+                                           .body_rate_bytes = BODY_RATE_BYTES,
                                            .drain_ms = DRAIN_MS,
                                            .controller_uid = geteuid()};
     options->n_workers = cores < 1 ? 1 : (unsigned)DM_MIN(cores, DM_GATEWAY_WORKERS_MAX);
@@ -281,19 +299,39 @@ static void set_defaults(struct dm_gateway_options *options)
         abort();
 }
 
+static int store_number(struct dm_gateway_options *options, size_t i, struct dm_str value, struct dm_err *err)
+{
+    uint64_t number = 0;
+    uint32_t stored;
+    int rc = read_number(value, 0, numbers[i].max, &number, err);
+
+    if (rc < 0)
+        return rc;
+    stored = (uint32_t)number;
+    memcpy((char *)options + numbers[i].at, &stored, sizeof(stored));
+    return 0;
+}
+
+/* DM_ENOENT: there is no such option. */
+static int store(struct dm_gateway_options *options, struct dm_str name, struct dm_str value, struct dm_err *err)
+{
+    for (size_t i = 0; i < DM_COUNT(table); i++)
+        if (dm_str_eq(name, dm_str_of(table[i].name)))
+            return table[i].read(options, value, err);
+    for (size_t i = 0; i < DM_COUNT(numbers); i++)
+        if (dm_str_eq(name, dm_str_of(numbers[i].name)))
+            return store_number(options, i, value, err);
+    return DM_ENOENT;
+}
+
 static int read_option(struct dm_gateway_options *options, struct dm_str name, struct dm_str value, struct dm_err *err)
 {
     struct dm_err inner = {0};
-    int rc;
+    int rc = store(options, name, value, &inner);
 
-    for (size_t i = 0; i < DM_COUNT(table); i++) {
-        if (!dm_str_eq(name, dm_str_of(table[i].name)))
-            continue;
-        if ((rc = table[i].read(options, value, &inner)) < 0)
-            return dm_fail(err, DM_EINVAL, "", "%s: %s", table[i].name, inner.message);
-        return 0;
-    }
-    return dm_fail(err, DM_EINVAL, "", "unknown option '%.*s' (see --help)", DM_STR_ARG(name));
+    if (rc == DM_ENOENT)
+        return dm_fail(err, DM_EINVAL, "", "unknown option '%.*s' (see --help)", DM_STR_ARG(name));
+    return rc < 0 ? dm_fail(err, DM_EINVAL, "", "%.*s: %s", DM_STR_ARG(name), inner.message) : 0;
 }
 
 static int finish(struct dm_gateway_options *options, struct dm_err *err)
@@ -309,7 +347,7 @@ int dm_gateway_options_read(struct dm_gateway_options *options, int n_args, cons
 {
     int rc;
 
-    set_defaults(options);
+    dm_gateway_options_defaults(options);
     for (int i = 0; i < n_args; i++) {
         struct dm_str arg = dm_str_of(args[i]), name = arg, value;
         size_t eq = dm_str_find(arg, '=');
@@ -357,6 +395,15 @@ static void add_arg(struct dm_gateway_args *args, struct dm_buf *buf, const char
     dm_buf_add_char(buf, '\0');
 }
 
+static void add_number(const struct dm_gateway_options *options, size_t i, struct dm_gateway_args *args,
+                       struct dm_buf *buf)
+{
+    uint32_t number;
+
+    memcpy(&number, (const char *)options + numbers[i].at, sizeof(number));
+    add_arg(args, buf, "%s=%u", numbers[i].name, number);
+}
+
 static void add_trusted_fronts(const struct dm_gateway_options *options, struct dm_gateway_args *args,
                                struct dm_buf *buf)
 {
@@ -386,7 +433,9 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     add_arg(ret, &buf, "--log-level=%s", level_names[options->log_level]);
     add_arg(ret, &buf, "--log-format=%s", format_names[options->log_is_text]);
     add_arg(ret, &buf, "--access-log=%s", switch_names[options->access_log]);
-    add_arg(ret, &buf, "--drain-ms=%u", options->drain_ms);
+    add_arg(ret, &buf, "--body-max=%llu", (unsigned long long)options->body_bytes_max);
+    for (size_t i = 0; i < DM_COUNT(numbers); i++)
+        add_number(options, i, ret, &buf);
     if (options->id[0])
         add_arg(ret, &buf, "--id=%s", options->id);
     for (size_t i = 0; i < options->n_listen; i++) {

@@ -32,8 +32,11 @@ struct dm_gateway_options {
     struct dm_addr admin;      /* metrics, healthz, status */
     struct dm_addr controller; /* the link: a Unix socket */
     bool has_controller;
-    uid_t controller_uid;           /* who may be at the other end; by default our own */
-    uint32_t drain_ms;              /* how long workers may finish at SIGTERM */
+    uid_t controller_uid; /* who may be at the other end; by default our own */
+    uint32_t drain_ms;    /* how long workers may finish at SIGTERM */
+    uint32_t head_timeout_ms, idle_timeout_ms, body_timeout_ms,
+        body_rate_bytes; /* as in dm_http_server_settings; 0: off */
+    uint64_t body_bytes_max;
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
 };
 
@@ -45,7 +48,7 @@ struct dm_gateway_options {
 #define DM_GATEWAY_COUNTERS_KIND "counters"
 
 /* One "--name=value" each, for a process of another role. */
-#define DM_GATEWAY_ARGS_MAX 28
+#define DM_GATEWAY_ARGS_MAX 32
 #define DM_GATEWAY_ARGS_BYTES 8192
 struct dm_gateway_args {
     const char *items[DM_GATEWAY_ARGS_MAX];
@@ -55,6 +58,9 @@ struct dm_gateway_args {
 /* What a worker of this slot, or the loader, is started with. */
 void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_gateway_role role, unsigned slot,
                              struct dm_gateway_args *ret);
+
+/* Nothing said: what dm_gateway_options_read() begins with. */
+void dm_gateway_options_defaults(struct dm_gateway_options *options);
 
 /* Writes `<data_dir>/<name>` into ret; name is a format, at most 200 bytes long when filled in. */
 void dm_gateway_path(const struct dm_gateway_options *options, char ret[DM_GATEWAY_PATH_MAX], const char *name, ...)

@@ -142,6 +142,18 @@ static void init_secrets(struct dm_worker *worker, struct dm_sys *sys)
     dm_mem_wipe(secret, sizeof(secret));
 }
 
+static struct dm_http_server *server_new(struct dm_worker *worker)
+{
+    struct dm_http_server_settings settings = dm_http_server_defaults;
+
+    settings.head_timeout_ms = worker->options->head_timeout_ms;
+    settings.idle_timeout_ms = worker->options->idle_timeout_ms;
+    settings.body_timeout_ms = worker->options->body_timeout_ms;
+    settings.body_rate_bytes = worker->options->body_rate_bytes;
+    settings.body_bytes_max = worker->options->body_bytes_max;
+    return dm_http_server_new(worker->loop, &settings, &dm_exchange_handler, worker);
+}
+
 static const struct dm_dns_config dns_defaults;
 
 int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
@@ -158,7 +170,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     init_memory(worker);
     init_secrets(worker, sys);
-    worker->server = dm_http_server_new(worker->loop, &dm_http_server_defaults, &dm_exchange_handler, worker);
+    worker->server = server_new(worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_exchange_peer_handler);
     worker->upstream_env =
         (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults), worker->client};

@@ -25,7 +25,7 @@ static void close_stream(struct dm_http_peer *p)
     p->reading = READ_CLOSED;
     dm_timer_cancel(p->client->loop, &p->timer);
     if (!p->is_stream_closed)
-        dm_stream_close(&p->stream);
+        dm_stream_abort(&p->stream);
 }
 
 void dm_http_peer_die(struct dm_http_peer *p, struct dm_http_end end)

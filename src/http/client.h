@@ -85,7 +85,7 @@ bool dm_http_peer_is_reusable(const struct dm_http_peer *peer);
 void dm_http_peer_keep(struct dm_http_peer *peer, void *idle_user, uint32_t idle_ms);
 /* Out of the pool again; set_user and send follow. */
 void dm_http_peer_take(struct dm_http_peer *peer, const struct dm_http_peer_timeouts *timeouts);
-/* Closes now; no callback follows. */
+/* Closes now; no callback follows. Of a request in hand nothing more is sent. */
 void dm_http_peer_close(struct dm_http_peer *peer);
 /* Where it is connected to. */
 const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *peer);

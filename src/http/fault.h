@@ -9,7 +9,7 @@
 /* X(ID, name, status) */
 #define DM_HTTP_FAULTS(X)                                                                                              \
     X(BAD_METHOD, "bad_method", 400)                                                                                   \
-    X(METHOD_TOO_LONG, "method_too_long", 501)                                                                         \
+    X(METHOD_TOO_LONG, "method_too_long", 400)                                                                         \
     X(CONNECT_REFUSED, "connect_refused", 400)                                                                         \
     X(BAD_TARGET, "bad_target", 400)                                                                                   \
     X(TARGET_FRAGMENT, "target_fragment", 400)                                                                         \

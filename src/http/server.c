@@ -67,6 +67,22 @@ void dm_http_conn_fail(struct dm_http_conn *c, struct dm_http_end end)
         c->server->handler->on_abort(user, c, end);
 }
 
+void dm_http_conn_refuse(struct dm_http_conn *c, struct dm_http_end end, unsigned status)
+{
+    bool has_request = c->has_request;
+    void *user = c->user;
+
+    if (c->writing != WRITE_NONE) {
+        dm_http_conn_fail(c, end);
+        return;
+    }
+    c->has_request = false;
+    dm_http_conn_answer_fault(c, end, status);
+    c->user = NULL;
+    if (has_request)
+        c->server->handler->on_abort(user, c, end);
+}
+
 static void on_error(struct dm_stream *stream, int code)
 {
     dm_http_conn_fail(dm_http_conn_of(stream), (struct dm_http_end){DM_HTTP_ABORT_PEER_RESET, 0, code});
@@ -128,7 +144,7 @@ static void on_due_in_request(struct dm_http_conn *c)
         dm_http_conn_maybe_done(c);
     } else {
         bool is_slow = verdict == DM_HTTP_PACE_SLOW;
-        dm_http_conn_fail(c, (struct dm_http_end){is_slow ? DM_HTTP_ABORT_BODY_RATE : DM_HTTP_ABORT_IDLE, 0, 0});
+        dm_http_conn_refuse(c, (struct dm_http_end){is_slow ? DM_HTTP_ABORT_BODY_RATE : DM_HTTP_ABORT_IDLE, 0, 0}, 408);
     }
 }
 

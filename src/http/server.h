@@ -62,9 +62,9 @@ struct dm_http_handler {
     void (*on_writable)(void *user, struct dm_http_conn *conn);
     void (*on_done)(void *user, struct dm_http_conn *conn);
     void (*on_abort)(void *user, struct dm_http_conn *conn, struct dm_http_end end);
-    /* A request that is no request. Returns fields and body of the answer (status is the fault's) in ret, borrowed until
-     * the next callback; the connection sends it and closes. With a body at fault dm_http_conn_user() is still the request's;
-     * on_abort follows. NULL: an empty answer. */
+    /* A request that is no request, or whose body is none or comes too slowly. Returns status (0: the fault's), fields and body
+     * of the answer in ret, borrowed until the next callback; the connection sends it and closes. With a body at fault
+     * dm_http_conn_user() is still the request's; on_abort follows. NULL: an empty answer. */
     void (*on_fault)(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
                      struct dm_str *ret_body);
 };

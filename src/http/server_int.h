@@ -80,6 +80,8 @@ void dm_http_conn_close(struct dm_http_conn *conn);
 void dm_http_conn_leave(struct dm_http_conn *conn);
 /* The request in hand fails, if there is one; the owner is told last. */
 void dm_http_conn_fail(struct dm_http_conn *conn, struct dm_http_end end);
+/* The same for one that the client is at fault for: it is answered so, unless a response has begun. */
+void dm_http_conn_refuse(struct dm_http_conn *conn, struct dm_http_end end, unsigned status);
 
 /* server_read.c: of the stream */
 size_t dm_http_conn_on_read(struct dm_stream *stream, const char *ptr, size_t len);

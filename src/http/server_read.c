@@ -50,23 +50,13 @@ void dm_http_conn_maybe_done(struct dm_http_conn *c)
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-/* What came is no request, or its body is none. With a response under way there is nothing left to say. */
+/* What came is no request, or its body is none. */
 static void fail_reading(struct dm_http_conn *c, int fault)
 {
     struct dm_http_end end = {fault == DM_HTTP_BODY_TOO_LARGE ? DM_HTTP_ABORT_TOO_LARGE : DM_HTTP_ABORT_FAULT, fault,
                               0};
-    bool has_request = c->has_request;
-    void *user = c->user;
 
-    if (c->writing != WRITE_NONE) {
-        dm_http_conn_fail(c, end);
-        return;
-    }
-    c->has_request = false;
-    dm_http_conn_answer_fault(c, end, dm_http_fault_status((enum dm_http_fault)fault));
-    c->user = NULL;
-    if (has_request)
-        c->server->handler->on_abort(user, c, end);
+    dm_http_conn_refuse(c, end, dm_http_fault_status((enum dm_http_fault)fault));
 }
 
 /* The body is through: the owner hears of it unless it does not care, or is through itself. */

@@ -386,11 +386,14 @@ void dm_stream_set_type(struct dm_stream *stream, const struct dm_stream_type *t
 
 void dm_stream_close(struct dm_stream *stream)
 {
-    if (stream->is_closing)
-        return;
-    if (!stream->is_failed && !stream->error)
+    if (!stream->is_closing && !stream->is_failed && !stream->error)
         dm_stream_flush(stream);
-    /* Sending the last bytes may have ended a lingering stream. */
+    /* Sending the last bytes may have ended a lingering stream, for which dm_stream_abort() does nothing. */
+    dm_stream_abort(stream);
+}
+
+void dm_stream_abort(struct dm_stream *stream)
+{
     if (stream->is_closing)
         return;
     dm_stream_drop_output(stream);

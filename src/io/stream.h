@@ -101,6 +101,8 @@ size_t dm_stream_unread(const struct dm_stream *stream);
 void dm_stream_shutdown(struct dm_stream *stream);
 /* Ends both: what has gathered is sent if the system takes it at once, the rest is dropped. */
 void dm_stream_close(struct dm_stream *stream);
+/* The same, but nothing more is sent, also of what has gathered. */
+void dm_stream_abort(struct dm_stream *stream);
 /* Sends what is written, ends our direction, throws away what still comes and closes when the peer has closed too or after
  * linger_ms, so that the peer reads our last bytes instead of a reset (RFC 9112 section 9.6). The one callback still to come
  * is on_closed. */

@@ -30,7 +30,7 @@ static const struct dm_field fields[] = {
     {"content_type", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_error_override, content_type), .max = 128,
      .format = &dm_format_media_type, .doc = "Type of the body. Left out: text/plain; charset=utf-8."},
     {"body", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_error_override, body), .max = DM_ERROR_BODY_MAX,
-     .format = &dm_format_text_body, .doc = "Body, as it stands. Left out: problem details (RFC 9457)."},
+     .format = &dm_format_text_body, .doc = "Body, as it stands. Left out or empty: problem details (RFC 9457)."},
 };
 
 const struct dm_schema dm_schema_error_override = {

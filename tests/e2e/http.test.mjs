@@ -592,6 +592,39 @@ suite('http', () => {
       assert.ok(!/\r\n0\r\n\r\n$/.test(service.received()), JSON.stringify(service.received()));
     });
 
+  test('a bad body in the bytes of its head: the backend sees nothing, on a kept connection either', async () => {
+    const service = await team('at-once', (socket) => {
+      socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
+    });
+    const client = await RawClient.open(port);
+    await client.send(head('GET', '/first').replaceAll('plain', 'at-once'));
+    assert.equal((await client.response()).status, 200);
+    await client.send(`${head('POST', '/bad', ['Transfer-Encoding: chunked']).replaceAll('plain', 'at-once')}zz\r\n`);
+    const answer = await client.response();
+    assert.equal(answer.status, 400);
+    assert.equal(JSON.parse(answer.text).fault, 'bad_chunk_size');
+    await client.whenClosed();
+    await until('the kept connection to end', () => [...service.sockets].every((socket) => socket.readableEnded));
+    assert.ok(!service.received().includes('/bad'), service.received());
+  });
+
+  test('what is wrong with a backend’s answer is in the access log, and there alone', async () => {
+    await team('wrong', (socket) => {
+      socket.once('data', () =>
+        socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n')
+      );
+    });
+    const answer = await call('wrong');
+    assert.equal(answer.status, 502);
+    assert.equal(JSON.parse(answer.text).fault, undefined);
+    const [line] = await until('the line in the access log', () => {
+      const lines = world.gateway.accessLog().filter((one) => one.request_id === answer.headers['x-request-id']);
+      return lines.length > 0 && lines;
+    });
+    assert.equal(line.reason, 'backend_bad_response');
+    assert.equal(line.fault, 'length_and_encoding');
+  });
+
   test('too long: target, fields, one field, their number; an unknown version', async () => {
     const cases = [
       [head('GET', `/${'a'.repeat(9000)}`), 414, 'uri_too_long'],
@@ -605,6 +638,7 @@ suite('http', () => {
         431,
         'header_too_large',
       ],
+      [`${'G'.repeat(40)} / HTTP/1.1\r\nHost: plain.test\r\n\r\n`, 400, 'bad_request'],
       ['GET / HTTP/2.7\r\nHost: plain.test\r\n\r\n', 505, 'http_version'],
     ];
     upstream.clear();
@@ -614,6 +648,7 @@ suite('http', () => {
       const answer = await client.response();
       assert.equal(answer.status, status);
       assert.equal(answer.reason, reason);
+      assert.equal(JSON.parse(answer.text).status, status);
       await client.whenClosed();
     }
     assert.equal(upstream.requests.length, 0);

@@ -36,6 +36,8 @@ void rig_init(struct rig *rig)
     assert_non_null(mkdtemp(rig->dir));
     dm_buf_init_fixed(&text, path, sizeof(path));
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
+    dm_gateway_options_defaults(&rig->options);
+    rig->options.access_log = false;
     rig->counters = dm_calloc(1, sizeof(*rig->counters));
     if (dm_worker_init(&rig->worker, dm_sys_real(), &rig->options, rig->counters, path, &err) < 0)
         fail_msg("%s", err.message);
@@ -53,6 +55,8 @@ void rig_done(struct rig *rig)
     dm_worker_done(&rig->worker);
     dm_buf_init_fixed(&text, path, sizeof(path));
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
+    dm_gateway_options_defaults(&rig->options);
+    rig->options.access_log = false;
     unlink(path);
     rmdir(rig->dir);
     dm_free(rig->counters);

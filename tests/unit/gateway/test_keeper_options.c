@@ -67,6 +67,11 @@ static void test_refused(void **state)
         {"--log-level", "loud", "debug, info, warn or error"},
         {"--log-format", "xml", "json or text"},
         {"--drain-ms", "soon", "a number"},
+        {"--head-timeout-ms", "3600001", "a number from 0 to 3600000"},
+        {"--idle-timeout-ms", "", "a number"},
+        {"--body-timeout-ms", "1s", "a number"},
+        {"--body-rate", "-1", "a number"},
+        {"--body-max", "1M", "a number"},
     };
 
     for (size_t i = 0; i < DM_COUNT(cases); i++) {
@@ -99,7 +104,8 @@ static void test_passed_on(void **state)
 
     assert_int_equal(READ("--data=/d", "--listen=0.0.0.0:80", "--listen=[::1]:81", "--workers=4", "--id=x",
                           "--trusted-fronts=10.0.0.0/8,2001:db8::/32", "--log-level=warn", "--log-format=json",
-                          "--access-log=off", "--drain-ms=77"),
+                          "--access-log=off", "--drain-ms=77", "--head-timeout-ms=1", "--idle-timeout-ms=2",
+                          "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
                      0);
     before = options;
     dm_gateway_options_args(&before, DM_ROLE_WORKER, 3, &args);
@@ -117,6 +123,11 @@ static void test_passed_on(void **state)
     assert_false(options.log_is_text);
     assert_false(options.access_log);
     assert_int_equal(options.drain_ms, 77);
+    assert_int_equal(options.head_timeout_ms, 1);
+    assert_int_equal(options.idle_timeout_ms, 2);
+    assert_int_equal(options.body_timeout_ms, 3);
+    assert_int_equal(options.body_rate_bytes, 4);
+    assert_int_equal(options.body_bytes_max, 5000000000);
 }
 
 int main(void)

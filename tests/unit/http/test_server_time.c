@@ -3,6 +3,8 @@
 
 #define POST_LENGTH "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 
+#define TIMED_OUT "HTTP/1.1 408 Request Timeout\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad"
+
 static struct dm_sim_faults faults;
 
 static int setup(void **state)
@@ -62,7 +64,7 @@ static void a_head_is_timed_from_its_first_byte(void **state)
     assert_true(is_open());
     check_heard("");
     rig_pass_ms(200);
-    check_got_now("HTTP/1.1 408 Request Timeout\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad");
+    check_got_now(TIMED_OUT);
     check_heard("F:head_timeout");
 }
 
@@ -108,6 +110,25 @@ static void a_body_that_stops_coming_aborts(void **state)
     rig_pass_ms(29000);
     assert_true(is_open());
     rig_pass_ms(11000);
+    check_got_now(TIMED_OUT);
+    check_ended_now();
+    check_heard("R B3 F:idle_timeout A:idle_timeout");
+}
+
+static void reply_begun(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+{
+    struct dm_http_message message = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    dm_http_conn_respond(conn, &message);
+}
+
+/* Nothing can be said any more. */
+static void a_body_that_stops_coming_behind_a_response_aborts(void **state)
+{
+    rig.script.on_request = reply_begun;
+    rig_send(POST_LENGTH "abc");
+    check_got("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    rig_pass_ms(41000);
     check_ended_now();
     check_heard("R B3 A:idle_timeout");
 }
@@ -181,7 +202,7 @@ static void an_owner_that_pauses_is_not_the_clients_fault(void **state)
     rig_pass_ms(9000);
     assert_true(is_open());
     rig_pass_ms(12000);
-    check_heard("B3 A:body_too_slow");
+    check_heard("B3 F:body_too_slow A:body_too_slow");
 }
 
 static void an_owner_that_thinks_is_not_the_clients_fault(void **state)
@@ -202,8 +223,9 @@ static void a_client_that_waits_for_100_is_not_slow(void **state)
     dm_http_conn_inform(rig.conn, 100, DM_STR_NULL);
     check_got("HTTP/1.1 100 Continue\r\n\r\n");
     rig_pass_ms(41000);
+    check_got_now(TIMED_OUT);
     check_ended_now();
-    check_heard("R A:idle_timeout");
+    check_heard("R F:idle_timeout A:idle_timeout");
 }
 
 static void a_rest_that_does_not_come_ends_the_connection(void **state)
@@ -482,6 +504,7 @@ int main(void)
         TEST(an_idle_connection_is_closed),
         TEST(no_limits_no_timers),
         TEST(a_body_that_stops_coming_aborts),
+        TEST(a_body_that_stops_coming_behind_a_response_aborts),
         TEST(a_body_that_drips_goes_on),
         TEST(a_body_below_the_rate_aborts),
         TEST(a_body_above_the_rate_goes_on_and_may_not_stop),
