@@ -38,10 +38,10 @@ struct dm_exchange {
 
     /* The request. head is set during on_request only; the strings after it live in the arena. */
     struct dm_http_head *head;
-    struct dm_str method, path; /* path: normalised */
-    struct dm_str rest;         /* of the path, below the version's */
-    struct dm_str query;        /* as it is forwarded */
-    struct dm_addr client;      /* who asks, by the trust rule */
+    struct dm_str method, path;   /* path: normalised */
+    struct dm_str rest;           /* of the path, below the version's */
+    struct dm_str query;          /* as it is forwarded */
+    const struct dm_addr *client; /* who asks, by the trust rule: the connection's peer, or in the arena; with conn */
     struct dm_http_message request;
     struct dm_upstream_request wish;
     char *replay; /* what was taken of the body, while no connection stands (E3) */

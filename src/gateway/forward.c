@@ -1,5 +1,7 @@
 #include "gateway/forward.h"
 
+#include <assert.h>
+
 #include "gateway/observe/address.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
@@ -48,7 +50,7 @@ static bool parse_client(struct dm_str text, struct dm_addr *ret)
 }
 
 /* One line of the list, from the right: each trusted front vouches for the one before it. True: the line before counts. */
-static bool walk_list(struct dm_exchange *ex, struct dm_str list)
+static bool walk_list(const struct dm_worker *worker, struct dm_str list, struct dm_addr *client)
 {
     struct dm_addr addr;
 
@@ -60,8 +62,8 @@ static bool walk_list(struct dm_exchange *ex, struct dm_str list)
         if (element.len > 0 && !parse_client(element, &addr))
             return false;
         if (element.len > 0) {
-            ex->client = addr;
-            if (!is_trusted(ex->worker, &addr))
+            *client = addr;
+            if (!is_trusted(worker, &addr))
                 return false;
         }
         if (comma == 0)
@@ -71,13 +73,24 @@ static bool walk_list(struct dm_exchange *ex, struct dm_str list)
 }
 
 /* Several lines are one list (RFC 9110, 5.3): the last one is the nearest front's. */
-static void find_client(struct dm_exchange *ex)
+static void find_client(const struct dm_exchange *ex, struct dm_addr *client)
 {
     const struct dm_http_head *head = ex->head;
 
     for (unsigned i = head->field_count; i > 0; i--)
-        if (head->fields[i - 1].id == DM_HTTP_FIELD_ID_X_FORWARDED_FOR && !walk_list(ex, head->fields[i - 1].value))
+        if (head->fields[i - 1].id == DM_HTTP_FIELD_ID_X_FORWARDED_FOR &&
+            !walk_list(ex->worker, head->fields[i - 1].value, client))
             return;
+}
+
+static void identify_behind_front(struct dm_exchange *ex)
+{
+    struct dm_addr *client = dm_arena_alloc(&ex->arena, sizeof(*client));
+
+    assert(client); /* the first thing in the arena */
+    *client = *ex->client;
+    find_client(ex, client);
+    ex->client = client;
 }
 
 static const uint8_t only_from_fronts[] = {DM_HTTP_FIELD_ID_X_FORWARDED_FOR,    DM_HTTP_FIELD_ID_X_FORWARDED_PROTO,
@@ -96,10 +109,10 @@ void dm_forward_identify(struct dm_exchange *ex)
 {
     const struct dm_addr *peer = dm_http_conn_peer(ex->conn);
 
-    ex->client = *peer;
+    ex->client = peer;
     ex->is_direct = !is_trusted(ex->worker, peer);
     if (!ex->is_direct) {
-        find_client(ex);
+        identify_behind_front(ex);
         return;
     }
     for (size_t i = 0; i < DM_COUNT(only_from_fronts); i++)

@@ -8,6 +8,7 @@
 #define CHUNK_BYTES (4u << 10)
 #define CHUNKS_KEEP 16384
 #define SCRATCH_MAX (256u << 10)
+#define ID_PREFIX_LEN 16
 
 /* --- tenants ------------------------------------------------------------------------------------------------------ */
 
@@ -106,12 +107,13 @@ struct dm_str dm_worker_date(struct dm_worker *worker)
 
 void dm_worker_next_id(struct dm_worker *worker, char ret[DM_REQUEST_ID_LEN])
 {
-    static const char digits[] = "0123456789abcdef";
-    uint64_t n = worker->id_next++;
-
-    memcpy(ret, worker->id_prefix, sizeof(worker->id_prefix));
-    for (int i = DM_REQUEST_ID_LEN - 1; i >= (int)sizeof(worker->id_prefix); i--, n >>= 4)
-        ret[i] = digits[n & 15];
+    memcpy(ret, worker->id_next, DM_REQUEST_ID_LEN);
+    for (int i = DM_REQUEST_ID_LEN - 1; i >= ID_PREFIX_LEN; i--) {
+        char c = worker->id_next[i];
+        worker->id_next[i] = (char)(c == '9' ? 'a' : c == 'f' ? '0' : c + 1);
+        if (c != 'f')
+            break;
+    }
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -134,7 +136,8 @@ static void init_secrets(struct dm_worker *worker, struct dm_sys *sys)
 
     sys->ops->random(sys, bytes, sizeof(bytes));
     dm_hex(bytes, sizeof(bytes), hex);
-    memcpy(worker->id_prefix, hex, sizeof(worker->id_prefix));
+    memcpy(worker->id_next, hex, ID_PREFIX_LEN);
+    memset(worker->id_next + ID_PREFIX_LEN, '0', DM_REQUEST_ID_LEN - ID_PREFIX_LEN);
     sys->ops->random(sys, &seed, sizeof(seed));
     dm_usage_table_init(&worker->usage, seed);
     sys->ops->random(sys, secret, sizeof(secret));

@@ -40,8 +40,7 @@ struct dm_worker {
     uint64_t wall_offset_ns; /* wall clock - loop clock, refreshed every second */
     uint64_t date_s;         /* second that date_text is for */
     char date_text[DM_HTTP_DATE_LEN];
-    char id_prefix[16]; /* of request ids, drawn at start */
-    uint64_t id_next;
+    char id_next[DM_REQUEST_ID_LEN]; /* 16 digits drawn at start, and 16 that count */
     size_t n_exchanges;
 };
 

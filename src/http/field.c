@@ -18,16 +18,16 @@ static const struct {
 } by_length[] = {
     [2] = {DM_HTTP_FIELD_ID_TE, DM_HTTP_FIELD_ID_TE},
     [3] = {DM_HTTP_FIELD_ID_AGE, DM_HTTP_FIELD_ID_VIA},
-    [4] = {DM_HTTP_FIELD_ID_DATE, DM_HTTP_FIELD_ID_VARY},
+    [4] = {DM_HTTP_FIELD_ID_HOST, DM_HTTP_FIELD_ID_VARY},
     [5] = {DM_HTTP_FIELD_ID_ALLOW, DM_HTTP_FIELD_ID_RANGE},
     [6] = {DM_HTTP_FIELD_ID_ACCEPT, DM_HTTP_FIELD_ID_SERVER},
     [7] = {DM_HTTP_FIELD_ID_ALT_SVC, DM_HTTP_FIELD_ID_UPGRADE},
     [8] = {DM_HTTP_FIELD_ID_IF_MATCH, DM_HTTP_FIELD_ID_LOCATION},
     [9] = {DM_HTTP_FIELD_ID_FORWARDED, DM_HTTP_FIELD_ID_X_REAL_IP},
-    [10] = {DM_HTTP_FIELD_ID_CONNECTION, DM_HTTP_FIELD_ID_USER_AGENT},
+    [10] = {DM_HTTP_FIELD_ID_USER_AGENT, DM_HTTP_FIELD_ID_TRACESTATE},
     [11] = {DM_HTTP_FIELD_ID_RETRY_AFTER, DM_HTTP_FIELD_ID_TRACEPARENT},
     [12] = {DM_HTTP_FIELD_ID_CONTENT_TYPE, DM_HTTP_FIELD_ID_X_REQUEST_ID},
-    [13] = {DM_HTTP_FIELD_ID_ACCEPT_RANGES, DM_HTTP_FIELD_ID_LAST_MODIFIED},
+    [13] = {DM_HTTP_FIELD_ID_AUTHORIZATION, DM_HTTP_FIELD_ID_LAST_MODIFIED},
     [14] = {DM_HTTP_FIELD_ID_CONTENT_LENGTH, DM_HTTP_FIELD_ID_HTTP2_SETTINGS},
     [15] = {DM_HTTP_FIELD_ID_ACCEPT_ENCODING, DM_HTTP_FIELD_ID_X_FORWARDED_FOR},
     [16] = {DM_HTTP_FIELD_ID_CONTENT_ENCODING, DM_HTTP_FIELD_ID_X_FORWARDED_PORT},
@@ -46,47 +46,75 @@ static const struct {
     [32] = {DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_CREDENTIALS, DM_HTTP_FIELD_ID_ACCESS_CONTROL_ALLOW_CREDENTIALS},
 };
 
-static inline uint64_t load_lower_8(const char *ptr)
+static inline uint64_t load_8(const char *ptr)
 {
     uint64_t x;
 
     memcpy(&x, ptr, sizeof(x));
-    return x | 0x2020202020202020u;
+    return x;
 }
 
-static inline uint32_t load_lower_4(const char *ptr)
+static inline uint32_t load_4(const char *ptr)
 {
     uint32_t x;
 
     memcpy(&x, ptr, sizeof(x));
-    return x | 0x20202020u;
+    return x;
 }
 
-/* Is a token of len bytes equal to a known name, which consists of lower-case letters, digits and '-'? All of these
- * have bit 0x20, and no other token character becomes one of them by setting it. */
-static inline bool is_known(const char *token, const char *name, size_t len)
-{
-    size_t i = 0;
+/* Known names consist of lower-case letters, digits and '-'. All of these have bit 0x20, and no other token character becomes
+ * one of them by setting it: a token is lowered, a known name compared, by whole words. */
+#define LOWER_8 UINT64_C(0x2020202020202020)
+#define LOWER_4 0x20202020u
 
-    if (len < 4)
-        return dm_http_lower_eq(token, name, len);
-    if (len < 8)
-        return load_lower_4(token) == load_lower_4(name) &&
-               load_lower_4(token + len - 4) == load_lower_4(name + len - 4);
-    for (; i + 8 < len; i += 8)
-        if (load_lower_8(token + i) != load_lower_8(name + i))
+static inline bool is_tail_known(const char *token, const char *name, size_t len)
+{
+    for (size_t i = 8; i + 8 < len; i += 8)
+        if ((load_8(token + i) | LOWER_8) != load_8(name + i))
             return false;
-    return load_lower_8(token + len - 8) == load_lower_8(name + len - 8);
+    return (load_8(token + len - 8) | LOWER_8) == load_8(name + len - 8);
+}
+
+static unsigned find_long(const char *token, size_t len, unsigned id, unsigned last)
+{
+    uint64_t first = load_8(token) | LOWER_8;
+
+    for (; id <= last; id++)
+        if (first == load_8(known[id].name.ptr) && is_tail_known(token, known[id].name.ptr, len))
+            return id;
+    return DM_HTTP_FIELD_ID_OTHER;
+}
+
+/* 4 to 7 bytes: two words that may overlap. */
+static unsigned find_short(const char *token, size_t len, unsigned id, unsigned last)
+{
+    uint32_t first = load_4(token) | LOWER_4, end = load_4(token + len - 4) | LOWER_4;
+
+    for (; id <= last; id++)
+        if (first == load_4(known[id].name.ptr) && end == load_4(known[id].name.ptr + len - 4))
+            return id;
+    return DM_HTTP_FIELD_ID_OTHER;
+}
+
+static unsigned find_tiny(const char *token, size_t len, unsigned id, unsigned last)
+{
+    for (; id <= last; id++)
+        if (dm_http_lower_eq(token, known[id].name.ptr, len))
+            return id;
+    return DM_HTTP_FIELD_ID_OTHER;
 }
 
 enum dm_http_field_id dm_http_field_id_of(struct dm_str name)
 {
-    if (name.len >= DM_COUNT(by_length) || by_length[name.len].first == 0)
+    unsigned first, last;
+
+    if (name.len >= DM_COUNT(by_length) || (first = by_length[name.len].first) == 0)
         return DM_HTTP_FIELD_ID_OTHER;
-    for (unsigned id = by_length[name.len].first; id <= by_length[name.len].last; id++)
-        if (is_known(name.ptr, known[id].name.ptr, name.len))
-            return (enum dm_http_field_id)id;
-    return DM_HTTP_FIELD_ID_OTHER;
+    last = by_length[name.len].last;
+    if (name.len >= 8)
+        return (enum dm_http_field_id)find_long(name.ptr, name.len, first, last);
+    return (enum dm_http_field_id)(name.len >= 4 ? find_short(name.ptr, name.len, first, last)
+                                                 : find_tiny(name.ptr, name.len, first, last));
 }
 
 struct dm_str dm_http_field_name(enum dm_http_field_id id)

@@ -13,14 +13,14 @@ enum dm_http_field_flag {
     DM_HTTP_FIELD_WIRE = 32,      /* stands in the received bytes as exactly "name: value CR LF" */
 };
 
-/* X(ID, name, flags), by length and then by name: the lookup relies on it. */
+/* X(ID, name, flags), by length: the lookup relies on it. Of one length, what comes most often stands first, the others by name. */
 #define DM_HTTP_FIELDS(X)                                                                                              \
     X(TE, "te", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                                          \
     X(AGE, "age", DM_HTTP_FIELD_NO_TRAILER)                                                                            \
     X(VIA, "via", DM_HTTP_FIELD_NO_TRAILER)                                                                            \
+    X(HOST, "host", DM_HTTP_FIELD_NO_TRAILER)                                                                          \
     X(DATE, "date", DM_HTTP_FIELD_NO_TRAILER)                                                                          \
     X(ETAG, "etag", 0)                                                                                                 \
-    X(HOST, "host", DM_HTTP_FIELD_NO_TRAILER)                                                                          \
     X(LINK, "link", 0)                                                                                                 \
     X(VARY, "vary", DM_HTTP_FIELD_NO_TRAILER)                                                                          \
     X(ALLOW, "allow", DM_HTTP_FIELD_NO_TRAILER)                                                                        \
@@ -41,18 +41,18 @@ enum dm_http_field_flag {
     X(LOCATION, "location", DM_HTTP_FIELD_NO_TRAILER)                                                                  \
     X(FORWARDED, "forwarded", DM_HTTP_FIELD_NO_TRAILER)                                                                \
     X(X_REAL_IP, "x-real-ip", DM_HTTP_FIELD_NO_TRAILER)                                                                \
+    X(USER_AGENT, "user-agent", 0)                                                                                     \
     X(CONNECTION, "connection", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                          \
     X(KEEP_ALIVE, "keep-alive", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                          \
     X(SET_COOKIE, "set-cookie", DM_HTTP_FIELD_NO_TRAILER)                                                              \
     X(TRACESTATE, "tracestate", 0)                                                                                     \
-    X(USER_AGENT, "user-agent", 0)                                                                                     \
     X(RETRY_AFTER, "retry-after", DM_HTTP_FIELD_NO_TRAILER)                                                            \
     X(TRACEPARENT, "traceparent", 0)                                                                                   \
     X(CONTENT_TYPE, "content-type", DM_HTTP_FIELD_NO_TRAILER)                                                          \
     X(X_REQUEST_ID, "x-request-id", DM_HTTP_FIELD_NO_TRAILER)                                                          \
-    X(ACCEPT_RANGES, "accept-ranges", 0)                                                                               \
     X(AUTHORIZATION, "authorization", DM_HTTP_FIELD_NO_TRAILER)                                                        \
     X(CACHE_CONTROL, "cache-control", DM_HTTP_FIELD_NO_TRAILER)                                                        \
+    X(ACCEPT_RANGES, "accept-ranges", 0)                                                                               \
     X(CONTENT_RANGE, "content-range", DM_HTTP_FIELD_NO_TRAILER)                                                        \
     X(IF_NONE_MATCH, "if-none-match", DM_HTTP_FIELD_NO_TRAILER)                                                        \
     X(LAST_MODIFIED, "last-modified", 0)                                                                               \

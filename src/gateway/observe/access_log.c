@@ -132,7 +132,7 @@ static void write_line(struct dm_access_log *log, struct dm_jsonw *w, const stru
     write_time(log, w, wall_ns);
     dm_jsonw_member_str(w, "request_id", ex->request_id);
     write_names(w, ex);
-    write_client(w, &ex->client);
+    write_client(w, ex->client);
     dm_jsonw_member_str(w, "method", ex->method);
     dm_jsonw_member_str(w, "path", ex->path); /* never the query: it may hold a credential */
     dm_jsonw_member_u64(w, "status", ex->status);

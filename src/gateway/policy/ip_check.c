@@ -36,7 +36,7 @@ enum dm_reason dm_ip_check_request(struct dm_exchange *ex, const struct dm_uip_c
 {
     const struct dm_urange *ranges = dm_unit_at(ex->release->unit, config->ranges);
     uint8_t address[16];
-    bool is_listed = address_of(&ex->client, address) && is_in(ranges, config->n_ranges, address);
+    bool is_listed = address_of(ex->client, address) && is_in(ranges, config->n_ranges, address);
 
     return is_listed == (config->is_allow_list != 0) ? DM_REASON_NONE : DM_REASON_IP_DENIED;
 }
