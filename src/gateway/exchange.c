@@ -4,7 +4,7 @@
  *   deciding     inside on_request                               forward, or answer
  *   connecting   wish.upstream set or inside on_peer             on_peer: a peer, or answer
  *   forwarding   peer set, is_responding false                   on_response; on_peer_abort: another try, or answer
- *   responding   is_responding                                   on_response_end and on_peer_done; on_peer_abort: cut
+ *   responding   is_responding                                   on_response_end and on_peer_done; on_peer_abort: cut off
  *   answered     is_answered: the gateway's own words            on_client_done
  *   ended        conn NULL; freed once peer is NULL too
  *

@@ -13,7 +13,7 @@ enum dm_http_field_flag {
     DM_HTTP_FIELD_WIRE = 32,      /* stands in the received bytes as exactly "name: value CR LF" */
 };
 
-/* X(ID, name, flags), by length: the lookup relies on it. Of one length, what comes most often stands first, the others by name. */
+/* X(ID, name, flags), by length: the lookup relies on it. Of one length, what comes in most messages stands first. */
 #define DM_HTTP_FIELDS(X)                                                                                              \
     X(TE, "te", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                                          \
     X(AGE, "age", DM_HTTP_FIELD_NO_TRAILER)                                                                            \

@@ -129,6 +129,18 @@ static enum dm_http_pace_verdict judge_both(const struct dm_http_conn *c)
     return c->out.is_waiting ? DM_HTTP_PACE_FINE : in;
 }
 
+/* Only a request that is late itself is answered so. One that came whole may be at work behind a response that the client does
+ * not read: 408 would invite it to repeat (RFC 9110 section 15.5.9). */
+static void give_up(struct dm_http_conn *c, enum dm_http_abort why)
+{
+    struct dm_http_end end = {why, 0, 0};
+
+    if (c->in.is_waiting && judge(c, &c->in) != DM_HTTP_PACE_FINE)
+        dm_http_conn_refuse(c, end, 408);
+    else
+        dm_http_conn_fail(c, end);
+}
+
 static void on_due_in_request(struct dm_http_conn *c)
 {
     enum dm_http_pace_verdict verdict;
@@ -143,8 +155,7 @@ static void on_due_in_request(struct dm_http_conn *c)
         c->is_closing = true;
         dm_http_conn_maybe_done(c);
     } else {
-        bool is_slow = verdict == DM_HTTP_PACE_SLOW;
-        dm_http_conn_refuse(c, (struct dm_http_end){is_slow ? DM_HTTP_ABORT_BODY_RATE : DM_HTTP_ABORT_IDLE, 0, 0}, 408);
+        give_up(c, verdict == DM_HTTP_PACE_SLOW ? DM_HTTP_ABORT_BODY_RATE : DM_HTTP_ABORT_IDLE);
     }
 }
 
@@ -233,7 +244,8 @@ void dm_http_server_accept(struct dm_http_server *server, int fd, const struct d
         return;
     }
     link_conn(server, c);
-    dm_http_conn_arm(c, server->settings.head_timeout_ms);
+    dm_http_conn_arm(c, server->settings.head_timeout_ms ? server->settings.head_timeout_ms
+                                                         : server->settings.idle_timeout_ms);
 }
 
 struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,

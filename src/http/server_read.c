@@ -111,6 +111,8 @@ static bool read_head(struct dm_http_conn *c, const char *ptr, size_t len)
     struct dm_http_server *server = c->server;
     int rc = dm_http_parse_request(ptr, len, &c->scan, &server->settings.limits, &server->head);
 
+    if (rc <= 0)
+        c->is_head_request = c->is_http10 = false; /* of the request before */
     if (rc == 0) {
         if (c->reading == READ_IDLE) {
             c->reading = READ_HEAD;
@@ -119,7 +121,6 @@ static bool read_head(struct dm_http_conn *c, const char *ptr, size_t len)
         return false;
     }
     if (rc < 0) {
-        c->is_head_request = c->is_http10 = false;
         c->request_in = c->position;
         c->request_out = c->stream.bytes_out + dm_stream_unsent(&c->stream);
         fail_reading(c, -rc);

@@ -8,9 +8,8 @@
  * Writing. Bytes gather in one scratch buffer per loop and leave with one send for each stream, when 32 streams have some there
  * or the buffer is full, at the latest at the end of the turn, or at dm_stream_flush: sends that follow one another find the
  * system's code in the cache, and whoever reads at the other ends is woken once. A slice above 16 KiB goes at once, without a
- * copy, behind what has gathered of its stream. What the kernel does
- * not take waits in pooled chunks up to the type's write_max_bytes; then writes are refused with DM_EAGAIN, and on_writable
- * says when half of it has gone.
+ * copy, behind what has gathered of its stream. What the kernel does not take waits in pooled chunks up to the type's
+ * write_max_bytes; then writes are refused with DM_EAGAIN, and on_writable says when half of it has gone.
  *
  *   connecting --[connected: on_connect]--> open --[dm_stream_close, any time]--> closing --[on_closed]--> gone
  *   connecting, open --[on_error]--> failed --[dm_stream_close]--> closing
@@ -18,7 +17,8 @@
  *
  * S1. Callbacks come from the loop only, never from inside a dm_stream_ call.
  * S2. After dm_stream_close the one callback still to come is on_closed, in a later task; the memory belongs to the owner
- *     again from there on, and only from there on. dm_stream_close is fine in every callback and state.
+ *     again from there on, and only from there on. dm_stream_close is fine in every callback and state. All of it holds for
+ *     dm_stream_abort too.
  * S3. After on_error nothing comes until the owner closes; what the peer sent before the failure was shown before, unless
  *     reading was paused. on_eof comes once, after all bytes; never while paused.
  * S4. ptr in on_read is valid during the call only.

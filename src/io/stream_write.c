@@ -264,14 +264,16 @@ static size_t accept_bytes(struct dm_stream *stream, const char *ptr, size_t len
 
     if (len > DM_STREAM_DIRECT_BYTES && !is_last_output(stream))
         dm_stream_flush(stream);
+    if (stream->error)
+        return 0;
     if (stream->head || stream->is_connecting) {
         n = DM_MIN(len, may_queue);
         enqueue(stream, ptr, n);
         return n;
     }
     if (len <= DM_STREAM_DIRECT_BYTES) {
-        n = DM_MIN(len, may_queue);
-        gather(stream, ptr, n);
+        if ((n = DM_MIN(len, may_queue)) > 0)
+            gather(stream, ptr, n);
         return n;
     }
     sent = send_direct(stream, ptr, len);

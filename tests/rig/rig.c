@@ -55,8 +55,6 @@ void rig_done(struct rig *rig)
     dm_worker_done(&rig->worker);
     dm_buf_init_fixed(&text, path, sizeof(path));
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
-    dm_gateway_options_defaults(&rig->options);
-    rig->options.access_log = false;
     unlink(path);
     rmdir(rig->dir);
     dm_free(rig->counters);

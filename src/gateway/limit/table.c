@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-#define PAGE_VERSION 2
+#define PAGE_VERSION 3
 #define PROBES_MAX 32
 #define COUNT_BITS 40
 #define WINDOW_MASK 0xffffffu

@@ -12,8 +12,8 @@
  * Counts and buckets have tables of their own: what a former owner left in a slot is then always of an ended window, or a
  * full bucket, and needs no clearing.
  *
- * Keys are SipHash values under a seed that is drawn when the pages are made: nobody can aim at another's slot. The pages
- * outlive workers and keeper. Threads: none shared; processes through the pages. */
+ * Keys are mixed from the platform's own ids under a seed that is drawn when the pages are made and shown to nobody: who names
+ * limits can't aim at another's slot. The pages outlive workers and keeper. Threads: none shared; processes through the pages. */
 #ifndef DM_GATEWAY_LIMIT_TABLE_H
 #define DM_GATEWAY_LIMIT_TABLE_H
 
@@ -35,7 +35,7 @@ DM_MUST_USE int dm_limit_table_open(struct dm_limit_table *table, const char *pa
 void dm_limit_table_close(struct dm_limit_table *table);
 uint64_t dm_limit_table_used(const struct dm_limit_table *table);
 
-/* Whose counters: one keyed hash for all limits of a request. */
+/* Whose counters: one seeded value for all limits of a request. */
 uint64_t dm_limit_scope(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t application_id);
 /* The key of one counter in a scope. Within a tenant limit_id is a hash already; across tenants scopes are unpredictable. */
 uint64_t dm_limit_key(uint64_t scope, uint64_t limit_id);

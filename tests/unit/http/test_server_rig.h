@@ -301,7 +301,7 @@ static void check_text(const struct dm_buf *buf, const char *text, const char *f
 
 static inline bool has_heard(const char *text)
 {
-    return memmem(rig.heard.ptr, rig.heard.len, text, strlen(text)) != NULL;
+    return rig.heard.len > 0 && memmem(rig.heard.ptr, rig.heard.len, text, strlen(text)) != NULL;
 }
 
 /* The latest request was done. */

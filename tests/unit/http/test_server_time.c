@@ -133,6 +133,49 @@ static void a_body_that_stops_coming_behind_a_response_aborts(void **state)
     check_heard("R B3 A:idle_timeout");
 }
 
+static void reply_45000_once(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+{
+    static char body[45000];
+    struct dm_http_message message = {.status = 200};
+
+    memset(body, 'x', sizeof(body));
+    dm_http_conn_reply(conn, &message, dm_str_n(body, sizeof(body)));
+    r->script.on_request = NULL;
+}
+
+/* 408 would say that it may be repeated. */
+static void a_whole_request_behind_an_unread_response_is_not_too_slow(void **state)
+{
+    rig.script.on_request = reply_45000_once;
+    rig_send(GET "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    for (int i = 0; i < 600 && !has_heard("A:"); i++)
+        rig_pass_ms(100);
+    check_heard("R D R B3 E A:idle_timeout");
+}
+
+static void a_slow_head_behind_a_HEAD_is_answered_with_a_body(void **state)
+{
+    rig.script.on_request = hello_at_once;
+    rig_send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    check_got("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    rig_send("GET / HT");
+    rig_pass_ms(10200);
+    check_got_now(TIMED_OUT);
+    check_ended_now();
+}
+
+static void a_silent_client_is_closed_without_a_limit_for_heads(void **state)
+{
+    rig.settings.head_timeout_ms = 0;
+    dm_http_server_free(rig.server);
+    rig.server = dm_http_server_new(rig.loop, &rig.settings, &rig_handler, &rig);
+    rig_connect();
+    rig_pass_ms(74900);
+    assert_true(is_open());
+    rig_pass_ms(300);
+    check_ended_now();
+}
+
 static void a_body_that_drips_goes_on(void **state)
 {
     rig_send(POST_LENGTH);
@@ -505,6 +548,9 @@ int main(void)
         TEST(no_limits_no_timers),
         TEST(a_body_that_stops_coming_aborts),
         TEST(a_body_that_stops_coming_behind_a_response_aborts),
+        TEST(a_whole_request_behind_an_unread_response_is_not_too_slow),
+        TEST(a_slow_head_behind_a_HEAD_is_answered_with_a_body),
+        TEST(a_silent_client_is_closed_without_a_limit_for_heads),
         TEST(a_body_that_drips_goes_on),
         TEST(a_body_below_the_rate_aborts),
         TEST(a_body_above_the_rate_goes_on_and_may_not_stop),

@@ -209,6 +209,34 @@ static void one_that_fails_or_closes_takes_nothing_along(void **state)
     assert_int_equal(conns[2].n_closed, 1);
 }
 
+static const struct dm_stream_type small_type = {
+    .on_read = on_read,
+    .on_error = on_error,
+    .on_closed = on_closed,
+    .write_max_bytes = 100,
+};
+
+/* What is refused leaves nothing behind. */
+static void a_write_without_room_gathers_nothing(void **state)
+{
+    struct conn *c = dm_calloc(1, sizeof(*c));
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(dm_stream_open(&c->stream, loop, &small_type, fds[0]), 0);
+    assert_int_equal(dm_stream_write(&c->stream, "x", 1), 1);
+    assert_int_equal(dm_stream_put(&c->stream, bytes, 99), 0);
+    writes(&conns[0], 10);
+    assert_int_equal(dm_stream_write(&c->stream, bytes, 10), DM_EAGAIN);
+    dm_stream_close(&c->stream);
+    while (c->n_closed == 0)
+        dm_loop_turn(loop, 0);
+    dm_free(c);
+    dm_loop_turn(loop, 0);
+    assert_int_equal(n_sends, 2);
+    close(fds[1]);
+}
+
 static size_t any_length(void)
 {
     switch (draw(8)) {
@@ -262,6 +290,7 @@ int main(void)
         TEST(many_outputs_are_not_all_held_back),
         TEST(a_stream_that_returns_keeps_its_order),
         TEST(one_that_fails_or_closes_takes_nothing_along),
+        TEST(a_write_without_room_gathers_nothing),
         TEST(random_writes_arrive_whole_and_in_order),
     };
 
