@@ -39,6 +39,15 @@ export class Load {
     return Object.fromEntries(FIELDS.map((name, index) => [name, Number(bytes.readBigUInt64LE(index * 8))]));
   }
 
+  // Nothing is sent or read until thawed.
+  freeze() {
+    process.kill(this.pid, 'SIGSTOP');
+  }
+
+  thaw() {
+    process.kill(this.pid, 'SIGCONT');
+  }
+
   // Resolves when all connections of a load with `each` are silent.
   ready(timeoutMs) {
     return this.child.line(/^ready$/, timeoutMs);

@@ -53,16 +53,16 @@ function otherTable(rows) {
 const percent = (share) => `${(share * 100).toFixed(1)}%`;
 
 function turnTable(turns) {
-  const rows = turns.map(({ title, spread, ratio, idle, rate, disturbed }) => [
+  const rows = turns.map(({ title, spread, ratios, idle, rate }) => [
     title,
     spread.median.toFixed(2),
-    `${spread.min.toFixed(2)}–${spread.max.toFixed(2)}`,
-    ratio.toFixed(2),
+    `${spread.low.toFixed(2)}–${spread.high.toFixed(2)}`,
+    ratios.median.toFixed(3),
+    `${ratios.low.toFixed(3)}–${ratios.high.toFixed(3)}`,
     Math.round(rate).toString(),
     percent(Math.max(0, idle)),
-    disturbed ? `${disturbed} of ${spread.rounds}` : '',
   ]);
-  const figures = ['CPU µs/request', 'all rounds', 'ratio to relay', 'requests/s', 'core idle', 'disturbed'];
+  const figures = ['CPU µs/request', 'middle half', 'ratio to relay', 'middle half', 'requests/s', 'core idle'];
   return table([['contestant', ...figures], ...rows]);
 }
 

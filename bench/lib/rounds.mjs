@@ -1,8 +1,7 @@
 // Rounds: windows of time in which contestants at saturation are charged for what they used per request.
 //
 // Side by side: two contestants share one core at the same moment, each with clients of its own, so whatever disturbs
-// one disturbs the other; each round gives one ratio. In turn: each contestant has the core alone, one after the other,
-// and a round gives one figure per contestant.
+// one disturbs the other; each round gives one ratio. In turn: each contestant has the core alone, in short slices.
 //
 // A round counts when both cores belonged to the benchmark: what they were busy beyond the time of its own processes
 // is foreign, the hypervisor's steal included.
@@ -16,6 +15,10 @@ const IDLE_MAX = 0.2; // above it the contestants were not at saturation
 const US_MIN = 1; // no proxy needs less than this for a request; who seems to is charged for the wrong processes
 const FOREIGN_MAX = [0.04, 0.12]; // shares of the contestant's core and of the helpers', see README.md
 const TRIES_PER_ROUND = 2;
+const SETTLE_MS = 30; // of a load that was frozen
+const SLICE_MS = 100;
+const CYCLES_PER_ROUND = 4;
+const STARTS = 3; // each start has luck of its own
 const QUIET_SHARE = 0.08;
 const QUIET_WAIT_MS = 8000;
 const LOAD_SECONDS = 600;
@@ -136,22 +139,48 @@ export async function sideBySide(bench, a, b) {
   return choose(all, Math.min(bench.rounds, all.length));
 }
 
-// Runs the contestants one after the other, round after round. Returns by name what sideBySide() returns, us being [x].
-export async function inTurn(bench, contestants) {
+// One slice of a contestant whose load was frozen until now.
+async function slice(bench, side) {
+  side.load.thaw();
+  await delay(SETTLE_MS);
+  const round = await measure(bench, [side], SLICE_MS);
+  side.load.freeze();
+  return round;
+}
+
+// The contestants' slices of one start: [[round of each contestant] of each cycle].
+async function cyclesOfOneStart(bench, contestants) {
   const sides = await openSides(bench, contestants);
-  const all = new Map(contestants.map(({ name }) => [name, []]));
-  const triesMax = bench.rounds * TRIES_PER_ROUND;
-  const lacks = () => [...all.values()].some((rounds) => rounds.filter(isClean).length < bench.rounds);
-  for (let round = 0; round < triesMax && (round < bench.rounds || lacks()); round++) {
-    if (round >= bench.rounds) await waitForQuiet(bench);
-    for (const side of sides) {
-      const rounds = all.get(side.contestant.name);
-      if (rounds.filter(isClean).length >= bench.rounds) continue;
-      await startLoads(bench, [side]);
-      rounds.push(await measure(bench, [side], bench.windowMs / 2));
-      await stopLoads([side]);
-    }
+  for (const side of sides) {
+    await startLoads(bench, [side]);
+    side.load.freeze();
   }
+  const cycles = [];
+  for (let cycle = 0; cycle < bench.rounds * CYCLES_PER_ROUND; cycle++) {
+    const rounds = [];
+    for (let k = 0; k < sides.length; k++) {
+      const index = (cycle + k) % sides.length;
+      rounds[index] = await slice(bench, sides[index]);
+    }
+    cycles.push(rounds);
+  }
+  for (const side of sides) side.load.thaw();
+  await stopLoads(sides);
   await closeSides(sides);
-  return new Map([...all].map(([name, rounds]) => [name, choose(rounds, Math.min(bench.rounds, rounds.length))]));
+  return cycles;
+}
+
+// Runs the contestants one after the other in slices of a tenth of a second, the loads of the others frozen: each has the
+// core alone, and yet so soon after one another that what disturbs one disturbs all. Returns by name {us, ratios, idle,
+// rate}, each a list by slice; ratios are to the first contestant in the same cycle.
+export async function inTurn(bench, contestants) {
+  const cycles = [];
+  for (let start = 0; start < STARTS; start++) cycles.push(...(await cyclesOfOneStart(bench, contestants)));
+  const listsOf = (index) => ({
+    us: cycles.map((rounds) => rounds[index].us[0]),
+    ratios: cycles.map((rounds) => rounds[index].us[0] / rounds[0].us[0]),
+    idle: cycles.map((rounds) => rounds[index].idle),
+    rate: cycles.map((rounds) => rounds[index].rate),
+  });
+  return new Map(contestants.map(({ name }, index) => [name, listsOf(index)]));
 }

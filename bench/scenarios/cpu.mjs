@@ -1,6 +1,6 @@
 // CPU time per request at saturation, beside each peer and in turn with all of them.
 import { inTurn, sideBySide } from '../lib/rounds.mjs';
-import { summary } from '../lib/stats.mjs';
+import { median, summary } from '../lib/stats.mjs';
 import { haproxyKeyLimit, haproxyPlain } from '../contestants/haproxy.mjs';
 import { nginxKeyLimit, nginxPlain } from '../contestants/nginx.mjs';
 import { relay } from '../contestants/relay.mjs';
@@ -34,13 +34,9 @@ function pairsOf(bench) {
 }
 
 function turnTable(results, contestants) {
-  const unit = summary(results.get('relay').rounds.map(({ us }) => us[0])).median;
   return contestants.map(({ name, title }) => {
-    const { rounds, disturbed } = results.get(name);
-    const spread = summary(rounds.map(({ us }) => us[0]));
-    const idle = summary(rounds.map((round) => round.idle)).median;
-    const rate = summary(rounds.map((round) => round.rate)).median;
-    return { title, spread, ratio: spread.median / unit, idle, rate, disturbed };
+    const { us, ratios, idle, rate } = results.get(name);
+    return { title, spread: summary(us), ratios: summary(ratios), idle: median(idle), rate: median(rate) };
   });
 }
 
