@@ -285,8 +285,8 @@ const struct dm_kind_info dm_kind_infos[] = {
     {"tokens", "token", DM_SCOPE_EITHER, "API tokens", .has_pages = true, .titles = token_titles, .row = token_row},
     {"changes", "change", DM_SCOPE_EITHER, "who changed what, newest first", .has_pages = true, .titles = change_titles,
      .row = change_row},
-    {"usage", "usage", DM_SCOPE_TENANT, "what was used, by product, application and metric", .titles = usage_titles,
-     .row = usage_row},
+    {"usage", "usage", DM_SCOPE_TENANT, "what was used, by product, application and metric", .has_pages = true,
+     .titles = usage_titles, .row = usage_row},
     {"status", "status", DM_SCOPE_EITHER, "what is live on which gateway", .is_single = true, .print = print_status},
 };
 

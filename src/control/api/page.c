@@ -2,7 +2,7 @@
 #include "control/api/call.h"
 #include "base/encode.h"
 
-static int bad_cursor(struct dm_page *page)
+int dm_page_bad_cursor(struct dm_page *page)
 {
     return dm_failure_add(&page->call->failure, DM_EINVAL, NULL, "", "the cursor is none that this list gave");
 }
@@ -17,10 +17,10 @@ static int read_cursor(struct dm_page *page)
     if (cursor.ptr == NULL)
         return 0;
     if ((key = dm_arena_alloc(&page->call->arena, DM_PAGE_KEY_MAX)) == NULL)
-        return bad_cursor(page);
+        return dm_page_bad_cursor(page);
     len = dm_unbase64url(cursor, key, DM_PAGE_KEY_MAX);
     if (len <= 0)
-        return bad_cursor(page);
+        return dm_page_bad_cursor(page);
     page->after = dm_str_n((const char *)key, (size_t)len);
     return 0;
 }
@@ -72,7 +72,7 @@ int dm_page_after_number(struct dm_page *page, int64_t *ret)
     uint64_t number = 0;
 
     if (page->after.len > 0 && (dm_str_to_u64(page->after, &number) < 0 || number > INT64_MAX))
-        return bad_cursor(page);
+        return dm_page_bad_cursor(page);
     *ret = (int64_t)number;
     return 0;
 }

@@ -28,5 +28,7 @@ bool dm_page_next(struct dm_page *page, struct dm_str key);
 void dm_page_end(struct dm_page *page);
 /* The key as a number; 0 from the start. */
 DM_MUST_USE int dm_page_after_number(struct dm_page *page, int64_t *ret);
+/* Refuses a cursor whose key is none of this list's. Returns the code. */
+int dm_page_bad_cursor(struct dm_page *page);
 
 #endif

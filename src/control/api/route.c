@@ -147,7 +147,7 @@ const struct dm_route dm_routes[] = {
      dm_handle_changes_list,
      0,
      0},
-    {{"GET", TENANT "/usage", "getTenantUsage", "Usage by product, application and metric", 0, 200, NULL, NULL},
+    {{"GET", TENANT "/usage", "getTenantUsage", "Usage by product, application and metric", LIST, 200, NULL, NULL},
      DM_OP_USAGE_READ,
      dm_handle_usage_get,
      0,

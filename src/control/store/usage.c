@@ -89,8 +89,9 @@ static const char *const query_text =
     "ON r.tenant_id = u.tenant_id AND r.kind = 'application' AND r.number = u.application "
     "WHERE u.tenant_id = ?1 AND u.minute >= ?4 AND u.minute < ?6 AND (?2 IS NULL OR u.product = ?2) "
     "AND (?3 IS NULL OR u.metric = ?3) AND (?7 IS NULL OR r.name = ?7) "
+    "AND (u.product, u.application, u.metric, " STEP ") > (?8, ?9, ?10, ?11) "
     "GROUP BY u.product, u.application, r.name, u.metric, " STEP " "
-    "ORDER BY u.product, u.application, u.metric, " STEP " LIMIT ?8";
+    "ORDER BY u.product, u.application, u.metric, " STEP " LIMIT ?12";
 
 int dm_usage_each(struct dm_tenant_handle *handle, const struct dm_usage_query *query, size_t limit,
                   dm_usage_visit visit, void *arg, struct dm_err *err)
@@ -98,10 +99,11 @@ int dm_usage_each(struct dm_tenant_handle *handle, const struct dm_usage_query *
     DM_CLEANUP(dm_sql_finishp) struct dm_sql_rows *rows = NULL;
     int64_t step =
         query->step_minutes > 0 ? query->step_minutes : DM_MAX((int64_t)1, query->to_minute - query->from_minute);
-    int rc =
-        dm_sql_start(handle->txn->sql, &rows, err, query_text, DM_SQL_I(handle->tenant_id),
-                     DM_SQL_T_OR_N(query->product), DM_SQL_T_OR_N(query->metric), DM_SQL_I(query->from_minute),
-                     DM_SQL_I(step), DM_SQL_I(query->to_minute), DM_SQL_T_OR_N(query->application), DM_SQL_I(limit));
+    int rc = dm_sql_start(handle->txn->sql, &rows, err, query_text, DM_SQL_I(handle->tenant_id),
+                          DM_SQL_T_OR_N(query->product), DM_SQL_T_OR_N(query->metric), DM_SQL_I(query->from_minute),
+                          DM_SQL_I(step), DM_SQL_I(query->to_minute), DM_SQL_T_OR_N(query->application),
+                          DM_SQL_T(query->after.product), DM_SQL_I(query->after.application),
+                          DM_SQL_T(query->after.metric), DM_SQL_I(query->after.minute), DM_SQL_I(limit));
 
     while (rc >= 0 && (rc = dm_sql_next(rows, err)) > 0) {
         struct dm_usage_row row = {

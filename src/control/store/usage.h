@@ -24,11 +24,12 @@ struct dm_usage_query {
     int64_t from_minute, to_minute;             /* half-open */
     int64_t step_minutes;                       /* sums over steps; 0 = one sum over all */
     struct dm_str product, application, metric; /* DM_STR_NULL = any */
+    struct dm_usage_row after;                  /* the row before the first; zeroed = from the start */
 };
 
 typedef int (*dm_usage_visit)(void *arg, const struct dm_usage_row *row, struct dm_err *err);
-/* One row for each product, application, metric and step, ordered by them; at most limit. row->minute is the step's
- * first. */
+/* One row for each product, application (by number), metric and step, ordered by them; at most limit. row->minute is the
+ * step's first. */
 DM_MUST_USE int dm_usage_each(struct dm_tenant_handle *handle, const struct dm_usage_query *query, size_t limit,
                               dm_usage_visit visit, void *arg, struct dm_err *err);
 

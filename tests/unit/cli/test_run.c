@@ -160,10 +160,13 @@ static void test_get_formats(void **state)
 
 static void test_get_usage(void **state)
 {
-    script({"GET /api/v1/tenants/t/usage?from=2026-11-01T00%3A00%3A00Z&step=day ", 200,
-            "{\"items\":[{\"product\":\"p\",\"application\":\"a\",\"metric\":\"hits\",\"from\":\"x\",\"count\":7}]}"});
+    script({"GET /api/v1/tenants/t/usage?from=2026-11-01T00%3A00%3A00Z&step=day&limit=1000 ", 200,
+            "{\"items\":[{\"product\":\"p\",\"application\":\"a\",\"metric\":\"hits\",\"from\":\"x\",\"count\":7}],"
+            "\"next\":\"more\"}"},
+           {"GET /api/v1/tenants/t/usage?from=2026-11-01T00%3A00%3A00Z&step=day&limit=1000&cursor=more ", 200,
+            "{\"items\":[{\"product\":\"q\",\"application\":\"a\",\"metric\":\"hits\",\"from\":\"x\",\"count\":8}]}"});
     assert_has(run("get", "usage", "-t", "t", "--step", "day", "--from", "2026-11-01T00:00:00Z")->out,
-               "p        a            hits    x     7");
+               "p        a            hits    x     7\nq        a            hits    x     8");
     script_end();
 }
 

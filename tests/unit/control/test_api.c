@@ -6,6 +6,7 @@
 
 #include "control/api/call.h"
 #include "control/store/tokens.h"
+#include "control/store/usage.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -300,6 +301,69 @@ static void test_pages(void **state)
     assert_str(GET(422, "reason", T "/backends?limit=0"), "invalid");
     assert_str(GET(200, "items.0.kind", T "/changes?limit=1"), "backend");
     done(next);
+}
+
+#define USAGE_MINUTES 11000
+#define USAGE_SPAN "from=1970-01-01T00:00:00Z&to=1970-02-01T00:00:00Z"
+
+static void add_usage(struct harness *h)
+{
+    struct dm_usage_row row = {.product = DM_STR("shop"), .metric = DM_STR("hits"), .count = 1};
+    struct dm_tenant_handle *tenant;
+    struct dm_txn *txn;
+
+    assert_int_equal(dm_txn_begin(h->store, DM_TXN_WRITE, &h->arena, &txn, &h->err), 0);
+    assert_int_equal(dm_tenants_open(txn, &master_caller, DM_STR("orders"), &tenant, &h->err), 0);
+    for (row.minute = 0; row.minute < USAGE_MINUTES; row.minute++)
+        assert_int_equal(dm_usage_add(tenant, &row, &h->err), 0);
+    row.product = DM_STR("zoo");
+    assert_int_equal(dm_usage_add(tenant, &row, &h->err), 0);
+    assert_int_equal(dm_txn_commit(&txn, &h->err), 0);
+}
+
+/* The items of the page at *next (NULL = the first), which then is the cursor of the page behind it, or NULL. */
+static size_t count_page(struct harness *h, char **next)
+{
+    char target[512];
+    struct answer answer;
+    size_t n = 0;
+
+    snprintf(target, sizeof(target), T "/usage?limit=1000&step=minute&" USAGE_SPAN "%s%s",
+             *next != NULL ? "&cursor=" : "", *next != NULL ? *next : "");
+    request(h, &answer, "GET", target, MASTER, "", NULL);
+    assert_int_equal(answer.status, 200);
+    dm_free(*next);
+    *next = answer_member(&answer, "next");
+    dm_buf_add_char(&answer.body, '\0');
+    for (const char *at = answer.body.ptr; (at = strstr(at, "\"count\":1}")) != NULL; at++)
+        n++;
+    answer_done(&answer);
+    return n;
+}
+
+/* Nothing is lost and nothing comes twice, however much there is. */
+static void test_usage_pages(void **state)
+{
+    struct harness *h = *state;
+    char target[256], *next = NULL, *first;
+    size_t n = 0;
+
+    make_orders(h);
+    add_usage(h);
+    do
+        n += count_page(h, &next);
+    while (next != NULL);
+    assert_int_equal(n, USAGE_MINUTES + 1);
+
+    /* The second page is of the first one's span, also when the request leaves it to the clock. */
+    first = GET(200, "next", T "/usage?limit=1&" USAGE_SPAN);
+    assert_non_null(first);
+    snprintf(target, sizeof(target), T "/usage?cursor=%s", first);
+    assert_str(GET(200, "items.0.product", target), "zoo");
+    assert_str(GET(200, "items.0.from", target), "1970-01-01T00:00:00Z");
+    assert_null(GET(200, "items.1", target));
+    done(first);
+    assert_str(GET(422, "reason", T "/usage?cursor=b3JkZXJz"), "invalid"); /* "orders", of another list */
 }
 
 /* --- credentials ------------------------------------------------------------------------------------------------------- */
@@ -641,6 +705,7 @@ int main(void)
         TEST(test_merge_patch),
         TEST(test_domains_are_of_one_tenant),
         TEST(test_pages),
+        TEST(test_usage_pages),
         TEST(test_keys_are_shown_once),
         TEST(test_credentials),
         TEST(test_document_round_trip),

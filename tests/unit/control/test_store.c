@@ -496,6 +496,17 @@ static void test_usage(void **state)
     OK(dm_usage_each(a, &query, 100, add_usage, &n, &h->err));
     assert_int_equal(n, 2);
     assert_int_equal(usage_sum, 16);
+    query.after =
+        (struct dm_usage_row){.product = DM_STR("p"), .metric = DM_STR("hits"), .application = 4, .minute = 0};
+    usage_sum = n = 0;
+    OK(dm_usage_each(a, &query, 100, add_usage, &n, &h->err));
+    assert_int_equal(n, 1);
+    assert_int_equal(usage_sum, 8);
+    query.after.application = 5;
+    n = 0;
+    OK(dm_usage_each(a, &query, 100, add_usage, &n, &h->err));
+    assert_int_equal(n, 0);
+    query.after = (struct dm_usage_row){0};
     query.step_minutes = 0;
     n = 0;
     OK(dm_usage_each(a, &query, 100, add_usage, &n, &h->err));
