@@ -124,5 +124,5 @@ int dm_reply_keep(struct dm_call *call, struct dm_write *write)
     dm_mem_wipe(plain.ptr, plain.len);
     request_digest(call, row.request);
     row.sealed = dm_str_n((const char *)sealed, plain.len + DM_SEAL_OVERHEAD);
-    return dm_replies_put(write->txn, &row, &err) < 0 ? dm_call_fail(call, &err) : 0;
+    return dm_replies_put(write->txn, write->tenant, &row, &err) < 0 ? dm_call_fail(call, &err) : 0;
 }

@@ -1,5 +1,5 @@
 /* Idempotency keys: a POST with the field Idempotency-Key is done once; when it comes again, the same answer is given.
- * Answers are kept for 24 hours, sealed, because they may show a secret once. */
+ * Answers are kept for 24 hours, sealed, because they may show a secret once; those about a tenant no longer than it. */
 #ifndef DM_CONTROL_API_REPLY_H
 #define DM_CONTROL_API_REPLY_H
 

@@ -22,13 +22,15 @@ int dm_replies_get(struct dm_txn *txn, int64_t token_id, struct dm_str key, stru
     return dm_txn_keep(txn, rows, 1, &ret->sealed, err);
 }
 
-int dm_replies_put(struct dm_txn *txn, const struct dm_reply_row *row, struct dm_err *err)
+int dm_replies_put(struct dm_txn *txn, const struct dm_tenant_handle *tenant, const struct dm_reply_row *row,
+                   struct dm_err *err)
 {
     int rc = dm_sql_run(txn->sql, err,
-                        "INSERT INTO reply (token_id, key, request, sealed, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+                        "INSERT INTO reply (token_id, key, request, sealed, created_ms, tenant_id) "
+                        "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                         DM_SQL_I(row->token_id), DM_SQL_T(row->key),
                         DM_SQL_B(dm_str_n((const char *)row->request, sizeof(row->request))), DM_SQL_B(row->sealed),
-                        DM_SQL_I(txn->now_ms));
+                        DM_SQL_I(txn->now_ms), tenant != NULL ? DM_SQL_I(tenant->tenant_id) : DM_SQL_N);
 
     return rc < 0 ? rc : 0;
 }

@@ -430,6 +430,32 @@ static void test_credentials(void **state)
     done(second);
 }
 
+/* P2: what was answered about a tenant, keys and tokens among it, is no answer to who has its name next. */
+static void test_replies_go_with_their_tenant(void **state)
+{
+    struct harness *h = *state;
+    struct answer answer;
+    char *first, *again;
+
+    make_orders(h);
+    first = expect(h, 201, "token", "POST", T "/tokens", MASTER, "Idempotency-Key: k1\r\n",
+                   "{\"name\":\"admin\",\"role\":\"tenant_admin\"}");
+    done(DELETE(204, NULL, T));
+    assert_str(expect(h, 404, "reason", "POST", T "/tokens", MASTER, "Idempotency-Key: k1\r\n",
+                      "{\"name\":\"admin\",\"role\":\"tenant_admin\"}"),
+               "not_found");
+    make_orders(h);
+    request(h, &answer, "POST", T "/tokens", MASTER, "Idempotency-Key: k1\r\n",
+            "{\"name\":\"admin\",\"role\":\"tenant_admin\"}");
+    assert_int_equal(answer.status, 201);
+    assert_null(answer_field(&answer, "Idempotency-Replayed"));
+    again = answer_member(&answer, "token");
+    assert_string_not_equal(first, again);
+    answer_done(&answer);
+    done(first);
+    done(again);
+}
+
 /* --- the declarative file ----------------------------------------------------------------------------------------------- */
 
 static void test_document_round_trip(void **state)
@@ -708,6 +734,7 @@ int main(void)
         TEST(test_usage_pages),
         TEST(test_keys_are_shown_once),
         TEST(test_credentials),
+        TEST(test_replies_go_with_their_tenant),
         TEST(test_document_round_trip),
         TEST(test_document_apply),
         TEST(test_document_grants_are_the_masters),

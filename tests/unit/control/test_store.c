@@ -313,24 +313,30 @@ static void test_marks_never_go_back(void **state)
 
 /* --- schema ------------------------------------------------------------------------------------------------------------ */
 
+static void run_sql(struct harness *h, const char *text)
+{
+    char *message = NULL;
+    sqlite3 *db;
+
+    assert_int_equal(sqlite3_open(h->database, &db), SQLITE_OK);
+    if (sqlite3_exec(db, text, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s", message);
+    sqlite3_close(db);
+}
+
 static void test_newer_schema(void **state)
 {
     struct harness *h = *state;
     struct dm_store_settings settings = {.path = h->database, .sys = dm_sys_real()};
     struct dm_store *store = NULL;
-    sqlite3 *db;
 
     dm_store_close(h->store);
     h->store = NULL;
-    assert_int_equal(sqlite3_open(h->database, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "INSERT INTO schema_version VALUES (9999)", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    run_sql(h, "INSERT INTO schema_version VALUES (9999)");
     CODE(DM_EVERSION, dm_store_open(&settings, &store, &h->err));
     assert_non_null(strstr(h->err.message, "9999"));
     assert_null(store);
-    assert_int_equal(sqlite3_open(h->database, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "DELETE FROM schema_version WHERE version = 9999", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    run_sql(h, "DELETE FROM schema_version WHERE version = 9999");
     harness_open(h);
 }
 
@@ -359,6 +365,31 @@ static void test_migrations_apply_once_and_whole(void **state)
     assert_true(dm_sql_int_n(sql, "SELECT COUNT(*) FROM three", NULL, 0, &n, &h->err) < 0);
     CODE(DM_EVERSION, dm_migrate(sql, list, 1, &h->err));
     dm_sqlite_driver.close(sql);
+}
+
+/* What the first schema held is there after all migrations. */
+static void test_an_old_database_opens(void **state)
+{
+    struct harness *h = *state;
+    struct dm_reply_row got;
+    struct dm_txn *txn;
+
+    dm_store_close(h->store);
+    assert_int_equal(unlink(h->database), 0);
+    run_sql(h, dm_migrations[0].text);
+    run_sql(h, "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES (1);"
+               "INSERT INTO tenant VALUES (3, 'a', '{}', 0, 8, 1);"
+               "INSERT INTO token VALUES (5, x'01', 'tenant_admin', 3, 't', 1, 0, 0);"
+               "INSERT INTO token VALUES (6, x'02', 'master_admin', NULL, 'm', 1, 0, 0);"
+               "INSERT INTO reply SELECT token_id, 'k', zeroblob(32), x'03', 1 FROM token");
+    harness_open(h);
+
+    txn = begin(h, DM_TXN_WRITE);
+    OK(dm_replies_get(txn, 5, DM_STR("k"), &got, &h->err));
+    OK(dm_tenants_remove(open_tenant(h, txn, "a"), &h->err));
+    CODE(DM_ENOENT, dm_replies_get(txn, 5, DM_STR("k"), &got, &h->err));
+    OK(dm_replies_get(txn, 6, DM_STR("k"), &got, &h->err));
+    dm_txn_abort(&txn);
 }
 
 static void test_bad_files(void **state)
@@ -427,15 +458,6 @@ static int verify(struct harness *h, int64_t *ret_count)
     return rc;
 }
 
-static void tamper(struct harness *h, const char *statement)
-{
-    sqlite3 *db;
-
-    assert_int_equal(sqlite3_open(h->database, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, statement, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 static void test_hash_chain(void **state)
 {
     struct harness *h = *state;
@@ -445,12 +467,12 @@ static void test_hash_chain(void **state)
         record(h, "x");
     OK(verify(h, &count));
     assert_int_equal(count, 5);
-    tamper(h, "UPDATE change SET name = 'y' WHERE number = 3");
+    run_sql(h, "UPDATE change SET name = 'y' WHERE number = 3");
     CODE(DM_ECORRUPT, verify(h, &count));
     assert_non_null(strstr(h->err.message, "change 3"));
-    tamper(h, "UPDATE change SET name = 'x' WHERE number = 3");
+    run_sql(h, "UPDATE change SET name = 'x' WHERE number = 3");
     OK(verify(h, &count));
-    tamper(h, "DELETE FROM change WHERE number = 4");
+    run_sql(h, "DELETE FROM change WHERE number = 4");
     CODE(DM_ECORRUPT, verify(h, &count));
 }
 
@@ -522,12 +544,20 @@ static void test_replies(void **state)
 {
     struct harness *h = *state;
     struct dm_txn *txn = begin(h, DM_TXN_WRITE);
+    struct dm_tenant_handle *a = create(h, txn, "a");
     struct dm_reply_row reply = {.token_id = 1, .key = DM_STR("k"), .sealed = DM_STR("s"), .request = {1, 2}}, got;
 
-    OK(dm_replies_put(txn, &reply, &h->err));
+    OK(dm_replies_put(txn, NULL, &reply, &h->err));
     OK(dm_replies_get(txn, 1, DM_STR("k"), &got, &h->err));
     assert_memory_equal(got.request, reply.request, sizeof(got.request));
     CODE(DM_ENOENT, dm_replies_get(txn, 2, DM_STR("k"), &got, &h->err));
+    /* What is about a tenant goes with it, whoever asked. */
+    reply.key = DM_STR("of a");
+    OK(dm_replies_put(txn, a, &reply, &h->err));
+    OK(dm_replies_get(txn, 1, DM_STR("of a"), &got, &h->err));
+    OK(dm_tenants_remove(a, &h->err));
+    CODE(DM_ENOENT, dm_replies_get(txn, 1, DM_STR("of a"), &got, &h->err));
+    OK(dm_replies_get(txn, 1, DM_STR("k"), &got, &h->err));
     OK(dm_replies_purge(txn, dm_txn_now_ms(txn) + 1, &h->err));
     CODE(DM_ENOENT, dm_replies_get(txn, 1, DM_STR("k"), &got, &h->err));
     dm_txn_abort(&txn);
@@ -692,6 +722,7 @@ int main(void)
         TEST(test_marks_never_go_back),
         TEST(test_newer_schema),
         TEST(test_migrations_apply_once_and_whole),
+        TEST(test_an_old_database_opens),
         TEST(test_bad_files),
         TEST(test_pragmas),
         TEST(test_hash_chain),
