@@ -24,7 +24,7 @@ const struct dm_schema dm_schema_change_detail = {
 
 static const struct dm_field fields[] = {
     {"sequence", DM_FIELD_INT, DM_FIELD_REQUIRED, DM_AT(struct dm_change, sequence), .max = INT64_MAX,
-     .doc = "Number of the change."},
+     .doc = "Number of the change: in a tenant's list among its own, in the platform's among all."},
     {"at", DM_FIELD_STRING, DM_FIELD_REQUIRED, DM_AT(struct dm_change, at), .max = 20, .format = &dm_format_time,
      .doc = "When."},
     {"actor", DM_FIELD_STRING, DM_FIELD_REQUIRED, DM_AT(struct dm_change, actor), .max = DM_TEXT_MAX,
@@ -42,7 +42,8 @@ static const struct dm_field fields[] = {
     {"details", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_change, details), .max = DM_CHANGE_DETAILS_MAX,
      .sub = &dm_schema_change_detail, .doc = "What is different."},
     {"hash", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_change, hash), .max = 64, .format = &dm_format_text,
-     .doc = "BLAKE2b-256 over the hash of the change before and this one, in hexadecimal: the chain of changes."},
+     .doc = "BLAKE2b-256 over the hash of the change before and this one, in hexadecimal: the chain of changes. In "
+            "the platform's list alone."},
 };
 
 const struct dm_schema dm_schema_change = {

@@ -16,7 +16,7 @@ struct dm_change_detail {
 };
 
 struct dm_change {
-    int64_t sequence;
+    int64_t sequence;     /* among the tenant's own; in the platform's list among all */
     struct dm_str at;     /* RFC 3339, UTC */
     struct dm_str actor;  /* name of the token */
     struct dm_str tenant; /* "" = the platform's */
@@ -26,7 +26,7 @@ struct dm_change {
     struct dm_str request_id;
     struct dm_change_detail *details;
     size_t n_details;
-    struct dm_str hash; /* hexadecimal */
+    struct dm_str hash; /* hexadecimal; "" in a tenant's list */
 };
 
 #define DM_CHANGE_DETAILS_MAX 256

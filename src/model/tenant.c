@@ -24,7 +24,7 @@ const struct dm_schema dm_schema_caps = {
 
 static const struct dm_field fields[] = {
     {"id", DM_FIELD_INT, DM_FIELD_READ_ONLY, DM_AT(struct dm_tenant, id), .max = INT64_MAX,
-     .doc = "Number of the tenant, never used again."},
+     .doc = "Number of the tenant, never used again; shown to the master alone."},
     {"name", DM_FIELD_STRING, DM_FIELD_REQUIRED | DM_FIELD_IDENTITY, DM_AT(struct dm_tenant, name), .max = 63,
      .format = &dm_format_tenant, .doc = "Name of the team in paths, files and metrics; it never changes."},
     {"description", DM_FIELD_STRING, 0, DM_AT(struct dm_tenant, description), .max = DM_TEXT_MAX,

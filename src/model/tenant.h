@@ -18,7 +18,7 @@ struct dm_caps {
 };
 
 struct dm_tenant {
-    int64_t id; /* read-only, never reused */
+    int64_t id; /* read-only, never reused; 0 = not shown */
     struct dm_str name;
     struct dm_str description;
     int state; /* enum dm_state */

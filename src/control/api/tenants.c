@@ -13,6 +13,16 @@ struct listing {
     struct dm_txn *txn;
 };
 
+/* Its number says how many were made before it, which is the master's to know. */
+static void write_tenant(struct dm_call *call, struct dm_jsonw *w, const struct dm_tenant *tenant)
+{
+    struct dm_tenant shown = *tenant;
+
+    if (!dm_caller_is_master(&call->caller))
+        shown.id = 0;
+    dm_body_write(w, &dm_schema_tenant, &shown);
+}
+
 static int list_one(void *arg, const struct dm_tenant_row *row, struct dm_err *err)
 {
     struct listing *listing = arg;
@@ -26,7 +36,7 @@ static int list_one(void *arg, const struct dm_tenant_row *row, struct dm_err *e
     if ((rc = dm_tenants_open(listing->txn, &listing->page.call->caller, row->name, &handle, err)) < 0 ||
         (rc = dm_load_tenant(handle, &tenant, &version, err)) < 0)
         return rc;
-    dm_body_write(&listing->page.w, &dm_schema_tenant, &tenant);
+    write_tenant(listing->page.call, &listing->page.w, &tenant);
     return 0;
 }
 
@@ -61,7 +71,7 @@ int dm_handle_tenant_get(struct dm_call *call)
     if (dm_load_tenant(handle, &tenant, &version, &err) < 0)
         return dm_call_fail(call, &err);
     w = dm_call_answer(call, 200);
-    dm_body_write(&w, &dm_schema_tenant, &tenant);
+    write_tenant(call, &w, &tenant);
     dm_call_etag(call, version);
     return 0;
 }
@@ -79,7 +89,7 @@ static int put(struct dm_call *call, struct dm_write *write, struct dm_json *jso
         (rc = dm_put_tenant(write, &tenant, precondition, &outcome)) < 0)
         return rc;
     w = dm_call_answer(call, outcome.is_created ? 201 : 200);
-    dm_body_write(&w, &dm_schema_tenant, &tenant);
+    write_tenant(call, &w, &tenant);
     dm_call_etag(call, outcome.version);
     call->live_tenant = tenant.name;
     if (outcome.is_created)

@@ -10,6 +10,8 @@ static void write_record(const struct dm_change_row *row, struct dm_buf *ret)
     dm_jsonw_init(&w, ret);
     dm_jsonw_begin_object(&w);
     dm_jsonw_member_u64(&w, "number", (uint64_t)row->number);
+    if (row->sequence != row->number)
+        dm_jsonw_member_u64(&w, "sequence", (uint64_t)row->sequence);
     dm_jsonw_member_u64(&w, "at_ms", (uint64_t)row->at_ms);
     dm_jsonw_member_str(&w, "actor", row->actor);
     dm_jsonw_member_u64(&w, "tenant_id", (uint64_t)row->tenant_number);
@@ -38,7 +40,7 @@ static int hash_record(const struct dm_change_row *row, uint8_t ret[DM_DIGEST_BY
     return 0;
 }
 
-int dm_audit_record(struct dm_txn *txn, const struct dm_audit_entry *entry, int64_t *ret_number, struct dm_err *err)
+int dm_audit_record(struct dm_txn *txn, const struct dm_audit_entry *entry, int64_t *ret_sequence, struct dm_err *err)
 {
     struct dm_change_row row = {
         .at_ms = dm_txn_now_ms(txn),
@@ -49,7 +51,7 @@ int dm_audit_record(struct dm_txn *txn, const struct dm_audit_entry *entry, int6
         .request_id = entry->caller->request_id,
         .details = entry->details,
     };
-    int rc = dm_changes_next(txn, &row.number, row.previous, err);
+    int rc = dm_changes_next(txn, entry->tenant, &row, err);
 
     if (entry->tenant != NULL) {
         row.tenant = dm_tenants_name(entry->tenant);
@@ -57,7 +59,7 @@ int dm_audit_record(struct dm_txn *txn, const struct dm_audit_entry *entry, int6
     }
     if (rc < 0 || (rc = hash_record(&row, row.hash, err)) < 0 || (rc = dm_changes_append(txn, &row, err)) < 0)
         return rc;
-    *ret_number = row.number;
+    *ret_sequence = row.sequence;
     return 0;
 }
 

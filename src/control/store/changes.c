@@ -1,7 +1,8 @@
 #include "control/store/changes.h"
 #include "control/store/store_int.h"
 
-#define COLUMNS "number, at_ms, actor, tenant_id, tenant, action, kind, name, request_id, details, previous, hash"
+#define COLUMNS                                                                                                        \
+    "number, at_ms, actor, tenant_id, tenant, action, kind, name, request_id, details, previous, hash, sequence"
 
 static int digest_of(struct dm_str bytes, uint8_t ret[DM_DIGEST_BYTES], struct dm_err *err)
 {
@@ -24,13 +25,14 @@ static int row_of(struct dm_sql_rows *rows, struct dm_change_row *ret, struct dm
         .name = dm_sql_col_str(rows, 7),
         .request_id = dm_sql_col_str(rows, 8),
         .details = dm_sql_col_str(rows, 9),
+        .sequence = dm_sql_col_int(rows, 12),
     };
     if (digest_of(dm_sql_col_str(rows, 10), ret->previous, err) < 0)
         return DM_ECORRUPT;
     return digest_of(dm_sql_col_str(rows, 11), ret->hash, err);
 }
 
-int dm_changes_next(struct dm_txn *txn, int64_t *ret_number, uint8_t ret_previous[DM_DIGEST_BYTES], struct dm_err *err)
+static int last_of_all(struct dm_txn *txn, int64_t *ret_number, uint8_t ret_hash[DM_DIGEST_BYTES], struct dm_err *err)
 {
     DM_CLEANUP(dm_sql_finishp) struct dm_sql_rows *rows = NULL;
     int rc =
@@ -38,30 +40,46 @@ int dm_changes_next(struct dm_txn *txn, int64_t *ret_number, uint8_t ret_previou
 
     if (rc < 0 || (rc = dm_sql_next(rows, err)) < 0)
         return rc;
-    *ret_number = 1;
-    memset(ret_previous, 0, DM_DIGEST_BYTES);
+    *ret_number = 0;
+    memset(ret_hash, 0, DM_DIGEST_BYTES);
     if (rc == 0)
         return 0;
-    *ret_number = dm_sql_col_int(rows, 0) + 1;
-    return digest_of(dm_sql_col_str(rows, 1), ret_previous, err);
+    *ret_number = dm_sql_col_int(rows, 0);
+    return digest_of(dm_sql_col_str(rows, 1), ret_hash, err);
+}
+
+int dm_changes_next(struct dm_txn *txn, const struct dm_tenant_handle *tenant, struct dm_change_row *ret,
+                    struct dm_err *err)
+{
+    int rc = last_of_all(txn, &ret->number, ret->previous, err);
+
+    if (rc < 0)
+        return rc;
+    ret->sequence = ++ret->number;
+    if (tenant == NULL)
+        return 0;
+    return dm_sql_int(txn->sql, &ret->sequence, err,
+                      "UPDATE tenant_epoch SET changes = changes + 1 WHERE name = ?1 RETURNING changes",
+                      DM_SQL_T(tenant->name));
 }
 
 int dm_changes_append(struct dm_txn *txn, const struct dm_change_row *row, struct dm_err *err)
 {
     int rc = dm_sql_run(txn->sql, err,
-                        "INSERT INTO change (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                        "INSERT INTO change (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+                        "?13)",
                         DM_SQL_I(row->number), DM_SQL_I(row->at_ms), DM_SQL_T(row->actor), DM_SQL_I(row->tenant_number),
                         DM_SQL_T(row->tenant), DM_SQL_T(row->action), DM_SQL_T(row->kind), DM_SQL_T(row->name),
                         DM_SQL_T(row->request_id), DM_SQL_T(row->details),
                         DM_SQL_B(dm_str_n((const char *)row->previous, DM_DIGEST_BYTES)),
-                        DM_SQL_B(dm_str_n((const char *)row->hash, DM_DIGEST_BYTES)));
+                        DM_SQL_B(dm_str_n((const char *)row->hash, DM_DIGEST_BYTES)), DM_SQL_I(row->sequence));
 
     return rc < 0 ? rc : 0;
 }
 
 int dm_changes_latest(struct dm_tenant_handle *handle, int64_t *ret, struct dm_err *err)
 {
-    return dm_sql_int(handle->txn->sql, ret, err, "SELECT COALESCE(MAX(number), 0) FROM change WHERE tenant_id = ?1",
+    return dm_sql_int(handle->txn->sql, ret, err, "SELECT COALESCE(MAX(sequence), 0) FROM change WHERE tenant_id = ?1",
                       DM_SQL_I(handle->tenant_id));
 }
 
@@ -89,8 +107,8 @@ int dm_changes_each(struct dm_txn *txn, const struct dm_caller *caller, struct d
         return dm_fail(err, DM_EPERM, "", "only the master sees the changes of all tenants");
     if (handle != NULL)
         rc = dm_sql_start(txn->sql, &rows, err,
-                          "SELECT " COLUMNS " FROM change WHERE tenant_id = ?1 AND number < ?2 "
-                          "ORDER BY number DESC LIMIT ?3",
+                          "SELECT " COLUMNS " FROM change WHERE tenant_id = ?1 AND sequence < ?2 "
+                          "ORDER BY sequence DESC LIMIT ?3",
                           DM_SQL_I(handle->tenant_id), DM_SQL_I(below), DM_SQL_I(limit));
     else
         rc = dm_sql_start(txn->sql, &rows, err,

@@ -10,7 +10,7 @@ struct dm_resource_row {
     struct dm_str name;
     struct dm_str body;
     int64_t number;  /* unique per tenant and kind, never reused */
-    int64_t version; /* number of the change that made it: never the same twice, also after delete and create */
+    int64_t version; /* sequence of the change that made it: never the same twice, also after delete and create */
 };
 
 DM_MUST_USE int dm_resources_get(struct dm_tenant_handle *handle, struct dm_str kind, struct dm_str name,

@@ -23,7 +23,7 @@ struct dm_tenant_handle {
 /* Copies a column into the transaction's arena; a NULL column gives DM_STR_NULL. */
 DM_MUST_USE int dm_txn_keep(struct dm_txn *txn, struct dm_sql_rows *rows, int column, struct dm_str *ret,
                             struct dm_err *err);
-/* The next number of a counter ("change", "tenant", …), from 1. */
+/* The next number of a counter ("tenant", "application/7", …), from 1. */
 DM_MUST_USE int dm_txn_number(struct dm_txn *txn, const char *counter, int64_t *ret, struct dm_err *err);
 /* A statement failed for a reason of the database's: rc itself, with the message in err. */
 int dm_txn_fail_budget(struct dm_err *err);

@@ -8,7 +8,7 @@ struct dm_tenant_row {
     int64_t id;
     struct dm_str name;
     struct dm_str body; /* canonical JSON of the tenant */
-    int64_t version;    /* number of the change that made it */
+    int64_t version;    /* sequence of the change that made it */
     int64_t created_ms;
     bool is_suspended;
 };

@@ -7,7 +7,7 @@
 #include "control/store/tenants.h"
 
 struct dm_token_row {
-    int64_t id;
+    int64_t id; /* rises in steps by chance, never reused */
     uint8_t digest[DM_DIGEST_BYTES];
     struct dm_str role;    /* "master_admin", "tenant_admin" */
     struct dm_str tenant;  /* "" = none */

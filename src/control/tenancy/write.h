@@ -64,7 +64,7 @@ int dm_write_fail(struct dm_write *write, const struct dm_err *err);
 int dm_write_no_memory(struct dm_write *write);
 /* version 0 = the thing is not there. DM_ECONFLICT precondition_failed. */
 DM_MUST_USE int dm_write_check(struct dm_write *write, const struct dm_precondition *precondition, int64_t version);
-/* Records the change and returns its number. details as dm_audit_details makes them. */
+/* Records the change; its sequence is the new version. details as dm_audit_details makes them. */
 DM_MUST_USE int dm_write_record(struct dm_write *write, enum dm_change_action action, struct dm_str kind,
                                 struct dm_str name, struct dm_str details, int64_t *ret_version);
 static inline void dm_write_touch(struct dm_write *write, enum dm_unit_kind kind)

@@ -59,7 +59,7 @@ static char *tenant_token(struct harness *h, const char *tenant)
 static void test_authentication(void **state)
 {
     struct harness *h = *state;
-    char *id;
+    char *id, target[64];
 
     assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", NULL, "", NULL), "unauthenticated");
     assert_str(expect(h, 401, "reason", "GET", "/api/v1/tenants", "dmt_no", "", NULL), "unauthenticated");
@@ -70,13 +70,13 @@ static void test_authentication(void **state)
     assert_str(POST(422, "errors.0.pointer", "/api/v1/tokens",
                     "{\"name\":\"x\",\"role\":\"master_admin\",\"expires_at\":\"2001-01-01T00:00:00Z\"}"),
                "/expires_at");
-    done(POST(201, NULL, "/api/v1/tokens", "{\"name\":\"x\",\"role\":\"master_admin\"}"));
+    id = POST(201, "id", "/api/v1/tokens", "{\"name\":\"x\",\"role\":\"master_admin\"}");
     assert_str(POST(409, "reason", "/api/v1/tokens", "{\"name\":\"x\",\"role\":\"master_admin\"}"), "exists");
-    id = GET(200, "items.1.id", "/api/v1/tokens");
-    assert_string_equal(id, "2");
+    snprintf(target, sizeof(target), "/api/v1/tokens/%s", id);
+    done(DELETE(204, NULL, target));
+    done(DELETE(404, NULL, target));
+    assert_null(GET(200, "items.1", "/api/v1/tokens"));
     done(id);
-    done(DELETE(204, NULL, "/api/v1/tokens/2"));
-    done(DELETE(404, NULL, "/api/v1/tokens/2"));
 }
 
 /* P2, P8: a tenant admin has its tenant and nothing else. */
@@ -166,6 +166,74 @@ static void test_etags(void **state)
                       "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}"),
                "precondition_failed");
     done(etag);
+}
+
+static long etag_of(struct harness *h, const char *target)
+{
+    struct answer answer;
+    char *etag;
+    long number;
+
+    request(h, &answer, "GET", target, MASTER, "", NULL);
+    etag = answer_field(&answer, "ETag");
+    answer_done(&answer);
+    assert_non_null(etag);
+    number = strtol(etag + 1, NULL, 10);
+    done(etag);
+    return number;
+}
+
+/* P2: the numbers that a tenant sees go on by its own changes alone, however much others write. */
+static void test_numbers_say_nothing_of_others(void **state)
+{
+    struct harness *h = *state;
+    char *token, target[256], *cursor, *sequence;
+    long before;
+
+    make_orders(h);
+    token = tenant_token(h, "orders");
+    before = etag_of(h, T "/document");
+    done(POST(201, NULL, "/api/v1/tenants", "{\"name\":\"catalog\"}"));
+    done(tenant_token(h, "catalog"));
+    done(PATCH(200, NULL, "/api/v1/tenants/catalog", "{\"weight\":7}"));
+    done(PATCH(200, NULL, T "/backends/service", "{\"base_path\":\"/a\"}"));
+    assert_int_equal(etag_of(h, T "/backends/service"), before + 1);
+    assert_int_equal(etag_of(h, T "/document"), before + 1);
+
+    sequence = expect(h, 200, "items.0.sequence", "GET", T "/changes", token, "", NULL);
+    assert_int_equal(strtol(sequence, NULL, 10), before + 1);
+    assert_null(expect(h, 200, "items.0.hash", "GET", T "/changes", token, "", NULL));
+    done(GET(200, "items.0.hash", "/api/v1/changes"));
+    cursor = expect(h, 200, "next", "GET", T "/changes?limit=1", token, "", NULL);
+    snprintf(target, sizeof(target), T "/changes?limit=1&cursor=%s", cursor);
+    done(sequence);
+    sequence = expect(h, 200, "items.0.sequence", "GET", target, token, "", NULL);
+    assert_int_equal(strtol(sequence, NULL, 10), before);
+    assert_null(expect(h, 200, "id", "GET", T, token, "", NULL));
+    assert_str(GET(200, "id", T), "1");
+    done(sequence);
+    done(cursor);
+    done(token);
+}
+
+/* An ETag stands for one state, also when the thing, or the whole tenant, goes and comes again. */
+static void test_etags_never_repeat(void **state)
+{
+    struct harness *h = *state;
+    static const char backend[] = "{\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":9101}]}";
+    long first, last;
+
+    make_orders(h);
+    done(PUT(201, NULL, T "/backends/other", backend));
+    first = etag_of(h, T "/backends/other");
+    done(DELETE(204, NULL, T "/backends/other"));
+    done(PUT(201, NULL, T "/backends/other", backend));
+    assert_true(etag_of(h, T "/backends/other") > first);
+    last = etag_of(h, T "/document");
+    done(DELETE(204, NULL, T));
+    make_orders(h);
+    assert_true(etag_of(h, T) > last);
+    assert_true(etag_of(h, T "/grants") > etag_of(h, T));
 }
 
 /* The same body again writes nothing: same ETag, no change record, no new sequence. */
@@ -725,6 +793,8 @@ int main(void)
         TEST(test_rights),
         TEST(test_suspended_tenant),
         TEST(test_etags),
+        TEST(test_numbers_say_nothing_of_others),
+        TEST(test_etags_never_repeat),
         TEST(test_put_is_idempotent),
         TEST(test_refusals_name_the_place),
         TEST(test_references),

@@ -367,31 +367,6 @@ static void test_migrations_apply_once_and_whole(void **state)
     dm_sqlite_driver.close(sql);
 }
 
-/* What the first schema held is there after all migrations. */
-static void test_an_old_database_opens(void **state)
-{
-    struct harness *h = *state;
-    struct dm_reply_row got;
-    struct dm_txn *txn;
-
-    dm_store_close(h->store);
-    assert_int_equal(unlink(h->database), 0);
-    run_sql(h, dm_migrations[0].text);
-    run_sql(h, "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES (1);"
-               "INSERT INTO tenant VALUES (3, 'a', '{}', 0, 8, 1);"
-               "INSERT INTO token VALUES (5, x'01', 'tenant_admin', 3, 't', 1, 0, 0);"
-               "INSERT INTO token VALUES (6, x'02', 'master_admin', NULL, 'm', 1, 0, 0);"
-               "INSERT INTO reply SELECT token_id, 'k', zeroblob(32), x'03', 1 FROM token");
-    harness_open(h);
-
-    txn = begin(h, DM_TXN_WRITE);
-    OK(dm_replies_get(txn, 5, DM_STR("k"), &got, &h->err));
-    OK(dm_tenants_remove(open_tenant(h, txn, "a"), &h->err));
-    CODE(DM_ENOENT, dm_replies_get(txn, 5, DM_STR("k"), &got, &h->err));
-    OK(dm_replies_get(txn, 6, DM_STR("k"), &got, &h->err));
-    dm_txn_abort(&txn);
-}
-
 static void test_bad_files(void **state)
 {
     struct harness *h = *state;
@@ -435,18 +410,21 @@ static void test_pragmas(void **state)
 
 /* --- hash chain ---------------------------------------------------------------------------------------------------------- */
 
-static void record(struct harness *h, const char *name)
+/* A change of the tenant, or of the platform (NULL). Returns its sequence. */
+static int64_t record(struct harness *h, const char *tenant, const char *name)
 {
     struct dm_txn *txn = begin(h, DM_TXN_WRITE);
     struct dm_audit_entry entry = {.caller = &master_caller,
+                                   .tenant = tenant != NULL ? open_tenant(h, txn, tenant) : NULL,
                                    .action = DM_CHANGE_UPDATE,
                                    .kind = DM_STR("tenant"),
                                    .name = dm_str_of(name),
                                    .details = DM_STR("[]")};
-    int64_t number;
+    int64_t sequence;
 
-    OK(dm_audit_record(txn, &entry, &number, &h->err));
+    OK(dm_audit_record(txn, &entry, &sequence, &h->err));
     OK(dm_txn_commit(&txn, &h->err));
+    return sequence;
 }
 
 static int verify(struct harness *h, int64_t *ret_count)
@@ -464,7 +442,7 @@ static void test_hash_chain(void **state)
     int64_t count = 0;
 
     for (int i = 0; i < 5; i++)
-        record(h, "x");
+        record(h, NULL, "x");
     OK(verify(h, &count));
     assert_int_equal(count, 5);
     run_sql(h, "UPDATE change SET name = 'y' WHERE number = 3");
@@ -474,6 +452,128 @@ static void test_hash_chain(void **state)
     OK(verify(h, &count));
     run_sql(h, "DELETE FROM change WHERE number = 4");
     CODE(DM_ECORRUPT, verify(h, &count));
+}
+
+static void make_tenants(struct harness *h)
+{
+    struct dm_txn *txn = begin(h, DM_TXN_WRITE);
+
+    create(h, txn, "a");
+    create(h, txn, "b");
+    OK(dm_txn_commit(&txn, &h->err));
+}
+
+static void remove_tenant(struct harness *h, const char *name)
+{
+    struct dm_txn *txn = begin(h, DM_TXN_WRITE);
+
+    OK(dm_tenants_remove(open_tenant(h, txn, name), &h->err));
+    OK(dm_txn_commit(&txn, &h->err));
+}
+
+/* P2: what a tenant sees counts its own changes alone; no number comes twice under a name. */
+static void test_sequences_are_of_one_name(void **state)
+{
+    struct harness *h = *state;
+    struct dm_txn *txn;
+    int64_t count = 0;
+
+    make_tenants(h);
+    assert_int_equal(record(h, "a", "x"), 1);
+    assert_int_equal(record(h, "b", "x"), 1);
+    assert_int_equal(record(h, "b", "x"), 2);
+    assert_int_equal(record(h, NULL, "x"), 4);
+    assert_int_equal(record(h, "a", "x"), 2);
+    OK(verify(h, &count));
+    assert_int_equal(count, 5);
+    run_sql(h, "UPDATE change SET sequence = 3 WHERE number = 5");
+    CODE(DM_ECORRUPT, verify(h, &count));
+    run_sql(h, "UPDATE change SET sequence = 2 WHERE number = 5");
+    OK(verify(h, &count));
+
+    remove_tenant(h, "a");
+    txn = begin(h, DM_TXN_WRITE);
+    create(h, txn, "a");
+    OK(dm_txn_commit(&txn, &h->err));
+    assert_int_equal(record(h, "a", "x"), 3);
+}
+
+/* Ids of tokens rise with the clock, not with the number of tokens. */
+static void test_token_ids(void **state)
+{
+    struct harness *h = *state;
+    struct dm_txn *txn = begin(h, DM_TXN_WRITE);
+    int64_t last = dm_txn_now_ms(txn), first = 0;
+    char name[16];
+
+    for (int i = 0; i < 32; i++) {
+        struct dm_token_row token = {.role = DM_STR("master_admin"), .digest = {(uint8_t)i}};
+
+        snprintf(name, sizeof(name), "t%d", i);
+        token.name = dm_str_of(name);
+        OK(dm_tokens_add(txn, &master_caller, NULL, &token, &h->err));
+        assert_true(token.id > last);
+        first = i == 0 ? token.id : first;
+        last = token.id;
+    }
+    assert_true(last - first > 31);
+    dm_txn_abort(&txn);
+}
+
+/* The same rows in a database as the first schema made it. */
+static void go_back_to_the_first_schema(struct harness *h)
+{
+    char text[1024];
+
+    dm_store_close(h->store);
+    dm_arena_done(&h->arena);
+    snprintf(text, sizeof(text), "mv '%s' '%s.now'", h->database, h->database);
+    assert_int_equal(system(text), 0);
+    run_sql(h, dm_migrations[0].text);
+    snprintf(
+        text, sizeof(text),
+        "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES (1);"
+        "ATTACH '%s.now' AS now; INSERT INTO tenant SELECT * FROM now.tenant;"
+        "INSERT INTO tenant_epoch SELECT name, epoch FROM now.tenant_epoch;"
+        "INSERT INTO change SELECT number, at_ms, actor, tenant_id, tenant, action, kind, name, request_id, details,"
+        "previous, hash FROM now.change",
+        h->database);
+    run_sql(h, text);
+}
+
+/* What the first schema held is there after all migrations, and goes on. */
+static void test_an_old_database_opens(void **state)
+{
+    struct harness *h = *state;
+    struct dm_reply_row got;
+    struct dm_txn *txn;
+    int64_t count = 0;
+
+    make_tenants(h);
+    record(h, "a", "x");
+    record(h, "a", "x");
+    record(h, NULL, "x");
+    go_back_to_the_first_schema(h);
+    run_sql(h, "INSERT INTO token VALUES (5, x'01', 'tenant_admin', 1, 't', 1, 0, 0);"
+               "INSERT INTO token VALUES (6, x'02', 'master_admin', NULL, 'm', 1, 0, 0);"
+               "INSERT INTO reply SELECT token_id, 'k', zeroblob(32), x'03', 1 FROM token");
+    harness_open(h);
+
+    OK(verify(h, &count));
+    assert_int_equal(count, 3);
+    assert_int_equal(record(h, "a", "x"), 3);
+    assert_int_equal(record(h, "b", "x"), 1);
+    OK(verify(h, &count));
+    assert_int_equal(count, 5);
+    run_sql(h, "UPDATE change SET sequence = 9 WHERE number = 1");
+    CODE(DM_ECORRUPT, verify(h, &count));
+
+    txn = begin(h, DM_TXN_WRITE);
+    OK(dm_replies_get(txn, 5, DM_STR("k"), &got, &h->err));
+    OK(dm_tenants_remove(open_tenant(h, txn, "a"), &h->err));
+    CODE(DM_ENOENT, dm_replies_get(txn, 5, DM_STR("k"), &got, &h->err));
+    OK(dm_replies_get(txn, 6, DM_STR("k"), &got, &h->err));
+    dm_txn_abort(&txn);
 }
 
 /* --- the rest ---------------------------------------------------------------------------------------------------------- */
@@ -722,10 +822,12 @@ int main(void)
         TEST(test_marks_never_go_back),
         TEST(test_newer_schema),
         TEST(test_migrations_apply_once_and_whole),
-        TEST(test_an_old_database_opens),
         TEST(test_bad_files),
         TEST(test_pragmas),
         TEST(test_hash_chain),
+        TEST(test_sequences_are_of_one_name),
+        TEST(test_token_ids),
+        TEST(test_an_old_database_opens),
         TEST(test_usage),
         TEST(test_replies),
         TEST(test_a_failed_transaction_does_not_commit),
