@@ -6,8 +6,10 @@
 #include "cli/verb.h"
 #include "base/json.h"
 
-static const char *const kinds[] = {"tenant", "backend", "product", "application", "credential", "token", NULL};
-static const char *const plurals[] = {"tenants", "backends", "products", "applications", "credentials", "tokens"};
+static const char *const kinds[] = {"tenant",     "backend", "product", "application",
+                                    "credential", "token",   "gateway", NULL};
+static const char *const plurals[] = {"tenants",     "backends", "products", "applications",
+                                      "credentials", "tokens",   "gateways"};
 
 /* Index into kinds, by singular or plural; -1. */
 static int find_kind(const char *name)
@@ -90,6 +92,10 @@ static int path_of(struct dm_cli *cli, int kind, const char *name, struct dm_buf
         *ret = dm_session_path(name, NULL);
         return DM_EXIT_OK;
     }
+    if (strcmp(kinds[kind], "gateway") == 0) {
+        *ret = dm_session_path(NULL, "gateways", name, NULL);
+        return DM_EXIT_OK;
+    }
     if (strcmp(kinds[kind], "token") == 0)
         return token_path(cli, name, ret);
     if ((rc = dm_session_tenant(cli, &tenant)) != DM_EXIT_OK)
@@ -120,10 +126,16 @@ static int confirm_tenant(struct dm_cli *cli, const char *name)
     return strcmp(line, name) == 0 ? DM_EXIT_OK : dm_cli_fail(cli, DM_EXIT_USAGE, "nothing was deleted");
 }
 
+/* Is it something that goes from gateways too? */
+static bool is_on_gateways(int kind)
+{
+    return strcmp(kinds[kind], "token") != 0 && strcmp(kinds[kind], "gateway") != 0;
+}
+
 static int delete (struct dm_cli *cli, int kind, const char *name, struct dm_buf *path)
 {
     DM_CLEANUP(dm_json_freep) struct dm_json *answer = NULL;
-    bool is_waiting = !dm_args_has(&cli->args, "no-wait") && strcmp(kinds[kind], "token") != 0;
+    bool is_waiting = !dm_args_has(&cli->args, "no-wait") && is_on_gateways(kind);
     int rc;
 
     dm_apply_add_wait(cli, is_waiting, path);
@@ -143,9 +155,10 @@ static int run(struct dm_cli *cli)
     DM_CLEANUP(dm_buf_done) struct dm_buf path = {0};
 
     if (kind < 0)
-        return dm_cli_fail(cli, DM_EXIT_USAGE,
-                           "can't delete a '%s'; kinds: tenant, backend, product, application, credential, token",
-                           dm_args_operand(&cli->args, 0));
+        return dm_cli_fail(
+            cli, DM_EXIT_USAGE,
+            "can't delete a '%s'; kinds: tenant, backend, product, application, credential, token, gateway",
+            dm_args_operand(&cli->args, 0));
     if (strcmp(kinds[kind], "tenant") == 0 && (rc = confirm_tenant(cli, name)) != DM_EXIT_OK)
         return rc;
     if ((rc = path_of(cli, kind, name, &path)) != DM_EXIT_OK)
@@ -165,14 +178,17 @@ const struct dm_verb dm_verb_delete = {
     .operands_max = 2,
     .summary = "delete one thing by its name",
     .text =
-        "Deletes a tenant, backend, product, application, credential (APPLICATION/CREDENTIAL) or token (its id, or its name "
-        "when only one has it), and waits until it is gone from every gateway. What something else needs is refused "
+        "Deletes a tenant, backend, product, application, credential (APPLICATION/CREDENTIAL), token (its id, or its name when "
+        "only one has it) or gateway, and waits until nothing of it is on any gateway. What something else needs is refused "
         "with the reason.\n"
         "\n"
-        "A tenant goes with all that it has, so that is asked for again.",
+        "A tenant goes with all that it has, so that is asked for again. A gateway is deleted when it is gone for good: until "
+        "then it counts among those that a change must be live on, connected or not.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun delete application mobile", "Its keys stop working at once."},
-                 {"daemun delete credential mobile/first", "Revokes one key."}},
+                 {"daemun delete credential mobile/first", "Revokes one key."},
+                 {"daemun delete gateway gateway-2",
+                  "As the master: it was taken down, and nobody waits for it any more."}},
     .first = kinds,
     .run = run,
 };

@@ -660,7 +660,7 @@ suite('api', () => {
     await api.must('POST', '/tenants', { name: 'walked' });
     await api.must('PUT', '/tenants/walked/document', teamFile('walked', 9102));
     for (const { path, method, operation } of await operations()) {
-      if (method === 'DELETE' && /tenants\/\{tenant\}$|tokens/.test(path)) continue; // tested above
+      if (method === 'DELETE' && /tenants\/\{tenant\}$|tokens|gateways/.test(path)) continue; // tested elsewhere
       const isAbsolute = !path.startsWith('/api/v1');
       const target = fill(path, 'walked')
         .replace('backends/app', 'backends/service')

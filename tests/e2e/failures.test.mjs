@@ -366,6 +366,33 @@ suite('failures', () => {
     assert.equal((await ask(second.port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '3');
   });
 
+  test('a gateway that is gone for good is deleted, and nobody waits for it any more', async () => {
+    const world = await start(['orders'], { gateways: 2 });
+    const [, second] = world.gateways;
+    const change = (round, timeout = 60000) =>
+      world.api.must(
+        'PUT',
+        `/tenants/orders/products/main?wait=live&timeout_ms=${timeout}`,
+        rounded(world.upstream.port, round).products[0]
+      );
+    assert.equal((await world.api.delete('/gateways/gateway-2')).body.reason, 'in_use');
+    await second.killAll();
+    await until(
+      'the controller to notice',
+      async () => !(await world.api.must('GET', '/status')).gateways.find(({ id }) => id === 'gateway-2').connected
+    );
+    assert.deepEqual((await change(1, 200)).live, { gateways: 1, of: 2, lagging: ['gateway-2'], refused: [] });
+    assert.equal((await world.api.delete('/gateways/gateway-2')).status, 204);
+    assert.deepEqual((await change(2)).live, { gateways: 1, of: 1, lagging: [], refused: [] });
+    assert.equal((await world.api.delete('/gateways/gateway-2')).status, 404);
+
+    await second.start();
+    await until('it to count again', async () =>
+      (await world.api.must('GET', '/tenants/orders/status')).units.every((unit) => unit.live === 2 && unit.of === 2)
+    );
+    assert.equal((await ask(second.port, { host: 'orders.test', key: keyOf('orders') })).headers['x-round'], '2');
+  });
+
   // --- damaged files ------------------------------------------------------------------------------------------------
 
   const flip = (bytes, at) => {

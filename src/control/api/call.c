@@ -136,6 +136,7 @@ void dm_call_run(struct dm_call *call)
         dm_failure_add(&call->failure, DM_EBUDGET, NULL, "", "the answer is larger than %u bytes", DM_CALL_REPLY_MAX);
     dm_buf_reset(&call->reply);
     call->n_units = 0;
+    call->gone_gateway = DM_STR("");
     call->wants_live = false;
     call->status = dm_problem_status(dm_failure_reason(&call->failure));
     call->reply_type = "application/problem+json";

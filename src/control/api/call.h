@@ -48,8 +48,9 @@ struct dm_call {
     /* what became new on gateways */
     struct dm_unit_row units[DM_UNIT_KINDS];
     size_t n_units;
-    bool wants_live;           /* ?wait=live */
-    struct dm_str live_tenant; /* whose units to wait for: the one in the path, or that the handler names */
+    struct dm_str gone_gateway; /* that the fleet is to forget; "" = none */
+    bool wants_live;            /* ?wait=live */
+    struct dm_str live_tenant;  /* whose units to wait for: the one in the path, or that the handler names */
     uint32_t live_timeout_ms;
 };
 

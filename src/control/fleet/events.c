@@ -12,11 +12,10 @@ static void on_retry(struct dm_timer *timer)
 
 static struct gateway *find_gateway(struct dm_fleet *fleet, struct dm_str id)
 {
-    struct gateway *gateway;
+    struct gateway *gateway = *dm_fleet_gateway(fleet, id);
 
-    for (gateway = fleet->gateways; gateway != NULL; gateway = gateway->next)
-        if (dm_str_eq(dm_str_of(gateway->id), id))
-            return gateway;
+    if (gateway != NULL)
+        return gateway;
     gateway = dm_calloc(1, sizeof(*gateway));
     gateway->fleet = fleet;
     gateway->dirty_tail = &gateway->dirty;

@@ -60,6 +60,15 @@ struct held *dm_fleet_held(struct gateway *gateway, struct target *target)
     return held;
 }
 
+struct gateway **dm_fleet_gateway(struct dm_fleet *fleet, struct dm_str id)
+{
+    struct gateway **at = &fleet->gateways;
+
+    while (*at != NULL && !dm_str_eq(dm_str_of((*at)->id), id))
+        at = &(*at)->next;
+    return at;
+}
+
 static int add_target(void *arg, const struct dm_unit_row *row, struct dm_err *err)
 {
     dm_fleet_set_target(arg, row)->published_ns = 0;
@@ -162,4 +171,29 @@ void dm_fleet_publish(struct dm_fleet *fleet, const struct dm_unit_row *units, s
             if (gateway->peer != NULL)
                 dm_fleet_send(gateway, target, units[i].document);
     }
+}
+
+int dm_fleet_find(struct dm_fleet *fleet, struct dm_str id, bool *ret_is_connected)
+{
+    const struct gateway *gateway;
+
+    pthread_mutex_lock(&fleet->mutex);
+    gateway = *dm_fleet_gateway(fleet, id);
+    if (gateway != NULL)
+        *ret_is_connected = gateway->peer != NULL;
+    pthread_mutex_unlock(&fleet->mutex);
+    return gateway != NULL ? 0 : DM_ENOENT;
+}
+
+void dm_fleet_forget(struct dm_fleet *fleet, struct dm_str id)
+{
+    struct gateway **at = dm_fleet_gateway(fleet, id), *gateway = *at;
+
+    if (gateway == NULL || gateway->peer != NULL)
+        return;
+    pthread_mutex_lock(&fleet->mutex);
+    *at = gateway->next;
+    free_gateway(gateway);
+    pthread_mutex_unlock(&fleet->mutex);
+    dm_fleet_wake(fleet, DM_STR_NULL);
 }

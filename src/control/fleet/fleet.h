@@ -3,9 +3,11 @@
  *
  * F1. A gateway is sent, for each tenant and kind, the newest document only: what it lacks is a set, never a queue of
  *     versions, so a slow gateway costs one entry per unit.
- * F2. A gateway that is known (it said hello since the controller started) counts in "n of n" also while it is away.
+ * F2. A gateway that is known (it said hello since the controller started) counts in "n of n" also while it is away: it
+ *     serves on with what it has. It is the master who says that it is gone for good (dm_fleet_forget).
  *
- * Threads: the loop's, but for dm_fleet_write_status and dm_fleet_write_metrics, which any thread may call. */
+ * Threads: the loop's, but for dm_fleet_find, dm_fleet_write_status and dm_fleet_write_metrics, which any thread may
+ * call. */
 #ifndef DM_CONTROL_FLEET_FLEET_H
 #define DM_CONTROL_FLEET_FLEET_H
 
@@ -36,6 +38,11 @@ void dm_fleet_free(struct dm_fleet *fleet);
 
 /* What a commit made: sent at once to gateways that keep up. */
 void dm_fleet_publish(struct dm_fleet *fleet, const struct dm_unit_row *units, size_t n);
+
+/* DM_ENOENT when no gateway of this id is known. */
+DM_MUST_USE int dm_fleet_find(struct dm_fleet *fleet, struct dm_str id, bool *ret_is_connected);
+/* The gateway counts no more, until it says hello again. One that is connected stays. */
+void dm_fleet_forget(struct dm_fleet *fleet, struct dm_str id);
 
 /* Waiting until a tenant's units, as they are now, are live on every known gateway (at least one). Embedded in its
  * owner. */

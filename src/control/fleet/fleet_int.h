@@ -71,7 +71,9 @@ struct dm_fleet {
 struct target *dm_fleet_target(struct dm_fleet *fleet, struct dm_str tenant, enum dm_unit_kind kind);
 struct target *dm_fleet_set_target(struct dm_fleet *fleet, const struct dm_unit_row *unit);
 struct held *dm_fleet_held(struct gateway *gateway, struct target *target);
-/* wait.c: something became live or was refused. */
+/* Where the list has it: NULL in there when it is not known. */
+struct gateway **dm_fleet_gateway(struct dm_fleet *fleet, struct dm_str id);
+/* wait.c: something became live or was refused, or a gateway came or was forgotten. */
 void dm_fleet_wake(struct dm_fleet *fleet, struct dm_str tenant);
 /* events.c */
 extern const struct dm_link_handler dm_fleet_link_handler;

@@ -25,6 +25,7 @@ static const struct {
     [DM_OP_TOKENS_READ] = {"sees tokens", YES, false},
     [DM_OP_TOKENS_WRITE] = {"changes tokens", YES, true},
     [DM_OP_PLATFORM_STATUS_READ] = {"sees the status of the platform", NO, false},
+    [DM_OP_PLATFORM_GATEWAYS_WRITE] = {"deletes gateways", NO, true},
     [DM_OP_PLATFORM_CHANGES_READ] = {"sees the changes of the platform", NO, false},
     [DM_OP_PLATFORM_TOKENS_READ] = {"sees the tokens of the platform", NO, false},
     [DM_OP_PLATFORM_TOKENS_WRITE] = {"changes the tokens of the platform", NO, true},

@@ -444,6 +444,9 @@ static void test_delete(void **state)
            {"DELETE /api/v1/tenants/t/tokens/7 ", 204, ""});
     assert_int_equal(run("delete", "token", "ci", "-t", "t")->code, 0);
     script_end();
+    script({"DELETE /api/v1/gateways/gateway-2 HTTP", 204, ""});
+    assert_has(run("delete", "gateway", "gateway-2")->out, "deleted gateway gateway-2");
+    script_end();
 }
 
 static void test_status(void **state)

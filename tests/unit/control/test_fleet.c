@@ -274,6 +274,75 @@ static void test_wait_until_live(void **state)
                "1");
 }
 
+/* Both sides of F2: what is away counts until the master deletes it, and counts again when it comes again. */
+static void test_deleting_a_gateway(void **state)
+{
+    struct harness *h = *state;
+    struct gateway first, second;
+
+    serve_team(h);
+    dial(h, &first);
+    say_hello(&first, "g1", NULL, 0);
+    harness_until(h, &first.is_synced);
+    dial(h, &second);
+    say_hello(&second, "g2", NULL, 0);
+    harness_until(h, &second.is_synced);
+    settle(h);
+    assert_str(expect(h, 409, "reason", "DELETE", "/api/v1/gateways/g2", h->master, "", NULL), "in_use");
+    assert_str(expect(h, 404, "reason", "DELETE", "/api/v1/gateways/g3", h->master, "", NULL), "not_found");
+    hang_up(&second);
+    settle(h);
+    assert_str(expect(h, 200, "live.lagging.0", "PATCH", T "/backends/service?wait=live&timeout_ms=30", h->master, "",
+                      "{\"base_path\":\"/x\"}"),
+               "g2");
+    dm_free(expect(h, 204, NULL, "DELETE", "/api/v1/gateways/g2", h->master, "", NULL));
+    assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
+                      "{\"base_path\":\"/y\"}"),
+               "1");
+    assert_null(expect(h, 200, "gateways.1", "GET", "/api/v1/status", h->master, "", NULL));
+    assert_str(expect(h, 200, "items.1.kind", "GET", "/api/v1/changes", h->master, "", NULL), "gateway");
+
+    dial(h, &second);
+    say_hello(&second, "g2", NULL, 0);
+    harness_until(h, &second.is_synced);
+    assert_int_equal(second.n_seen, 6);
+    settle(h);
+    assert_str(expect(h, 200, "units.0.of", "GET", T "/status", h->master, "", NULL), "2");
+    hang_up(&first);
+    hang_up(&second);
+}
+
+static void on_waited(struct dm_fleet_wait *wait)
+{
+}
+
+/* Who waits for it alone waits no more. */
+static void test_deleting_a_gateway_ends_waits(void **state)
+{
+    struct harness *h = *state;
+    struct dm_fleet_wait wait = {.on_done = on_waited};
+    struct gateway first, second;
+
+    serve_team(h);
+    dial(h, &first);
+    say_hello(&first, "g1", NULL, 0);
+    harness_until(h, &first.is_synced);
+    dial(h, &second);
+    second.mode = ACK_NEVER;
+    say_hello(&second, "g2", NULL, 0);
+    harness_until(h, &second.is_synced);
+    settle(h);
+    hang_up(&second);
+    settle(h);
+    dm_fleet_wait_start(h->fleet, &wait, DM_STR("orders"), NULL, 0, 100000);
+    assert_true(wait.is_waiting);
+    dm_fleet_forget(h->fleet, DM_STR("g1")); /* connected: stays */
+    assert_true(wait.is_waiting);
+    dm_free(expect(h, 204, NULL, "DELETE", "/api/v1/gateways/g2", h->master, "", NULL));
+    assert_false(wait.is_waiting);
+    hang_up(&first);
+}
+
 static void test_deleting_a_tenant(void **state)
 {
     struct harness *h = *state;
@@ -547,6 +616,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_hello_brings_what_is_lacking),
         TEST(test_wait_until_live),
+        TEST(test_deleting_a_gateway),
+        TEST(test_deleting_a_gateway_ends_waits),
         TEST(test_deleting_a_tenant),
         TEST(test_a_gateway_ahead_of_the_database),
         TEST(test_a_tenant_that_is_ahead_is_raised_once),
