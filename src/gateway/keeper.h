@@ -8,6 +8,9 @@
  * K2. Workers listen once they have every unit that the disk gives (SYNCED): a gateway never answers from a part of it.
  * K3. A change costs what that unit costs: no step looks at all tenants, and the one sync of the document runs while the
  *     loader compiles it.
+ * K4. A unit file that a worker finds damaged is compiled again from its document, at once the first time and then at most
+ *     every 2 s. Until then workers that map the former file serve on, none is told of the damaged one, and the controller
+ *     knows on how many the unit is live. Without a sound document the controller is asked for one.
  *
  * A change:  UNIT --> staged on disk --> loader compiles | document is synced --> files renamed --> UNIT to workers
  *                                                                             --> APPLIED by all --> ACK live n of n */

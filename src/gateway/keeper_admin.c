@@ -158,6 +158,7 @@ static struct dm_metrics_view view_keeper(const struct dm_keeper *k)
                                     .loader_deaths = k->loader.n_deaths,
                                     .units_accepted = k->n_accepted,
                                     .units_refused = k->n_refused,
+                                    .units_mended = k->n_mended,
                                     .usage_batches = k->spool.n_batches,
                                     .usage_waiting = k->spool.files.count,
                                     .usage_dropped = k->spool.n_dropped,

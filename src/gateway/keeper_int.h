@@ -77,9 +77,9 @@ struct dm_keeper {
     DM_VEC(struct dm_keeper_job *) unsynced; /* staged in this turn */
     struct dm_task sync_task;
     struct dm_timer dir_timer;
-    struct dm_timer retell_timer; /* units that a worker could not open are told again */
-    size_t n_again;               /* jobs from the disk that K2 waits for */
-    uint64_t n_accepted, n_refused;
+    struct dm_timer retry_timer; /* units that could not be opened, or not be compiled, are tried again */
+    size_t n_again;              /* jobs from the disk that K2 waits for */
+    uint64_t n_accepted, n_refused, n_mended;
 
     struct dm_listener socket;        /* run/keeper.sock */
     struct dm_keeper_worker *workers; /* options.n_workers, by slot */
@@ -106,17 +106,40 @@ void dm_keeper_loader_stop(struct dm_keeper *k);
 
 /* --- keeper_units.c --- */
 
-/* Compiles again what the disk has only as documents. */
+/* Compiles again what the disk has as documents only. */
 void dm_keeper_units_start(struct dm_keeper *k);
 void dm_keeper_units_done(struct dm_keeper *k);
 /* The loader's answer: 0, or a code with err filled. The job is owned by the callee again. */
 void dm_keeper_compiled(struct dm_keeper *k, struct dm_keeper_job *job, int code, const struct dm_err *err);
+/* From the document on the disk; the unit's needs_compile says that there is one. */
+void dm_keeper_compile_again(struct dm_keeper *k, struct dm_held_unit *unit);
+void dm_keeper_link_start(struct dm_keeper *k);
+/* detail may be "". */
+void dm_keeper_log_unit(enum dm_log_level level, const char *event, const struct dm_held_unit *unit,
+                        struct dm_mark mark, const char *what, const char *detail);
+
+/* --- keeper_applied.c --- */
+
 void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker,
                           const struct dm_worker_applied *applied);
 /* The worker is gone, and with it what it had applied. */
 void dm_keeper_forget_applied(struct dm_keeper *k, unsigned slot);
 unsigned dm_keeper_count_applied(const struct dm_held_unit *unit);
-void dm_keeper_link_start(struct dm_keeper *k);
+/* Tells the workers of it again, or compiles it when that is what it needs, in a while. */
+void dm_keeper_retry_later(struct dm_keeper *k, struct dm_held_unit *unit);
+
+/* --- keeper_ack.c --- */
+
+/* What workers are to have: live, or the mark at which it went. */
+struct dm_mark dm_keeper_current_mark(const struct dm_held_unit *unit);
+/* LIVE or PARTLY, as it is now. */
+void dm_keeper_ack_status(struct dm_keeper *k, struct dm_held_unit *unit);
+void dm_keeper_ack_refused(struct dm_keeper *k, struct dm_str tenant, enum dm_unit_kind kind, struct dm_mark mark,
+                           const struct dm_err *err);
+/* What was sent is older than what is here. */
+void dm_keeper_ack_stale(struct dm_keeper *k, const struct dm_held_unit *unit, struct dm_mark mark);
+/* Of a unit that is not here. */
+void dm_keeper_ack_gone(struct dm_keeper *k, const struct dm_link_gone *gone);
 
 /* --- keeper_workers.c --- */
 

@@ -270,32 +270,62 @@ static int open_document(const struct dm_store *store, const struct dm_held_unit
     return 0;
 }
 
-static void look_at_unit(const struct dm_store *store, struct dm_held_unit *unit, const struct dm_document_head *head)
+/* Is it the unit that its name says? */
+static int open_unit(const struct dm_store *store, const struct dm_held_unit *unit, struct dm_unit **ret,
+                     struct dm_err *err)
 {
     char path[DM_GATEWAY_PATH_MAX];
     const struct dm_unit_header *header;
-    struct dm_err err = {0};
-    struct dm_unit *file;
     int rc;
 
     dm_store_unit_path(store, unit, path);
-    if ((rc = dm_unit_open(path, &file, &err)) < 0) {
-        if (rc != DM_ENOENT)
-            report_damage(unit, "unit_damaged", &err);
-        unit->is_damaged = rc != DM_ENOENT;
-        return;
-    }
-    header = dm_unit_header(file);
-    if (header->kind != unit->kind || strcmp(header->tenant, unit->tenant->name) != 0) {
-        dm_fail(&err, DM_ECORRUPT, "", "%s is the unit of another tenant or kind", path);
+    if ((rc = dm_unit_open(path, ret, err)) < 0)
+        return rc;
+    header = dm_unit_header(*ret);
+    if (header->kind == unit->kind && strcmp(header->tenant, unit->tenant->name) == 0)
+        return 0;
+    dm_unit_unref(*ret);
+    return dm_fail(err, DM_ECORRUPT, "", "%s is the unit of another tenant or kind", path);
+}
+
+static void look_at_unit(const struct dm_store *store, struct dm_held_unit *unit, const struct dm_document_head *head)
+{
+    const struct dm_unit_header *header;
+    struct dm_err err = {0};
+    struct dm_unit *file;
+    int rc = open_unit(store, unit, &file, &err);
+
+    unit->is_damaged = rc < 0 && rc != DM_ENOENT;
+    if (unit->is_damaged)
         report_damage(unit, "unit_damaged", &err);
-        unit->is_damaged = true;
-    } else if (!head || dm_mark_cmp(header->mark, head->mark) > 0 ||
-               memcmp(header->document_hash, head->body_hash, DM_DIGEST_BYTES) == 0) {
+    if (rc < 0)
+        return;
+    header = dm_unit_header(file);
+    if (!head || dm_mark_cmp(header->mark, head->mark) > 0 ||
+        memcmp(header->document_hash, head->body_hash, DM_DIGEST_BYTES) == 0) {
         unit->live = header->mark;
         raise_floor(unit, header->mark);
     }
     dm_unit_unref(file);
+}
+
+bool dm_store_recheck(const struct dm_store *store, struct dm_held_unit *unit)
+{
+    struct dm_err err = {0};
+    struct dm_unit *file;
+    int rc = open_unit(store, unit, &file, &err);
+
+    if (rc == 0) {
+        if (dm_mark_cmp(dm_unit_header(file)->mark, unit->live) < 0)
+            rc = dm_fail(&err, DM_ECORRUPT, "", "the unit file is that of an older state");
+        dm_unit_unref(file);
+    }
+    if (rc == 0 || rc == DM_EIO)
+        return true;
+    report_damage(unit, "unit_damaged", &err);
+    unit->is_damaged = true;
+    unit->needs_compile = !dm_mark_is_none(unit->document);
+    return false;
 }
 
 static void look_at_document(const struct dm_store *store, struct dm_held_unit *unit, struct dm_str bytes)
@@ -317,7 +347,6 @@ static void look_at_document(const struct dm_store *store, struct dm_held_unit *
     }
     raise_floor(unit, head.mark);
     look_at_unit(store, unit, &head);
-    unit->is_damaged = false;
     if (dm_mark_cmp(unit->live, head.mark) <= 0)
         unit->document = head.mark;
     unit->needs_compile = dm_mark_is_none(unit->live);
@@ -480,7 +509,7 @@ int dm_store_stage_again(struct dm_store *store, const struct dm_held_unit *unit
     ret->document[0] = '\0';
     file_path(store, DOCUMENTS, unit, path);
     if ((ret->fd = store->sys->ops->open(store->sys, path, O_RDONLY, 0)) < 0)
-        return dm_fail(err, DM_EIO, "", "can't read %s: %s", path, strerror(-ret->fd));
+        return dm_fail(err, dm_err_of_errno(ret->fd), "", "can't read %s: %s", path, strerror(-ret->fd));
     return 0;
 }
 

@@ -31,15 +31,16 @@ struct dm_held_unit {
     enum dm_unit_kind kind;
     struct dm_mark floor;    /* S1 */
     struct dm_mark document; /* of a sound document on disk; (0, 0): none */
-    struct dm_mark live;     /* of a sound unit file; (0, 0): none */
+    struct dm_mark live;     /* of the unit file, which was sound when it was looked at; (0, 0): none */
     bool is_gone;            /* floor is that of a tombstone */
-    bool needs_compile;      /* there is a sound document and no sound unit of it */
-    bool is_damaged;         /* there is something, and neither document nor unit is sound */
+    bool needs_compile;      /* there is a sound document and no sound unit of it, and nobody compiles it yet */
+    bool is_damaged;         /* there is something, and the unit file is not sound: no worker is told of it */
 
     /* Where the roll-out stands; the keeper's. */
     struct dm_mark incoming;                       /* highest that is being looked at */
     uint64_t applied[DM_GATEWAY_WORKERS_MAX / 64]; /* a bit per slot: has what is live (or gone) now */
-    bool is_retell_due;                            /* a worker could not open it */
+    uint64_t mended_ns;                            /* when it was last compiled again; 0: never */
+    bool is_retry_due;                             /* a worker could not open it */
     bool is_announced;                             /* the controller knows that it is live on all workers */
     struct dm_refusal *refusal; /* of the last document that was refused, until one is accepted; may be NULL */
 };
@@ -82,6 +83,10 @@ DM_MUST_USE int dm_store_open(struct dm_store *store, struct dm_sys *sys, const 
                               struct dm_err *err);
 void dm_store_done(struct dm_store *store);
 
+/* Looks at the file of a unit that is live. False: it is not sound any more, which is logged, and *unit says so. A file
+ * that can't be read for the moment is taken for sound. */
+DM_MUST_USE bool dm_store_recheck(const struct dm_store *store, struct dm_held_unit *unit);
+
 /* NULL when there is none. */
 struct dm_held_tenant *dm_store_find(const struct dm_store *store, struct dm_str name);
 /* Makes it when there is none. DM_EBUDGET: no counter slot is left; DM_EIO. */
@@ -94,7 +99,7 @@ DM_MUST_USE int dm_store_pin(struct dm_store *store, const uint8_t key[DM_SIGN_P
 /* Writes the document beside the accepted one. */
 DM_MUST_USE int dm_store_stage(struct dm_store *store, const struct dm_held_unit *unit, struct dm_str bytes,
                                struct dm_staged *ret, struct dm_err *err);
-/* Opens the accepted document to compile it again. document in ret is "". */
+/* Opens the accepted document to compile it again. document in ret is "". DM_ENOENT when it is not there any more, DM_EIO. */
 DM_MUST_USE int dm_store_stage_again(struct dm_store *store, const struct dm_held_unit *unit, struct dm_staged *ret,
                                      struct dm_err *err);
 /* Starts to write the staged bytes to the disk, so that syncing several takes the time of one. */

@@ -36,11 +36,12 @@ static void tell(struct dm_worker_conn *conn, uint32_t type, const void *ptr, si
     }
 }
 
+/* Nothing of a file that is known to be damaged. */
 static void send_unit(struct dm_worker_conn *conn, const struct dm_held_unit *unit)
 {
     struct dm_worker_unit message = {.kind = (uint32_t)unit->kind, .counter_slot = unit->tenant->counter_slot};
 
-    if (!unit->is_gone && dm_mark_is_none(unit->live))
+    if (!unit->is_gone && (dm_mark_is_none(unit->live) || unit->is_damaged))
         return;
     memcpy(message.tenant, unit->tenant->name, sizeof(message.tenant));
     message.mark = unit->is_gone ? unit->floor : unit->live;

@@ -199,9 +199,10 @@ static int open_unit(const struct dm_worker_unit *message, struct dm_unit **ret,
 
     if (rc < 0)
         return rc;
-    if (strcmp(dm_unit_header(*ret)->tenant, message->tenant) == 0 && dm_unit_header(*ret)->kind == message->kind)
+    if (strcmp(dm_unit_header(*ret)->tenant, message->tenant) == 0 && dm_unit_header(*ret)->kind == message->kind &&
+        dm_mark_cmp(dm_unit_header(*ret)->mark, message->mark) >= 0)
         return 0;
-    rc = dm_fail(err, DM_ECORRUPT, "", "%s is the unit of another tenant or kind", message->path);
+    rc = dm_fail(err, DM_ECORRUPT, "", "%s is the unit of another tenant or kind, or an older one", message->path);
     dm_unit_unref(*ret);
     return rc;
 }

@@ -434,6 +434,71 @@ suite('failures', () => {
       }
   });
 
+  // By renaming, as a backup does that is put back: who maps the former file has it whole.
+  const replace = (world, file, bytes) => {
+    const fresh = path.join(world.gateway.data, 'fresh');
+    fs.writeFileSync(fresh, bytes);
+    fs.renameSync(fresh, file);
+  };
+  const unitOf = async (world, name, kind = 'release') =>
+    JSON.parse((await world.gateway.get('/status')).text).tenants.find((tenant) => tenant.name === name)[kind];
+  const isMended = async (world) => {
+    const unit = await unitOf(world, 'orders');
+    return !unit.is_damaged && unit.workers === 2;
+  };
+  const assertAllServe = async (world, name) => {
+    for (let i = 0; i < 12; i++) assert.equal((await call(world, name)).status, 200);
+  };
+
+  test('a unit is damaged while it is served and a worker dies: compiled again, and told as it is meanwhile', async () => {
+    const world = await start();
+    const file = path.join(world.gateway.data, 'units/orders.release');
+    const whats = ['with a flipped bit in its body', 'empty', 'of another format version'];
+    for (const [round, what] of whats.entries()) {
+      const { loader, workers } = world.gateway.pids();
+      kill(loader, 'SIGSTOP');
+      replace(world, file, damages[what](fs.readFileSync(file)));
+      kill(workers[round % 2]);
+      await until('the alarm', async () => (await world.gateway.metric('daemun_units_damaged', { tenant: 'orders' })) === 1);
+      assert.equal((await unitOf(world, 'orders')).workers, 1, what);
+      assert.equal((await unitOf(world, 'catalog')).workers, 2);
+      await assertAllServe(world, 'catalog');
+      kill(loader, 'SIGCONT');
+      await until('the unit on both workers', () => isMended(world));
+      await assertAllServe(world, 'orders');
+      assert.equal(await world.gateway.metric('daemun_units_mended_total'), round + 1);
+      assert.equal(world.gateway.pids().workers[(round + 1) % 2], workers[(round + 1) % 2]);
+    }
+  });
+
+  test('a unit that workers map is cut in place: they may die of it, and serve again', async () => {
+    const world = await start();
+    fs.truncateSync(path.join(world.gateway.data, 'units/orders.release'), 0);
+    await until('both workers to have been started again', async () => {
+      await call(world, 'orders').catch((error) => error);
+      return (await world.gateway.metric('daemun_worker_restarts_total')) >= 2 && (await isMended(world));
+    });
+    await assertAllServe(world, 'orders');
+    await assertAllServe(world, 'catalog');
+  });
+
+  test('unit and document are damaged while served: who has it serves on, and the controller sends it again', async () => {
+    const world = await start();
+    const [unit, document] = ['units', 'documents'].map((folder) =>
+      path.join(world.gateway.data, folder, 'orders.release')
+    );
+    await world.controller.stop();
+    for (const file of [unit, document]) replace(world, file, 'damaged');
+    const survivor = (await connectToAll(world, 'orders')).find(({ pid }) => pid === world.gateway.pids().workers[1]);
+    kill(world.gateway.pids().workers[0]);
+    await until('the alarm', async () => (await world.gateway.metric('daemun_units_damaged', { tenant: 'orders' })) === 1);
+    assert.equal((await unitOf(world, 'orders')).workers, 1);
+    await assertServes(survivor, 'orders');
+    await world.controller.start();
+    await until('the sound state from the controller', () => isMended(world));
+    await assertAllServe(world, 'orders');
+  });
+
   test('one team’s files are all damaged and the controller is dead: it alone is without a release, not unknown', async () => {
     const world = await start();
     await world.controller.stop();

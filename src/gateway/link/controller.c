@@ -50,6 +50,12 @@ static void lose(struct dm_controller *c, const char *why, const char *detail)
         wait_to_dial(c);
 }
 
+void dm_controller_redial(struct dm_controller *controller)
+{
+    if (controller->state == DM_CONTROLLER_UP)
+        lose(controller, "is asked anew for what is missing", "");
+}
+
 static void on_error(struct dm_stream *stream, int code)
 {
     lose(DM_CONTAINER_OF(stream, struct dm_controller, stream), "can't be reached",

@@ -69,6 +69,8 @@ void dm_controller_start(struct dm_controller *controller, struct dm_loop *loop,
 void dm_controller_stop(struct dm_controller *controller);
 /* Nothing when it is not up. A peer that takes nothing any more is given up. */
 void dm_controller_send(struct dm_controller *controller, const struct dm_link_message *message);
+/* Says HELLO anew over a new connection, so that the controller sends what is not held any more. Nothing when it is not up. */
+void dm_controller_redial(struct dm_controller *controller);
 /* No message comes up until resumed; what was received waits. */
 void dm_controller_pause(struct dm_controller *controller);
 void dm_controller_resume(struct dm_controller *controller);

@@ -257,7 +257,8 @@ static void write_troubled(const struct dm_metrics_view *view, struct dm_buf *re
             begin_sample(ret, "daemun_units_refused", "", "tenant", view->tenants[i].name);
             end_sample(ret, view->tenants[i].n_refused);
         }
-    begin(ret, "daemun_units_damaged", "gauge", "Kinds of a tenant whose files on disk are damaged and not live.");
+    begin(ret, "daemun_units_damaged", "gauge",
+          "Kinds of a tenant whose unit file is damaged and not compiled again yet.");
     for (size_t i = 0; i < view->n_tenants; i++)
         if (view->tenants[i].n_damaged > 0) {
             begin_sample(ret, "daemun_units_damaged", "", "tenant", view->tenants[i].name);
@@ -379,6 +380,8 @@ static void write_keeper(const struct dm_metrics_view *view, struct dm_buf *ret)
               view->loader_deaths);
     write_one(ret, "daemun_documents_accepted_total", "counter", "Documents that became live.", view->units_accepted);
     write_one(ret, "daemun_documents_refused_total", "counter", "Documents that were refused.", view->units_refused);
+    write_one(ret, "daemun_units_mended_total", "counter", "Unit files that were not sound and were compiled again.",
+              view->units_mended);
     write_one(ret, "daemun_usage_batches_total", "counter", "Batches of usage counts made.", view->usage_batches);
     write_one(ret, "daemun_usage_files_waiting", "gauge", "Spooled usage files that the controller has not stored yet.",
               view->usage_waiting);

@@ -31,7 +31,7 @@ struct dm_metrics_view {
     bool has_link, is_link_up;
     double link_silent_s; /* since the last byte; < 0: there was none */
     uint64_t link_connects;
-    uint64_t loader_starts, loader_deaths, units_accepted, units_refused;
+    uint64_t loader_starts, loader_deaths, units_accepted, units_refused, units_mended;
     uint64_t usage_batches, usage_waiting, usage_dropped;
     uint64_t keeper_log_dropped, keeper_memory_calls;
 };

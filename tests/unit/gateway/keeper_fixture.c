@@ -93,6 +93,17 @@ void keeper_fixture_damage(const struct keeper_fixture *f, const char *name)
     close(fd);
 }
 
+void keeper_fixture_replace(const struct keeper_fixture *f, const char *name)
+{
+    DM_CLEANUP(dm_buf_done) struct dm_buf bytes = {0};
+    char path[DM_GATEWAY_PATH_MAX];
+
+    path_of(f, name, path);
+    assert_int_equal(dm_sys_read_file(dm_sys_real(), path, DM_DOCUMENT_MAX, &bytes, NULL), 0);
+    bytes.ptr[bytes.len / 2] ^= 0x5a;
+    assert_int_equal(dm_sys_write_file(dm_sys_real(), path, dm_buf_str(&bytes), 0600, false, NULL), 0);
+}
+
 bool keeper_fixture_exists(const struct keeper_fixture *f, const char *name)
 {
     char path[DM_GATEWAY_PATH_MAX];

@@ -31,6 +31,8 @@ void keeper_fixture_bad_document(const struct keeper_fixture *f, const char *ten
 
 /* Changes one byte in the middle of DATA/name. */
 void keeper_fixture_damage(const struct keeper_fixture *f, const char *name);
+/* Puts a copy with one byte changed in its place: who maps the former file has it whole. */
+void keeper_fixture_replace(const struct keeper_fixture *f, const char *name);
 bool keeper_fixture_exists(const struct keeper_fixture *f, const char *name);
 
 #endif

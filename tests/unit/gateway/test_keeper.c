@@ -409,12 +409,20 @@ static void test_worker_without_descriptors_gets_the_unit_later(void **state)
     assert_int_equal(worker_pid(c, 1), pid);
 }
 
-static void test_units_survive_everything(void **state)
+static void assert_unit_is_sound(const struct controller *c)
 {
-    struct controller *c = *state;
     char path[DM_GATEWAY_PATH_MAX];
     struct dm_err err = {0};
     struct dm_unit *unit;
+
+    dm_gateway_path(&c->f->options, path, "units/orders.release");
+    assert_int_equal(dm_unit_open(path, &unit, &err), 0);
+    dm_unit_unref(unit);
+}
+
+static void test_units_survive_everything(void **state)
+{
+    struct controller *c = *state;
 
     send_release(c, "orders", 1);
     await_live(c, "orders", 1);
@@ -427,9 +435,91 @@ static void test_units_survive_everything(void **state)
     assert_int_equal(c->last.hello.n_held, 2);
     welcome(c, c->f->public_key);
     await_live(c, "orders", 1);
+    assert_unit_is_sound(c);
+}
+
+static void kill_worker(const struct controller *c, unsigned slot)
+{
+    int pid = worker_pid(c, slot);
+
+    assert_true(pid > 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+}
+
+/* The second time at once is put off, and done. */
+static void test_unit_that_is_damaged_while_it_is_served(void **state)
+{
+    struct controller *c = *state;
+    int pid;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    pid = worker_pid(c, 0);
+    for (int round = 0; round < 2; round++) {
+        keeper_fixture_replace(c->f, "units/orders.release");
+        kill_worker(c, 1);
+        await_ack(c, "orders", 1, DM_LINK_PARTLY);
+        assert_int_equal(c->last.ack.workers_live, WORKERS - 1);
+        await_live(c, "orders", 1);
+        assert_unit_is_sound(c);
+    }
+    assert_int_equal(worker_pid(c, 0), pid);
+}
+
+static void test_unit_that_is_removed_while_it_is_served(void **state)
+{
+    struct controller *c = *state;
+    char path[DM_GATEWAY_PATH_MAX];
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
     dm_gateway_path(&c->f->options, path, "units/orders.release");
-    assert_int_equal(dm_unit_open(path, &unit, &err), 0);
-    dm_unit_unref(unit);
+    assert_int_equal(unlink(path), 0);
+    kill_worker(c, 1);
+    await_ack(c, "orders", 1, DM_LINK_PARTLY);
+    await_live(c, "orders", 1);
+    assert_unit_is_sound(c);
+}
+
+static void test_unit_of_an_older_state_while_it_is_served(void **state)
+{
+    struct controller *c = *state;
+    char path[DM_GATEWAY_PATH_MAX], kept[DM_GATEWAY_PATH_MAX];
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    dm_gateway_path(&c->f->options, path, "units/orders.release");
+    dm_gateway_path(&c->f->options, kept, "kept");
+    assert_int_equal(link(path, kept), 0);
+    send_release(c, "orders", 2);
+    await_live(c, "orders", 2);
+    assert_int_equal(rename(kept, path), 0);
+    kill_worker(c, 1);
+    await_ack(c, "orders", 2, DM_LINK_PARTLY);
+    await_live(c, "orders", 2);
+}
+
+static void test_unit_and_document_that_are_damaged_while_served(void **state)
+{
+    struct controller *c = *state;
+    int pid;
+
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
+    pid = worker_pid(c, 0);
+    keeper_fixture_replace(c->f, "units/orders.release");
+    keeper_fixture_replace(c->f, "documents/orders.release");
+    kill_worker(c, 1);
+    await_ack(c, "orders", 1, DM_LINK_PARTLY);
+    assert_false(hear(c));
+    greet(c);
+    assert_int_equal(c->last.hello.n_held, 0);
+    assert_int_equal(worker_pid(c, 0), pid);
+    welcome(c, c->f->public_key);
+    await_ack(c, "orders", 1, DM_LINK_PARTLY);
+    assert_int_equal(c->last.ack.workers_live, WORKERS - 1);
+    send_release(c, "orders", 1);
+    await_live(c, "orders", 1);
 }
 
 static void test_damaged_document_is_asked_for_again(void **state)
@@ -600,6 +690,10 @@ int main(int argc, char **argv)
         TEST(test_worker_that_hangs_is_replaced),
         TEST(test_worker_without_descriptors_gets_the_unit_later),
         TEST(test_units_survive_everything),
+        TEST(test_unit_that_is_damaged_while_it_is_served),
+        TEST(test_unit_that_is_removed_while_it_is_served),
+        TEST(test_unit_of_an_older_state_while_it_is_served),
+        TEST(test_unit_and_document_that_are_damaged_while_served),
         TEST(test_damaged_document_is_asked_for_again),
         TEST(test_another_controller_is_refused),
         TEST(test_frame_that_does_not_decode),

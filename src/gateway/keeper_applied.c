@@ -1,0 +1,114 @@
+/* What workers say of their unit files: applied, or why not; and what is done about it.
+ *
+ *   sound --[a worker can't open it, and neither can we]--> damaged --[K4: compiled again]--> sound, all workers are told
+ *   damaged --[no sound document either]--> lost until the controller sends it: the workers that have it serve on
+ *
+ * A worker that is short of something for the moment is told of the same file again. */
+#include "gateway/keeper_int.h"
+
+enum { RETRY_MS = 2000 };
+#define MEND_PAUSE_NS UINT64_C(2000000000)
+
+/* --- who has it -------------------------------------------------------------------------------------------------- */
+
+unsigned dm_keeper_count_applied(const struct dm_held_unit *unit)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < DM_COUNT(unit->applied); i++)
+        n += (unsigned)__builtin_popcountll(unit->applied[i]);
+    return n;
+}
+
+/* What it can't have again for now, the controller hears of. */
+void dm_keeper_forget_applied(struct dm_keeper *k, unsigned slot)
+{
+    const uint64_t bit = UINT64_C(1) << slot % 64;
+
+    for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit)) {
+        bool had_it = unit->applied[slot / 64] & bit;
+        unit->applied[slot / 64] &= ~bit;
+        if (had_it && unit->is_damaged)
+            dm_keeper_ack_status(k, unit);
+    }
+}
+
+/* --- again ------------------------------------------------------------------------------------------------------- */
+
+static void on_retry(struct dm_timer *timer)
+{
+    struct dm_keeper *k = DM_CONTAINER_OF(timer, struct dm_keeper, retry_timer);
+
+    for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit)) {
+        if (!unit->is_retry_due)
+            continue;
+        unit->is_retry_due = false;
+        if (unit->needs_compile)
+            dm_keeper_compile_again(k, unit);
+        else
+            dm_keeper_workers_tell(k, unit);
+    }
+}
+
+void dm_keeper_retry_later(struct dm_keeper *k, struct dm_held_unit *unit)
+{
+    unit->is_retry_due = true;
+    k->retry_timer.on_due = on_retry;
+    if (!dm_timer_is_armed(&k->retry_timer))
+        dm_timer_arm(k->loop, &k->retry_timer, RETRY_MS);
+}
+
+/* K4 */
+static void mend(struct dm_keeper *k, struct dm_held_unit *unit)
+{
+    if (!unit->needs_compile)
+        dm_keeper_log_unit(DM_LOG_ERROR, "unit_lost", unit, unit->live,
+                           "there is no document to compile it from; the workers that have it serve on", "");
+    else if (unit->mended_ns != 0 && dm_loop_now_ns(k->loop) - unit->mended_ns < MEND_PAUSE_NS)
+        dm_keeper_retry_later(k, unit);
+    else
+        dm_keeper_compile_again(k, unit);
+}
+
+/* --- hearing ----------------------------------------------------------------------------------------------------- */
+
+/* Otherwise the worker is short of something. */
+static bool is_fault_of_file(int code)
+{
+    return code == DM_ECORRUPT || code == DM_EVERSION || code == DM_ENOENT;
+}
+
+/* Its word is checked: the file may have been replaced since. */
+static void on_not_applied(struct dm_keeper *k, struct dm_held_unit *unit, const struct dm_worker_applied *applied)
+{
+    dm_keeper_log_unit(DM_LOG_ERROR, "unit_not_applied", unit, applied->mark, "a worker can't use the unit",
+                       applied->message);
+    if (unit->is_damaged || unit->is_gone)
+        return;
+    if (is_fault_of_file(applied->code) && !dm_store_recheck(&k->store, unit))
+        mend(k, unit);
+    else
+        dm_keeper_retry_later(k, unit);
+}
+
+void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, const struct dm_worker_applied *applied)
+{
+    struct dm_held_tenant *tenant =
+        dm_store_find(&k->store, dm_str_n(applied->tenant, strnlen(applied->tenant, sizeof(applied->tenant))));
+    struct dm_held_unit *unit;
+    unsigned n;
+
+    if (!tenant || applied->kind < DM_UNIT_RELEASE || applied->kind >= DM_UNIT_KINDS)
+        return;
+    unit = &tenant->units[applied->kind];
+    if (applied->code != 0)
+        on_not_applied(k, unit, applied);
+    if (dm_mark_cmp(applied->mark, dm_keeper_current_mark(unit)) < 0)
+        return;
+    if (applied->code == 0)
+        unit->applied[worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
+    n = dm_keeper_count_applied(unit);
+    /* Those that are not connected will get it when they come. */
+    if (applied->code != 0 || (!unit->is_announced && (n >= k->options.n_workers || n >= k->n_connected)))
+        dm_keeper_ack_status(k, unit);
+}
