@@ -33,7 +33,7 @@ struct serve {
     struct dm_lockfile lock;
     struct dm_child controller, gateway;
     struct dm_timer look;
-    uint64_t began_ns;
+    uint64_t waits_since_ns; /* since when an answer is owed: the start, or the last end of a process */
     const char *data;
     char api[DM_ADDR_TEXT_MAX], admin[DM_ADDR_TEXT_MAX], listen[512]; /* where the living ones listen */
     bool is_ready, is_stopping, is_impatient;
@@ -206,7 +206,7 @@ static void complain(struct serve *s)
 
 static uint64_t waited_ms(const struct serve *s)
 {
-    return (dm_loop_now_ns(s->loop) - s->began_ns) / NS_PER_MS;
+    return (dm_loop_now_ns(s->loop) - s->waits_since_ns) / NS_PER_MS;
 }
 
 /* The controller gets a head start, so that the gateway finds it; a slow one is not waited for. */
@@ -233,6 +233,14 @@ static void on_look(struct dm_timer *timer)
     }
     if (!s->is_impatient && waited_ms(s) >= PATIENCE_MS)
         complain(s);
+    dm_timer_arm(s->loop, &s->look, LOOK_MS);
+}
+
+static void begin_waiting(struct serve *s)
+{
+    s->waits_since_ns = dm_loop_now_ns(s->loop);
+    s->is_impatient = false;
+    s->look.on_due = on_look;
     dm_timer_arm(s->loop, &s->look, LOOK_MS);
 }
 
@@ -306,8 +314,7 @@ static void on_end(struct serve *s, struct dm_child *child, int status)
         return;
     }
     fprintf(s->cli->world->err, "daemun: %s ended (%s); starting it again\n", child->name, text);
-    if (!dm_timer_is_armed(&s->look))
-        dm_timer_arm(s->loop, &s->look, LOOK_MS);
+    begin_waiting(s);
 }
 
 static void on_controller_end(struct dm_child *child, int status)
@@ -413,9 +420,7 @@ static int run_loop(struct serve *s)
     } else {
         if (s->controller.process.state == DM_PROCESS_IDLE)
             dm_process_start(&s->controller.process);
-        s->began_ns = dm_loop_now_ns(s->loop);
-        s->look.on_due = on_look;
-        dm_timer_arm(s->loop, &s->look, LOOK_MS);
+        begin_waiting(s);
     }
     if (dm_loop_run(s->loop) < 0)
         s->exit_code = dm_cli_fail(s->cli, DM_EXIT_FAILED, "the event loop failed");

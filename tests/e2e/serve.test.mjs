@@ -12,11 +12,12 @@ import { domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 
+const PATIENCE_MS = 15000; // of daemun serve, before it complains
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 suite('serve', () => {
   closeUpstreamsAfter();
-  let data, ports, serve, api, token, upstream;
+  let data, ports, serve, servesSince, api, token, upstream;
 
   const args = () => [
     'serve',
@@ -38,6 +39,7 @@ suite('serve', () => {
 
   async function startServe() {
     serve = new Program('daemun', args());
+    servesSince = Date.now();
     await serve.says('that it is ready', (one) => one.stdout.includes('Daemun is ready.'));
   }
 
@@ -89,6 +91,18 @@ suite('serve', () => {
       assert.deepEqual([answer.live.gateways, answer.live.of], [1, 1]);
       assert.equal((await call()).status, 200);
     }
+  });
+
+  test('a process that dies long after the start is given its time to answer', async () => {
+    await until('the end of the time that a start is given', () => Date.now() - servesSince > PATIENCE_MS);
+    const { controller } = pids();
+    kill(controller);
+    await until('another controller', async () => {
+      const now = pids().controller;
+      return now && now !== controller && (await api.get('/whoami')).status === 200;
+    });
+    assert.match(serve.stderr, /daemun-controller ended .*; starting it again/);
+    assert.doesNotMatch(serve.stderr, /has not answered/);
   });
 
   test('the supervisor is killed: all serve on, and the next one takes them over', async () => {
