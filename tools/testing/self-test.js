@@ -1,7 +1,9 @@
 #!/usr/bin/env node
-// What the runner counts, on outputs that real runs gave.
+// What the runner counts, on outputs that real runs gave; and that the setup says what it was given wrong.
 'use strict';
 const assert = require('assert');
+const { spawnSync } = require('child_process');
+const path = require('path');
 const { countTests } = require('./meson.js');
 const { countTap } = require('./node.js');
 
@@ -26,4 +28,8 @@ assert.deepStrictEqual(
   counts(5, 2, 2)
 );
 assert.deepStrictEqual(countTap(''), counts(0, 0, 0));
+
+const setup = spawnSync(path.join(__dirname, '../setup'), ['run', 'nope'], { encoding: 'utf8' });
+assert.notStrictEqual(setup.status, 0);
+assert.strictEqual(setup.stderr, 'setup: there is no list tools/packages/nope.txt\n');
 console.log('testing: self-test as expected');
