@@ -129,7 +129,14 @@ function keyOf(stage, who) {
   return fs.readFileSync(stage.file(`${who}.key`), 'utf8').trim();
 }
 
+// What daemun serve would show without a tour that writes it to a file for itself.
+function tellMasterToken(stage) {
+  say(`    the master token, made now and shown this once: ${bold(fs.readFileSync(stage.file('master.token'), 'utf8').trim())}`);
+  say(dim(`    (Daemun keeps its digest only; the tour keeps a copy in ${stage.file('master.token')}, for your eyes alone)`));
+}
+
 async function start(stage) {
+  const isFirst = !fs.existsSync(stage.file('master.token'));
   heading('Starting');
   for (const team of TEAMS) {
     await stage.startService(team);
@@ -139,6 +146,7 @@ async function start(stage) {
   say(`    daemun serve runs: gateway ${stage.url('gateway')}, API ${stage.url('api')}, data in ${stage.data}`);
   if (!fs.existsSync(stage.file('master.token')))
     throw new StageError(`${stage.file('master.token')} is not there, but the data directory is not new; remove ${stage.data} to begin anew`);
+  if (isFirst) tellMasterToken(stage);
 }
 
 function makeTeams(stage) {

@@ -143,17 +143,21 @@ suite('serve', () => {
     assert.deepEqual(findProcesses(other), []);
   });
 
-  test('the tour does what it says', async (t) => {
+  test('the tour does what it says, and shows the master token at its first start only', async (t) => {
     const directory = makeDirectory();
-    const tour = new Program(path.join(ROOT, 'examples/tour/run'), ['--once', '--ports', 'auto'], {
-      cwd: ROOT,
-      env: { DAEMUN_DATA: directory, NO_COLOR: '1' },
-    });
-    t.after(() => tour.stop()); // it ends what it started
-    assert.equal(await tour.whenEnded(), 0);
-    assert.ok(!tour.stdout.includes('✗'));
-    for (const word of ['auth_missing', 'auth_invalid', '429', 'live']) assert.ok(tour.stdout.includes(word), word);
-    await until('the end of all that it started', () => findProcesses(`${directory}/`).length === 0);
-    assert.ok(fs.existsSync(path.join(directory, 'tour')));
+    const tokenFile = path.join(directory, 'tour/master.token');
+    for (const isFirst of [true, false]) {
+      const tour = new Program(path.join(ROOT, 'examples/tour/run'), ['--once', '--ports', 'auto'], {
+        cwd: ROOT,
+        env: { DAEMUN_DATA: directory, NO_COLOR: '1' },
+      });
+      t.after(() => tour.stop()); // it ends what it started
+      assert.equal(await tour.whenEnded(), 0);
+      assert.ok(!tour.stdout.includes('✗'));
+      for (const word of ['auth_missing', 'auth_invalid', '429', 'live']) assert.ok(tour.stdout.includes(word), word);
+      await until('the end of all that it started', () => findProcesses(`${directory}/`).length === 0);
+      assert.equal(tour.stdout.split(fs.readFileSync(tokenFile, 'utf8').trim()).length - 1, isFirst ? 1 : 0);
+      assert.equal(fs.statSync(tokenFile).mode & 0o777, 0o600);
+    }
   });
 });
