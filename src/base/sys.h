@@ -67,7 +67,7 @@ struct dm_sys_ops {
     int (*poll_wait)(struct dm_sys *sys, int poll_fd, struct dm_ready_event *ret, int max, int timeout_ms);
 
     /* Disk. Paths are NUL-terminated. flags and mode as open(2); close-on-exec is implied. A directory may be opened
-     * with O_DIRECTORY to fsync it. read and write move the descriptor's own position. */
+     * with O_DIRECTORY to fsync it, and with O_PATH to see that it is there. read and write move the descriptor's own position. */
     int (*open)(struct dm_sys *sys, const char *path, int flags, unsigned mode);
     ssize_t (*read)(struct dm_sys *sys, int fd, void *ret, size_t len);
     ssize_t (*write)(struct dm_sys *sys, int fd, const void *ptr, size_t len);
@@ -98,7 +98,8 @@ DM_MUST_USE int dm_sys_read_file(struct dm_sys *sys, const char *path, size_t ma
  * (dm_sys_is_temp_name). */
 DM_MUST_USE int dm_sys_write_file(struct dm_sys *sys, const char *path, struct dm_str bytes, unsigned mode,
                                   bool is_durable, struct dm_err *err);
-/* The directory with all missing parents, each synced into its parent. 0 also when it is there already. */
+/* The directory with all missing parents, each synced into its parent. 0 also when it is there already. Parents in which
+ * nothing is made need not be readable. */
 DM_MUST_USE int dm_sys_make_dirs(struct dm_sys *sys, const char *path, unsigned mode, struct dm_err *err);
 
 /* Was this name made by dm_sys_write_file and left behind? For whoever lists or cleans a directory. */

@@ -125,24 +125,30 @@ int dm_sys_write_file(struct dm_sys *sys, const char *path, struct dm_str bytes,
     return 0;
 }
 
+/* 0 or -errno. O_PATH: one that we may pass through and not list is fine. */
+static int find_dir(struct dm_sys *sys, const char *path)
+{
+    int fd = sys->ops->open(sys, path, O_PATH | O_DIRECTORY, 0);
+
+    if (fd < 0)
+        return fd;
+    sys->ops->close(sys, fd);
+    return 0;
+}
+
 static int make_dir(struct dm_sys *sys, const char *path, unsigned mode, struct dm_err *err)
 {
-    int fd, rc;
+    int rc;
 
-    if ((fd = sys->ops->open(sys, path, O_RDONLY | O_DIRECTORY, 0)) >= 0) {
-        sys->ops->close(sys, fd);
+    if (find_dir(sys, path) == 0)
         return 0;
-    }
-    if ((rc = sys->ops->mkdir(sys, path, mode)) < 0 && rc != -EEXIST)
+    if ((rc = sys->ops->mkdir(sys, path, mode)) == 0)
+        rc = sync_parent(sys, path);
+    else if (rc != -EEXIST)
         return fail_file(err, "make the directory", path, rc);
-    /* Somebody else's directory is as good as ours; anything else of that name is not. */
-    if (rc == -EEXIST && (fd = sys->ops->open(sys, path, O_RDONLY | O_DIRECTORY, 0)) < 0)
-        return fail_file(err, "open the directory", path, fd);
-    if (rc == -EEXIST)
-        sys->ops->close(sys, fd);
-    if ((rc = sync_parent(sys, path)) < 0)
-        return fail_file(err, "sync the directory of", path, rc);
-    return 0;
+    else if ((rc = find_dir(sys, path)) < 0) /* somebody else's directory is as good as ours; anything else is not */
+        return fail_file(err, "open the directory", path, rc);
+    return rc < 0 ? fail_file(err, "sync the directory of", path, rc) : 0;
 }
 
 int dm_sys_make_dirs(struct dm_sys *sys, const char *path, unsigned mode, struct dm_err *err)

@@ -145,6 +145,42 @@ static void file_mode_is_kept(void **state)
     assert_int_equal(st.st_mode & 0777, 0640);
 }
 
+/* As somebody whom the permissions of files bind. */
+static void become_nobody(void)
+{
+    if (geteuid() == 0)
+        assert_int_equal(seteuid(65534), 0);
+}
+
+static void become_again(void)
+{
+    if (getuid() == 0)
+        assert_int_equal(seteuid(0), 0);
+}
+
+static void parents_need_not_be_readable(void **state)
+{
+    struct dm_sys *sys = dm_sys_real();
+    char above[128], data[160], below[192], beside[160];
+    int rc_data, rc_below, rc_beside;
+
+    snprintf(above, sizeof(above), "%s/above", (char *)*state);
+    snprintf(data, sizeof(data), "%s/data", above);
+    snprintf(below, sizeof(below), "%s/x/y", data);
+    snprintf(beside, sizeof(beside), "%s/other", above);
+    assert_int_equal(dm_sys_make_dirs(sys, data, 0777, NULL), 0);
+    assert_int_equal(chmod(*state, 0711) | chmod(data, 0777) | chmod(above, 0111), 0);
+    become_nobody();
+    rc_data = dm_sys_make_dirs(sys, data, 0700, NULL);
+    rc_below = dm_sys_make_dirs(sys, below, 0700, NULL);
+    rc_beside = dm_sys_make_dirs(sys, beside, 0700, NULL);
+    become_again();
+    assert_int_equal(chmod(above, 0700), 0);
+    assert_int_equal(rc_data, 0);
+    assert_int_equal(rc_below, 0);
+    assert_int_equal(rc_beside, DM_EIO);
+}
+
 static void on_signal(int signo)
 {
 }
@@ -183,6 +219,7 @@ int main(void)
         cmocka_unit_test(sockets_have_their_options),
         cmocka_unit_test_setup_teardown(peer_cred_is_ours, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(file_mode_is_kept, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(parents_need_not_be_readable, make_dir, drop_dir),
         cmocka_unit_test(signals_end_the_wait),
         cmocka_unit_test(temp_names_are_known),
     };
