@@ -10,7 +10,7 @@ static const struct dm_field fields[] = {
      .doc = "Host name; `*.example.com` stands for every name below example.com. An exact name wins over a wildcard, a "
             "longer wildcard over a shorter."},
     {"environment", DM_FIELD_ENUM, 0, DM_AT(struct dm_domain, environment), .names = dm_environment_names,
-     .doc = "Which environment answers on it."},
+     .doc = "Which environment answers on it. Kept; gateways make no difference by it yet."},
 };
 
 const struct dm_schema dm_schema_domain = {
