@@ -1,10 +1,23 @@
 /* daemun-gateway: one binary for the keeper (what a person starts) and for the workers and the loader that it starts. */
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/keeper.h"
 #include "gateway/loader.h"
 #include "gateway/worker.h"
+
+/* For ps and top: a process that is started as /proc/self/exe is called "exe". At most 15 bytes. */
+static void set_name(const struct dm_gateway_options *options)
+{
+    char name[16];
+
+    if (options->role == DM_ROLE_WORKER)
+        snprintf(name, sizeof(name), "dm-worker-%u", options->slot);
+    else
+        snprintf(name, sizeof(name), "%s", options->role == DM_ROLE_LOADER ? "dm-loader" : "daemun-gateway");
+    (void)prctl(PR_SET_NAME, name);
+}
 
 static int run_worker(const struct dm_gateway_options *options)
 {
@@ -40,6 +53,7 @@ int main(int argc, char **argv)
         return 2;
     }
     raise_descriptors();
+    set_name(&options);
     switch (options.role) {
     case DM_ROLE_WORKER: return run_worker(&options);
     case DM_ROLE_LOADER: return dm_loader_main(&options);

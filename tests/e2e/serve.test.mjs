@@ -71,6 +71,13 @@ suite('serve', () => {
     assert.equal((await call()).status, 200);
   });
 
+  test('each process has a name of its own for ps and top', () => {
+    const nameOf = (pid) => fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    const { controller, keeper, loader, workers } = pids();
+    assert.deepEqual([controller, keeper, loader].map(nameOf), ['daemun-controll', 'daemun-gateway', 'dm-loader']);
+    assert.deepEqual(workers.map(nameOf).sort(), ['dm-worker-0', 'dm-worker-1']);
+  });
+
   test('whatever is killed is back by itself', async () => {
     for (const role of ['controller', 'keeper', 'loader', 'worker']) {
       const before = role === 'worker' ? pids().workers[0] : pids()[role];
