@@ -134,20 +134,28 @@ int dm_child_adopt(struct dm_child *child, struct dm_err *err)
     return 1;
 }
 
-bool dm_child_option(const struct dm_child *child, const char *name, char *ret, size_t max)
+/* The value of the option at this argument, or NULL. */
+static const char *value_at(const struct dm_child *child, size_t at, struct dm_str name)
 {
-    struct dm_str wanted = dm_str_of(name);
+    struct dm_str arg = dm_str_of(child->args.items[at]), rest;
 
+    if (!dm_str_starts(arg, name))
+        return NULL;
+    rest = dm_str_skip(arg, name.len);
+    if (rest.len > 0)
+        return rest.ptr[0] == '=' ? rest.ptr + 1 : NULL;
+    return at + 1 < child->args.count ? child->args.items[at + 1] : NULL;
+}
+
+bool dm_child_option(const struct dm_child *child, const char *name, size_t n, char *ret, size_t max)
+{
     for (size_t i = 0; i < child->args.count; i++) {
-        struct dm_str arg = dm_str_of(child->args.items[i]), value;
+        const char *value = value_at(child, i, dm_str_of(name));
 
-        if (!dm_str_starts(arg, wanted))
-            continue;
-        value = dm_str_skip(arg, wanted.len);
-        if (value.len > 0 && value.ptr[0] == '=')
-            return snprintf(ret, max, "%s", value.ptr + 1) < (int)max;
-        if (value.len == 0 && i + 1 < child->args.count)
-            return snprintf(ret, max, "%s", child->args.items[i + 1]) < (int)max;
+        if (value && n-- == 0 && strlen(value) < max) {
+            snprintf(ret, max, "%s", value);
+            return true;
+        }
     }
     return false;
 }

@@ -37,8 +37,9 @@ DM_MUST_USE int dm_child_find(struct dm_child *child, const char *path_env, stru
  * them when it is started again. DM_EAGAIN when somebody is just starting it. */
 DM_MUST_USE int dm_child_adopt(struct dm_child *child, struct dm_err *err);
 
-/* The value of an option ("--listen") among the arguments, into ret; false when it is not there. */
-bool dm_child_option(const struct dm_child *child, const char *name, char *ret, size_t max);
+/* The value of an option ("--listen") among the arguments, of its n-th time from 0, into ret; false when it is not there, and
+ * ret is untouched. */
+bool dm_child_option(const struct dm_child *child, const char *name, size_t n, char *ret, size_t max);
 
 /* The first argument of this program when it is to become a child: a new session, then the program behind it. Does not
  * return unless that fails. */

@@ -5,141 +5,17 @@
  *
  * V1. When this process dies, both serve on; the next `daemun serve` on the same data directory adopts them.
  * V2. What was adopted is left running when the start fails. */
-#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "cli/child.h"
-#include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/serve_int.h"
 #include "cli/verb.h"
-#include "base/sys.h"
-#include "io/lockfile.h"
-#include "io/signals.h"
 
-#define LISTEN_DEFAULT "127.0.0.1:8080"
-#define API_DEFAULT "127.0.0.1:9080"
-#define ADMIN_DEFAULT "127.0.0.1:9090"
 #define NS_PER_MS 1000000u
-#define SOCKET_PATH_MAX 100 /* sun_path holds 108 */
 
 enum { LOOK_MS = 25, ANSWER_MS = 500, HEAD_START_MS = 1000, PATIENCE_MS = 15000 };
-
-struct serve {
-    struct dm_cli *cli;
-    struct dm_loop *loop;
-    struct dm_signals signals;
-    struct dm_lockfile lock;
-    struct dm_child controller, gateway;
-    struct dm_timer look;
-    uint64_t waits_since_ns; /* since when an answer is owed: the start, or the last end of a process */
-    const char *data;
-    char api[DM_ADDR_TEXT_MAX], admin[DM_ADDR_TEXT_MAX], listen[512]; /* where the living ones listen */
-    bool is_ready, is_stopping, is_impatient;
-    int exit_code;
-};
-
-/* --- options ------------------------------------------------------------------------------------------------------ */
-
-static const char *option_or(const struct serve *s, const char *name, const char *otherwise)
-{
-    const char *value = dm_args_get(&s->cli->args, name);
-
-    return value ? value : otherwise;
-}
-
-static int check_address(const struct serve *s, const char *option, const char *text)
-{
-    struct dm_addr addr;
-    struct dm_err err = {0};
-
-    if (dm_addr_parse(dm_str_of(text), &addr, &err) < 0 || addr.ss.ss_family == AF_UNIX || dm_addr_port(&addr) == 0)
-        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be ADDRESS:PORT such as 127.0.0.1:8080, found '%s'",
-                           option, text);
-    return DM_EXIT_OK;
-}
-
-static int read_addresses(struct serve *s)
-{
-    const char *api = option_or(s, "api", API_DEFAULT), *admin = option_or(s, "admin", ADMIN_DEFAULT), *listen;
-    int rc;
-
-    if ((rc = check_address(s, "api", api)) != DM_EXIT_OK || (rc = check_address(s, "admin", admin)) != DM_EXIT_OK)
-        return rc;
-    snprintf(s->api, sizeof(s->api), "%s", api);
-    snprintf(s->admin, sizeof(s->admin), "%s", admin);
-    snprintf(s->listen, sizeof(s->listen), "%s", option_or(s, "listen", LISTEN_DEFAULT));
-    for (size_t i = 0; (listen = dm_args_at(&s->cli->args, "listen", i)); i++)
-        if ((rc = check_address(s, "listen", listen)) != DM_EXIT_OK)
-            return rc;
-    return DM_EXIT_OK;
-}
-
-static void choose_data(const struct serve *s, char ret[PATH_MAX])
-{
-    const char *given = dm_args_get(&s->cli->args, "data"), *xdg = s->cli->world->env("XDG_DATA_HOME");
-
-    if (given)
-        snprintf(ret, PATH_MAX, "%s", given);
-    else if (xdg && xdg[0] == '/')
-        snprintf(ret, PATH_MAX, "%s/daemun", xdg);
-    else
-        snprintf(ret, PATH_MAX, "daemun-data");
-}
-
-/* Makes the directory; s->data becomes its absolute path in ret. */
-static int open_data(struct serve *s, char ret[PATH_MAX])
-{
-    char path[PATH_MAX];
-    struct dm_err err = {0};
-
-    choose_data(s, path);
-    if (path[0] == '\0')
-        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--data must be a directory");
-    if (dm_sys_make_dirs(dm_sys_real(), path, 0700, &err) < 0)
-        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, err.message);
-    if (!realpath(path, ret))
-        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, strerror(errno));
-    if (strlen(ret) > SOCKET_PATH_MAX - sizeof("/run/controller.sock"))
-        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the data directory %s has too long a path for the sockets below it",
-                           ret);
-    s->data = ret;
-    return DM_EXIT_OK;
-}
-
-static void pass_on(struct serve *s, struct dm_child *child, const char *option)
-{
-    const char *value;
-
-    for (size_t i = 0; (value = dm_args_at(&s->cli->args, option, i)); i++)
-        dm_child_arg(child, "--%s=%s", option, value);
-}
-
-static void make_args(struct serve *s)
-{
-    dm_child_arg(&s->controller, "--data=%s", s->data);
-    dm_child_arg(&s->controller, "--listen=%s", s->api);
-    pass_on(s, &s->controller, "master-token-file");
-    pass_on(s, &s->controller, "log-level");
-    pass_on(s, &s->controller, "log-format");
-    snprintf(s->controller.lock, sizeof(s->controller.lock), "%s/run/controller.lock", s->data);
-
-    dm_child_arg(&s->gateway, "--data=%s/gateway", s->data);
-    dm_child_arg(&s->gateway, "--log-dir=%s/log", s->data);
-    dm_child_arg(&s->gateway, "--controller=unix:%s/run/controller.sock", s->data);
-    dm_child_arg(&s->gateway, "--admin=%s", s->admin);
-    if (dm_args_has(&s->cli->args, "listen"))
-        pass_on(s, &s->gateway, "listen");
-    else
-        dm_child_arg(&s->gateway, "--listen=%s", s->listen);
-    pass_on(s, &s->gateway, "workers");
-    pass_on(s, &s->gateway, "access-log");
-    pass_on(s, &s->gateway, "trusted-fronts");
-    pass_on(s, &s->gateway, "log-level");
-    pass_on(s, &s->gateway, "log-format");
-    snprintf(s->gateway.lock, sizeof(s->gateway.lock), "%s/gateway/run/keeper.lock", s->data);
-}
 
 /* --- are they ready? ---------------------------------------------------------------------------------------------- */
 
@@ -177,18 +53,31 @@ static void look_at(struct dm_child *child, const char *address)
     child->is_ready = child->was_ready = true;
 }
 
+/* All that the living gateway was told to listen on. */
+static void tell_gates(const struct serve *s)
+{
+    char address[DM_ADDR_TEXT_MAX] = DM_SERVE_LISTEN_DEFAULT, url[DM_ADDR_TEXT_MAX + 16];
+    size_t n = 0;
+
+    while (dm_child_option(&s->gateway, "--listen", n, address, sizeof(address)) || n == 0) {
+        url_of(address, url, sizeof(url));
+        dm_cli_say(s->cli, n == 0 ? "  gateway  %s   what callers use" : "           %s", url);
+        n++;
+    }
+}
+
 static void tell_ready(struct serve *s)
 {
-    char api[DM_ADDR_TEXT_MAX + 16], admin[DM_ADDR_TEXT_MAX + 16], gate[DM_ADDR_TEXT_MAX + 16];
+    char api[DM_ADDR_TEXT_MAX + 16], admin[DM_ADDR_TEXT_MAX + 16];
     const struct dm_cli *cli = s->cli;
 
     url_of(s->api, api, sizeof(api));
     url_of(s->admin, admin, sizeof(admin));
-    url_of(s->listen, gate, sizeof(gate));
     dm_cli_say(cli, "Daemun is ready.");
-    dm_cli_say(cli, "  gateway  %s   what callers use", gate);
+    tell_gates(s);
     dm_cli_say(cli, "  API      %s   sign in: daemun login%s%s", api,
-               strcmp(s->api, API_DEFAULT) == 0 ? "" : " --server ", strcmp(s->api, API_DEFAULT) == 0 ? "" : api);
+               strcmp(s->api, DM_SERVE_API_DEFAULT) == 0 ? "" : " --server ",
+               strcmp(s->api, DM_SERVE_API_DEFAULT) == 0 ? "" : api);
     dm_cli_say(cli, "  metrics  %s/metrics and %s/metrics", admin, api);
     dm_cli_say(cli, "  data     %s", s->data);
     dm_cli_say(cli, "Ctrl-C stops it.");
@@ -355,10 +244,9 @@ static void tell_adopted(struct serve *s, const struct dm_child *child)
     dm_cli_say(s->cli, "%s runs already (process %d); taking it over with the options that it has.", child->name,
                (int)child->process.pid);
     if (child == &s->controller) {
-        (void)dm_child_option(child, "--listen", s->api, sizeof(s->api));
+        (void)dm_child_option(child, "--listen", 0, s->api, sizeof(s->api));
     } else {
-        (void)dm_child_option(child, "--listen", s->listen, sizeof(s->listen));
-        (void)dm_child_option(child, "--admin", s->admin, sizeof(s->admin));
+        (void)dm_child_option(child, "--admin", 0, s->admin, sizeof(s->admin));
     }
 }
 
@@ -378,36 +266,6 @@ static int adopt(struct serve *s)
     return DM_EXIT_OK;
 }
 
-/* Whoever listens there already would answer in the place of ours. The gateway's own listeners are not asked: workers
- * without a keeper may hold them. */
-static int check_free(const struct serve *s, const struct dm_child *child, const char *option, const char *address)
-{
-    struct dm_sys *sys = dm_sys_real();
-    struct dm_addr addr;
-    int fd;
-
-    if (child->process.state != DM_PROCESS_IDLE || dm_addr_parse(dm_str_of(address), &addr, NULL) < 0)
-        return DM_EXIT_OK;
-    if ((fd = sys->ops->listen(sys, &addr, 1, false)) >= 0) {
-        sys->ops->close(sys, fd);
-        return DM_EXIT_OK;
-    }
-    if (fd == -EADDRINUSE)
-        return dm_cli_fail(s->cli, DM_EXIT_FAILED,
-                           "%s is in use by another process; stop that one, or choose another with --%s", address,
-                           option);
-    return dm_cli_fail(s->cli, DM_EXIT_FAILED, "can't listen on %s (--%s): %s", address, option, strerror(-fd));
-}
-
-static int prepare(struct serve *s)
-{
-    int rc = adopt(s);
-
-    if (rc != DM_EXIT_OK || (rc = check_free(s, &s->controller, "api", s->api)) != DM_EXIT_OK)
-        return rc;
-    return check_free(s, &s->gateway, "admin", s->admin);
-}
-
 static int run_loop(struct serve *s)
 {
     static const int signos[] = {SIGTERM, SIGINT, SIGHUP};
@@ -415,7 +273,7 @@ static int run_loop(struct serve *s)
 
     if ((rc = dm_signals_open(&s->signals, s->loop, signos, DM_COUNT(signos), on_signal)) < 0)
         return dm_cli_fail(s->cli, DM_EXIT_FAILED, "signals can't be received: %s", strerror(-rc));
-    if ((s->exit_code = prepare(s)) != DM_EXIT_OK) {
+    if ((s->exit_code = adopt(s)) != DM_EXIT_OK || (s->exit_code = dm_serve_check_ports(s)) != DM_EXIT_OK) {
         begin_stop(s);
     } else {
         if (s->controller.process.state == DM_PROCESS_IDLE)
@@ -452,9 +310,9 @@ static int run(struct dm_cli *cli)
     dm_child_init(&s.gateway, "daemun-gateway", &gateway_type, s.loop);
     s.controller.on_exit = on_controller_end;
     s.gateway.on_exit = on_gateway_end;
-    if ((rc = read_addresses(&s)) == DM_EXIT_OK && (rc = find_programs(&s)) == DM_EXIT_OK &&
-        (rc = open_data(&s, data)) == DM_EXIT_OK && (rc = take_data(&s)) == DM_EXIT_OK) {
-        make_args(&s);
+    if ((rc = dm_serve_read_options(&s)) == DM_EXIT_OK && (rc = find_programs(&s)) == DM_EXIT_OK &&
+        (rc = dm_serve_open_data(&s, data)) == DM_EXIT_OK && (rc = take_data(&s)) == DM_EXIT_OK) {
+        dm_serve_make_args(&s);
         rc = run_loop(&s);
     }
     dm_lockfile_release(&s.lock);

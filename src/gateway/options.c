@@ -179,20 +179,7 @@ static int read_id(struct dm_gateway_options *options, struct dm_str value, stru
 
 static int read_trusted_fronts(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
-    struct dm_str piece;
-    int rc;
-
-    while (dm_str_cut(&value, ',', &piece)) {
-        piece = dm_str_trim(piece);
-        if (piece.len == 0)
-            continue;
-        if (options->n_trusted_fronts == DM_GATEWAY_TRUSTED_MAX)
-            return dm_fail(err, DM_EINVAL, "", "expected at most %d blocks", DM_GATEWAY_TRUSTED_MAX);
-        if ((rc = dm_cidr_parse(piece, &options->trusted_fronts[options->n_trusted_fronts], err)) < 0)
-            return rc;
-        options->n_trusted_fronts++;
-    }
-    return 0;
+    return dm_cidr_parse_list(value, options->trusted_fronts, &options->n_trusted_fronts, err);
 }
 
 /* Members of 32 bits that hold what was said. */

@@ -6,12 +6,12 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "model/cidr.h"
+#include "model/link.h"
 
 enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER };
 
 #define DM_GATEWAY_LISTEN_MAX 8
-#define DM_GATEWAY_TRUSTED_MAX 64
-#define DM_GATEWAY_WORKERS_MAX 256
+#define DM_GATEWAY_WORKERS_MAX DM_LINK_WORKERS_MAX
 #define DM_GATEWAY_ID_MAX 64
 #define DM_GATEWAY_DATA_MAX 80 /* bytes of data_dir: the address of a Unix socket below it has at most 107 */
 #define DM_GATEWAY_PATH_MAX 512
@@ -23,8 +23,8 @@ struct dm_gateway_options {
     struct dm_addr listen[DM_GATEWAY_LISTEN_MAX];
     size_t n_listen;
     unsigned n_workers;
-    unsigned slot;                                         /* of a worker: 0 … n_workers - 1 */
-    struct dm_cidr trusted_fronts[DM_GATEWAY_TRUSTED_MAX]; /* peers whose Forwarded and X-Forwarded-* count */
+    unsigned slot;                                   /* of a worker: 0 … n_workers - 1 */
+    struct dm_cidr trusted_fronts[DM_CIDR_LIST_MAX]; /* peers whose Forwarded and X-Forwarded-* count */
     size_t n_trusted_fronts;
     bool access_log;
     bool log_is_text;

@@ -97,6 +97,24 @@ int dm_cidr_parse(struct dm_str text, struct dm_cidr *ret, struct dm_err *err)
     return 0;
 }
 
+int dm_cidr_parse_list(struct dm_str text, struct dm_cidr ret[DM_CIDR_LIST_MAX], size_t *n, struct dm_err *err)
+{
+    struct dm_err inner = {0};
+    struct dm_str piece;
+
+    while (dm_str_cut(&text, ',', &piece)) {
+        piece = dm_str_trim(piece);
+        if (piece.len == 0)
+            continue;
+        if (*n == DM_CIDR_LIST_MAX)
+            return dm_fail(err, DM_EINVAL, "", "expected at most %d blocks", DM_CIDR_LIST_MAX);
+        if (dm_cidr_parse(piece, &ret[*n], &inner) < 0)
+            return dm_fail(err, DM_EINVAL, "", "'%.*s' %s", DM_STR_ARG(piece), inner.message);
+        (*n)++;
+    }
+    return 0;
+}
+
 int dm_cidr_of_addr(const struct dm_addr *addr, struct dm_cidr *ret)
 {
     struct dm_cidr cidr = {0};

@@ -15,6 +15,11 @@ struct dm_cidr {
 /* "10.0.0.0/8", "2001:db8::/32", or a single address. Bits set behind the prefix are refused (the message names the
  * block that was probably meant). */
 DM_MUST_USE int dm_cidr_parse(struct dm_str text, struct dm_cidr *ret, struct dm_err *err);
+/* "10.0.0.0/8, 192.0.2.1": appended to the *n in ret; what is empty between commas is left out. DM_EINVAL, also for more than
+ * DM_CIDR_LIST_MAX; err names the block at fault. */
+#define DM_CIDR_LIST_MAX 64
+DM_MUST_USE int dm_cidr_parse_list(struct dm_str text, struct dm_cidr ret[DM_CIDR_LIST_MAX], size_t *n,
+                                   struct dm_err *err);
 /* An address without prefix. */
 DM_MUST_USE int dm_cidr_parse_address(struct dm_str text, struct dm_cidr *ret, struct dm_err *err);
 /* The single address of a socket address; DM_EINVAL for a Unix socket. */

@@ -33,6 +33,7 @@ struct dm_buf;
 /* Enough for anything a payload decodes to. */
 #define DM_LINK_ARENA_BYTES (32u << 20)
 #define DM_LINK_ID_MAX 64
+#define DM_LINK_WORKERS_MAX 256 /* of one gateway */
 #define DM_LINK_HELD_MAX 65535
 #define DM_LINK_USAGE_MAX 4096
 

@@ -25,6 +25,8 @@ suite('serve', () => {
     data,
     '--listen',
     `127.0.0.1:${ports.listen}`,
+    '--listen',
+    `127.0.0.1:${ports.second}`,
     '--api',
     `127.0.0.1:${ports.api}`,
     '--admin',
@@ -55,17 +57,22 @@ suite('serve', () => {
     return found;
   }
 
+  function assertSaysWhere() {
+    for (const port of Object.values(ports)) assert.ok(serve.stdout.includes(`http://127.0.0.1:${port}`), serve.stdout);
+    assert.ok(serve.stdout.includes(data));
+  }
+
   before(async () => {
     data = path.join(makeDirectory(), 'data');
-    ports = { listen: await freePort(), api: await freePort(), admin: await freePort() };
+    ports = {};
+    for (const name of ['listen', 'second', 'api', 'admin']) ports[name] = await freePort();
     upstream = await startUpstream();
     await startServe();
   });
 
   test('the first start shows a token, and says where everything is', async () => {
     [token] = /dmt_[\w-]{43}/.exec(serve.stdout);
-    for (const port of Object.values(ports)) assert.ok(serve.stdout.includes(`127.0.0.1:${port}`));
-    assert.ok(serve.stdout.includes(data));
+    assertSaysWhere();
     api = new Api(`http://127.0.0.1:${ports.api}`, token);
     await api.apply(teamFile('orders', upstream.port));
     assert.equal((await call()).status, 200);
@@ -120,6 +127,7 @@ suite('serve', () => {
     assert.equal((await api.get('/whoami')).status, 200);
     await startServe();
     assert.deepEqual(pids(), before);
+    assertSaysWhere();
     assert.equal((await call()).status, 200);
   });
 
@@ -141,13 +149,35 @@ suite('serve', () => {
     assert.deepEqual(findProcesses(data), []);
   });
 
-  test('a port in use: said by the one that wanted it, nothing stays behind', async () => {
-    const other = path.join(makeDirectory(), 'data');
-    const words = args().map((word) => word.replace(data, other).replace(String(ports.listen), String(upstream.port)));
-    const answer = await run('daemun', words);
-    assert.notEqual(answer.status, 0);
-    assert.match(answer.stderr, new RegExp(`${upstream.port}.*in use`));
-    assert.deepEqual(findProcesses(other), []);
+  test('a port in use: said before anything is started', async () => {
+    for (const name of Object.keys(ports)) {
+      const other = path.join(makeDirectory(), 'data');
+      const words = args().map((word) => word.replace(data, other).replace(String(ports[name]), String(upstream.port)));
+      const answer = await run('daemun', words);
+      assert.notEqual(answer.status, 0);
+      assert.match(answer.stderr, new RegExp(`^daemun: 127.0.0.1:${upstream.port} is in use.*\n$`));
+      assert.equal(answer.stdout, '');
+      assert.deepEqual(findProcesses(other), []);
+      assert.deepEqual(fs.readdirSync(other), ['run']);
+    }
+  });
+
+  test('an option that can’t be: said before anything is made', async () => {
+    const bad = [
+      ['--workers', '0'],
+      ['--workers', '257'],
+      ['--workers', 'many'],
+      ['--trusted-fronts', '10.0.0.0/8,10.0.0.1/8'],
+      ['--listen', 'here'],
+    ];
+    for (const [option, value] of bad) {
+      const other = path.join(makeDirectory(), 'data');
+      const answer = await run('daemun', ['serve', '--data', other, option, value]);
+      assert.equal(answer.status, 2, option);
+      assert.match(answer.stderr, new RegExp(`^daemun: ${option}.*\n$`));
+      assert.equal(answer.stdout, '');
+      assert.ok(!fs.existsSync(other));
+    }
   });
 
   test('the tour does what it says, and shows the master token at its first start only', async (t) => {

@@ -48,6 +48,30 @@ static void refuses(void **state)
     assert_int_equal(dm_cidr_parse_address(DM_STR("10.0.0.0/8"), &cidr, NULL), DM_EINVAL);
 }
 
+static void reads_lists(void **state)
+{
+    struct dm_cidr list[DM_CIDR_LIST_MAX];
+    char text[4 * DM_CIDR_LIST_MAX + 16] = "";
+    struct dm_err err = {0};
+    size_t n = 0;
+
+    assert_int_equal(dm_cidr_parse_list(DM_STR(""), list, &n, &err), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(dm_cidr_parse_list(DM_STR("10.0.0.0/8, ,::1,"), list, &n, &err), 0);
+    assert_int_equal(dm_cidr_parse_list(DM_STR("192.0.2.1"), list, &n, &err), 0);
+    assert_int_equal(n, 3);
+    dm_cidr_format(&list[2], text);
+    assert_string_equal(text, "192.0.2.1");
+    assert_int_equal(dm_cidr_parse_list(DM_STR("::2,10.0.0.1/8"), list, &n, &err), DM_EINVAL);
+    assert_non_null(strstr(err.message, "'10.0.0.1/8'"));
+    memset(text, 0, sizeof(text));
+    for (size_t i = 0; i <= DM_CIDR_LIST_MAX; i++)
+        memcpy(text + 4 * i, "::1,", 4);
+    n = 0;
+    assert_int_equal(dm_cidr_parse_list(dm_str_of(text), list, &n, &err), DM_EINVAL);
+    assert_int_equal(n, DM_CIDR_LIST_MAX);
+}
+
 static void holds(void **state)
 {
     struct dm_cidr ten = block("10.0.0.0/8"), all = block("0.0.0.0/0"), odd = block("10.128.0.0/9"),
@@ -152,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_writes),
         cmocka_unit_test(refuses),
+        cmocka_unit_test(reads_lists),
         cmocka_unit_test(holds),
         cmocka_unit_test(takes_socket_addresses),
         cmocka_unit_test(opens_special_blocks_only_by_name),

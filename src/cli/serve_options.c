@@ -1,0 +1,200 @@
+/* What `daemun serve` was asked for: checked before anything is made or started, and passed on to the two processes. */
+#include <errno.h>
+
+#include "cli/serve_int.h"
+#include "model/cidr.h"
+#include "model/link.h"
+
+#define ADMIN_DEFAULT "127.0.0.1:9090"
+#define SOCKET_PATH_MAX 100 /* sun_path holds 108 */
+
+/* --- options ------------------------------------------------------------------------------------------------------ */
+
+static const char *option_or(const struct serve *s, const char *name, const char *otherwise)
+{
+    const char *value = dm_args_get(&s->cli->args, name);
+
+    return value ? value : otherwise;
+}
+
+static int check_address(const struct serve *s, const char *option, const char *text)
+{
+    struct dm_addr addr;
+    struct dm_err err = {0};
+
+    if (dm_addr_parse(dm_str_of(text), &addr, &err) < 0 || addr.ss.ss_family == AF_UNIX || dm_addr_port(&addr) == 0)
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be ADDRESS:PORT such as 127.0.0.1:8080, found '%s'",
+                           option, text);
+    return DM_EXIT_OK;
+}
+
+static int read_addresses(struct serve *s)
+{
+    const char *api = option_or(s, "api", DM_SERVE_API_DEFAULT), *admin = option_or(s, "admin", ADMIN_DEFAULT), *listen;
+    int rc;
+
+    if ((rc = check_address(s, "api", api)) != DM_EXIT_OK || (rc = check_address(s, "admin", admin)) != DM_EXIT_OK)
+        return rc;
+    snprintf(s->api, sizeof(s->api), "%s", api);
+    snprintf(s->admin, sizeof(s->admin), "%s", admin);
+    for (size_t i = 0; (listen = dm_args_at(&s->cli->args, "listen", i)); i++)
+        if ((rc = check_address(s, "listen", listen)) != DM_EXIT_OK)
+            return rc;
+    return DM_EXIT_OK;
+}
+
+static int check_workers(const struct serve *s)
+{
+    const char *text = option_or(s, "workers", "1");
+    uint64_t n;
+
+    if (dm_str_to_u64(dm_str_of(text), &n) < 0 || n < 1 || n > DM_LINK_WORKERS_MAX)
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--workers must be a number from 1 to %d, found '%s'",
+                           DM_LINK_WORKERS_MAX, text);
+    return DM_EXIT_OK;
+}
+
+static int check_trusted_fronts(const struct serve *s)
+{
+    struct dm_cidr fronts[DM_CIDR_LIST_MAX];
+    struct dm_err err = {0};
+    size_t n = 0;
+
+    if (dm_cidr_parse_list(dm_str_of(option_or(s, "trusted-fronts", "")), fronts, &n, &err) < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--trusted-fronts: %s", err.message);
+    return DM_EXIT_OK;
+}
+
+int dm_serve_read_options(struct serve *s)
+{
+    int rc;
+
+    if ((rc = read_addresses(s)) != DM_EXIT_OK || (rc = check_workers(s)) != DM_EXIT_OK)
+        return rc;
+    return check_trusted_fronts(s);
+}
+
+/* --- the data directory ------------------------------------------------------------------------------------------- */
+
+static void choose_data(const struct serve *s, char ret[PATH_MAX])
+{
+    const char *given = dm_args_get(&s->cli->args, "data"), *xdg = s->cli->world->env("XDG_DATA_HOME");
+
+    if (given)
+        snprintf(ret, PATH_MAX, "%s", given);
+    else if (xdg && xdg[0] == '/')
+        snprintf(ret, PATH_MAX, "%s/daemun", xdg);
+    else
+        snprintf(ret, PATH_MAX, "daemun-data");
+}
+
+int dm_serve_open_data(struct serve *s, char ret[PATH_MAX])
+{
+    char path[PATH_MAX];
+    struct dm_err err = {0};
+
+    choose_data(s, path);
+    if (path[0] == '\0')
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--data must be a directory");
+    if (dm_sys_make_dirs(dm_sys_real(), path, 0700, &err) < 0)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, err.message);
+    if (!realpath(path, ret))
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED, "the data directory %s can't be used: %s", path, strerror(errno));
+    if (strlen(ret) > SOCKET_PATH_MAX - sizeof("/run/controller.sock"))
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "the data directory %s has too long a path for the sockets below it",
+                           ret);
+    s->data = ret;
+    return DM_EXIT_OK;
+}
+
+/* --- passed on ---------------------------------------------------------------------------------------------------- */
+
+static void pass_on(struct serve *s, struct dm_child *child, const char *option)
+{
+    const char *value;
+
+    for (size_t i = 0; (value = dm_args_at(&s->cli->args, option, i)); i++)
+        dm_child_arg(child, "--%s=%s", option, value);
+}
+
+void dm_serve_make_args(struct serve *s)
+{
+    dm_child_arg(&s->controller, "--data=%s", s->data);
+    dm_child_arg(&s->controller, "--listen=%s", s->api);
+    pass_on(s, &s->controller, "master-token-file");
+    pass_on(s, &s->controller, "log-level");
+    pass_on(s, &s->controller, "log-format");
+    snprintf(s->controller.lock, sizeof(s->controller.lock), "%s/run/controller.lock", s->data);
+
+    dm_child_arg(&s->gateway, "--data=%s/gateway", s->data);
+    dm_child_arg(&s->gateway, "--log-dir=%s/log", s->data);
+    dm_child_arg(&s->gateway, "--controller=unix:%s/run/controller.sock", s->data);
+    dm_child_arg(&s->gateway, "--admin=%s", s->admin);
+    if (dm_args_has(&s->cli->args, "listen"))
+        pass_on(s, &s->gateway, "listen");
+    else
+        dm_child_arg(&s->gateway, "--listen=%s", DM_SERVE_LISTEN_DEFAULT);
+    pass_on(s, &s->gateway, "workers");
+    pass_on(s, &s->gateway, "access-log");
+    pass_on(s, &s->gateway, "trusted-fronts");
+    pass_on(s, &s->gateway, "log-level");
+    pass_on(s, &s->gateway, "log-format");
+    snprintf(s->gateway.lock, sizeof(s->gateway.lock), "%s/gateway/run/keeper.lock", s->data);
+}
+
+/* --- ports -------------------------------------------------------------------------------------------------------- */
+
+/* Whoever listens there already would answer in the place of ours. */
+static int check_free(const struct serve *s, const struct dm_child *child, const char *option, const char *address)
+{
+    struct dm_sys *sys = dm_sys_real();
+    struct dm_addr addr;
+    int fd;
+
+    if (child->process.state != DM_PROCESS_IDLE || dm_addr_parse(dm_str_of(address), &addr, NULL) < 0)
+        return DM_EXIT_OK;
+    if ((fd = sys->ops->listen(sys, &addr, 1, false)) >= 0) {
+        sys->ops->close(sys, fd);
+        return DM_EXIT_OK;
+    }
+    if (fd == -EADDRINUSE)
+        return dm_cli_fail(s->cli, DM_EXIT_FAILED,
+                           "%s is in use by another process; stop that one, or choose another with --%s", address,
+                           option);
+    return dm_cli_fail(s->cli, DM_EXIT_FAILED, "can't listen on %s (--%s): %s", address, option, strerror(-fd));
+}
+
+/* Of a gateway whose keeper is gone: they serve, and its next keeper adopts them. */
+static bool has_workers(const struct serve *s)
+{
+    char path[DM_CHILD_PATH_MAX];
+
+    for (unsigned slot = 0; slot < DM_LINK_WORKERS_MAX; slot++) {
+        snprintf(path, sizeof(path), "%s/gateway/run/worker-%u.lock", s->data, slot);
+        if (dm_lockfile_holder(path) > 0)
+            return true;
+    }
+    return false;
+}
+
+static int check_gates(const struct serve *s)
+{
+    char address[DM_ADDR_TEXT_MAX];
+    int rc = DM_EXIT_OK;
+
+    if (has_workers(s))
+        return DM_EXIT_OK;
+    for (size_t i = 0; rc == DM_EXIT_OK && dm_child_option(&s->gateway, "--listen", i, address, sizeof(address)); i++)
+        rc = check_free(s, &s->gateway, "listen", address);
+    return rc;
+}
+
+int dm_serve_check_ports(const struct serve *s)
+{
+    int rc;
+
+    if ((rc = check_free(s, &s->controller, "api", s->api)) != DM_EXIT_OK ||
+        (rc = check_free(s, &s->gateway, "admin", s->admin)) != DM_EXIT_OK)
+        return rc;
+    return check_gates(s);
+}
