@@ -4,7 +4,7 @@
  *
  *   worker                                  keeper
  *   HELLO  slot, pid, version         ──►
- *                                     ◄──   UNIT …    all that is live (for an adopted worker too; what it has is skipped)
+ *                                     ◄──   UNIT …    all that is live and sound; an adopted worker skips what it has
  *                                     ◄──   LOG       descriptor: where access log lines go (a pipe)
  *                                     ◄──   SYNCED    the worker listens from here on
  *   SERVING                           ──►             it does

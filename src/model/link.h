@@ -81,7 +81,7 @@ struct dm_link_gone {
 
 enum dm_link_status {
     DM_LINK_LIVE,    /* all workers have it */
-    DM_LINK_PARTLY,  /* workers_live of workers have it; another ACK follows */
+    DM_LINK_PARTLY,  /* workers_live of workers have it; another ACK follows. After LIVE: a worker lost it */
     DM_LINK_REFUSED, /* pointer and message say why; the former one stays */
 };
 

@@ -471,6 +471,23 @@ suite('failures', () => {
     }
   });
 
+  test('a team is removed while its damaged unit is compiled again: it stays removed', async () => {
+    const world = await start();
+    const file = path.join(world.gateway.data, 'units/orders.release');
+    const { loader, workers } = world.gateway.pids();
+    kill(loader, 'SIGSTOP');
+    replace(world, file, 'damaged');
+    kill(workers[0]);
+    await until('the alarm', async () => (await world.gateway.metric('daemun_units_damaged')) === 1);
+    await world.api.must('DELETE', '/tenants/orders');
+    await until('the team to be gone', async () => (await call(world, 'orders')).reason === 'host_unknown');
+    kill(loader, 'SIGCONT');
+    await world.api.apply(teamFile('catalog', world.upstream.port, { backend: { idle_timeout_ms: 1234 } }));
+    assert.ok(!fs.existsSync(file));
+    assert.equal((await call(world, 'orders')).reason, 'host_unknown');
+    await assertAllServe(world, 'catalog');
+  });
+
   test('a unit that workers map is cut in place: they may die of it, and serve again', async () => {
     const world = await start();
     fs.truncateSync(path.join(world.gateway.data, 'units/orders.release'), 0);
