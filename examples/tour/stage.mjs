@@ -13,32 +13,31 @@ const STOP_MS = 40000;
 
 export class StageError extends Error {}
 
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
+function isFree(port) {
+  return new Promise((resolve) => {
+    const server = net.createServer().on('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
+}
+
+// Below those that the kernel gives to outgoing connections: nobody gets it by chance before it is used.
+async function freePort(taken) {
+  for (;;) {
+    const port = 10000 + Math.floor(Math.random() * 22000);
+    if (!taken.includes(port) && (await isFree(port))) return port;
+  }
 }
 
 async function choosePorts(isAuto) {
   if (!isAuto) return { ...FIXED_PORTS };
   const ports = {};
-  for (const name of Object.keys(FIXED_PORTS)) ports[name] = await freePort();
+  for (const name of Object.keys(FIXED_PORTS)) ports[name] = await freePort(Object.values(ports));
   return ports;
 }
 
-function checkFree(name, port) {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.on('error', () =>
-      reject(new StageError(`port ${port} (${name}) is in use; stop what listens there, or try --ports auto`))
-    );
-    server.listen(port, '127.0.0.1', () => server.close(resolve));
-  });
+async function checkFree(name, port) {
+  if (!(await isFree(port)))
+    throw new StageError(`port ${port} (${name}) is in use; stop what listens there, or try --ports auto`);
 }
 
 // The command line of a living process, '' when there is none.
