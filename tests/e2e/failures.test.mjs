@@ -446,6 +446,8 @@ suite('failures', () => {
     const unit = await unitOf(world, 'orders');
     return !unit.is_damaged && unit.workers === 2;
   };
+  const releaseIn = async (world) =>
+    (await world.api.must('GET', '/tenants/orders/status')).units.find((unit) => unit.kind === 'release');
   const assertAllServe = async (world, name) => {
     for (let i = 0; i < 12; i++) assert.equal((await call(world, name)).status, 200);
   };
@@ -461,10 +463,12 @@ suite('failures', () => {
       kill(workers[round % 2]);
       await until('the alarm', async () => (await world.gateway.metric('daemun_units_damaged', { tenant: 'orders' })) === 1);
       assert.equal((await unitOf(world, 'orders')).workers, 1, what);
+      await until('the controller to know', async () => (await releaseIn(world)).live === 0);
       assert.equal((await unitOf(world, 'catalog')).workers, 2);
       await assertAllServe(world, 'catalog');
       kill(loader, 'SIGCONT');
       await until('the unit on both workers', () => isMended(world));
+      await until('the controller to know', async () => (await releaseIn(world)).live === 1);
       await assertAllServe(world, 'orders');
       assert.equal(await world.gateway.metric('daemun_units_mended_total'), round + 1);
       assert.equal(world.gateway.pids().workers[(round + 1) % 2], workers[(round + 1) % 2]);

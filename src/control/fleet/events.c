@@ -146,6 +146,7 @@ static void count_lag(struct dm_fleet *fleet, const struct target *target)
 
 static void take_live(struct dm_fleet *fleet, struct held *held, const struct dm_link_ack *ack)
 {
+    held->is_partly = false;
     if (dm_mark_cmp(ack->mark, held->live) <= 0)
         return;
     held->live = ack->mark;
@@ -185,6 +186,8 @@ static void on_ack(void *arg, struct dm_link_peer *peer, const struct dm_link_ac
         take_live(fleet, held, ack);
     else if (ack->status == DM_LINK_REFUSED)
         take_refusal(fleet, gateway, held, ack);
+    else
+        held->is_partly |= dm_mark_cmp(ack->mark, held->live) == 0; /* L3: a worker lost it */
     pthread_mutex_unlock(&fleet->mutex);
     dm_fleet_wake(fleet, ack->tenant);
 }

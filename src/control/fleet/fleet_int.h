@@ -31,10 +31,17 @@ struct held {
     struct target *target;
     struct dm_mark sent, live, refused;
     uint16_t workers_live, workers;
-    bool is_dirty; /* in the gateway's list of what to send */
-    char *refusal; /* "pointer LF message" of `refused` */
+    bool is_dirty;  /* in the gateway's list of what to send */
+    bool is_partly; /* not all its workers have `live` any more */
+    char *refusal;  /* "pointer LF message" of `refused` */
     struct held *next_dirty;
 };
+
+/* On all workers of its gateway, this mark or a later one. */
+static inline bool dm_fleet_has_live(const struct held *held, struct dm_mark mark)
+{
+    return !held->is_partly && dm_mark_cmp(held->live, mark) >= 0;
+}
 
 struct gateway {
     struct gateway *next;

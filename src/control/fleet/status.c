@@ -12,7 +12,7 @@ static void write_mark(struct dm_jsonw *w, struct dm_mark mark)
 
 static bool is_live(const struct target *target, const struct held *held)
 {
-    return held != NULL && dm_mark_cmp(held->live, target->mark) >= 0;
+    return held != NULL && dm_fleet_has_live(held, target->mark);
 }
 
 static bool is_refused(const struct target *target, const struct held *held)

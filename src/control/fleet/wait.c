@@ -10,7 +10,7 @@ static enum progress kind_progress(struct gateway *gateway, const struct dm_flee
 
     if (held == NULL)
         return LAGGING;
-    if (dm_mark_cmp(held->live, wait->marks[kind]) >= 0)
+    if (dm_fleet_has_live(held, wait->marks[kind]))
         return LIVE;
     return dm_mark_cmp(held->refused, wait->marks[kind]) >= 0 ? REFUSED : LAGGING;
 }
