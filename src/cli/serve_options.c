@@ -54,6 +54,21 @@ static int check_workers(const struct serve *s)
     return DM_EXIT_OK;
 }
 
+/* Numbers that the gateway takes. */
+static const char *const bounds[] = {"head-timeout-ms", "idle-timeout-ms", "body-timeout-ms", "body-rate", "body-max"};
+
+static int check_bounds(const struct serve *s)
+{
+    uint64_t n;
+
+    for (size_t i = 0; i < DM_COUNT(bounds); i++) {
+        const char *text = option_or(s, bounds[i], "0");
+        if (dm_str_to_u64(dm_str_of(text), &n) < 0)
+            return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be a number, found '%s'", bounds[i], text);
+    }
+    return DM_EXIT_OK;
+}
+
 static int check_trusted_fronts(const struct serve *s)
 {
     struct dm_cidr fronts[DM_CIDR_LIST_MAX];
@@ -69,7 +84,8 @@ int dm_serve_read_options(struct serve *s)
 {
     int rc;
 
-    if ((rc = read_addresses(s)) != DM_EXIT_OK || (rc = check_workers(s)) != DM_EXIT_OK)
+    if ((rc = read_addresses(s)) != DM_EXIT_OK || (rc = check_workers(s)) != DM_EXIT_OK ||
+        (rc = check_bounds(s)) != DM_EXIT_OK)
         return rc;
     return check_trusted_fronts(s);
 }
@@ -137,6 +153,8 @@ void dm_serve_make_args(struct serve *s)
     pass_on(s, &s->gateway, "workers");
     pass_on(s, &s->gateway, "access-log");
     pass_on(s, &s->gateway, "trusted-fronts");
+    for (size_t i = 0; i < DM_COUNT(bounds); i++)
+        pass_on(s, &s->gateway, bounds[i]);
     pass_on(s, &s->gateway, "log-level");
     pass_on(s, &s->gateway, "log-format");
     snprintf(s->gateway.lock, sizeof(s->gateway.lock), "%s/gateway/run/keeper.lock", s->data);

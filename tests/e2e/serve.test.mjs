@@ -33,6 +33,8 @@ suite('serve', () => {
     `127.0.0.1:${ports.admin}`,
     '--workers',
     '2',
+    '--body-max',
+    '1000',
     '--log-format',
     'json',
   ];
@@ -76,6 +78,13 @@ suite('serve', () => {
     api = new Api(`http://127.0.0.1:${ports.api}`, token);
     await api.apply(teamFile('orders', upstream.port));
     assert.equal((await call()).status, 200);
+  });
+
+  test('bounds for clients reach the gateway', async () => {
+    const post = (bytes) =>
+      ask(ports.listen, { host: domainOf('orders'), key: keyOf('orders'), method: 'POST', body: 'b'.repeat(bytes) });
+    assert.equal((await post(1000)).status, 200);
+    assert.equal((await post(1001)).reason, 'body_too_large');
   });
 
   test('each process has a name of its own for ps and top', () => {
@@ -168,6 +177,7 @@ suite('serve', () => {
       ['--workers', '257'],
       ['--workers', 'many'],
       ['--trusted-fronts', '10.0.0.0/8,10.0.0.1/8'],
+      ['--body-max', '1M'],
       ['--listen', 'here'],
     ];
     for (const [option, value] of bad) {

@@ -329,8 +329,11 @@ static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end en
                      struct dm_str *ret_body)
 {
     ret_message->fields = DM_STR("Content-Type: application/problem+json\r\n");
-    *ret_body = DM_STR("{\"type\":\"urn:daemun:reason:malformed\",\"title\":\"The request can't be read\","
-                       "\"reason\":\"malformed\",\"errors\":[]}");
+    *ret_body = end.fault
+                    ? DM_STR("{\"type\":\"urn:daemun:reason:malformed\",\"title\":\"The request can't be read\","
+                             "\"reason\":\"malformed\",\"errors\":[]}")
+                    : DM_STR("{\"type\":\"urn:daemun:reason:request_timeout\",\"title\":\"The request did not come "
+                             "in time\",\"reason\":\"request_timeout\",\"errors\":[]}");
 }
 
 static const struct dm_http_handler handler = {
