@@ -3,7 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "gateway/keeper.h"
+#include "gateway/keeper/keeper.h"
 #include "gateway/loader.h"
 #include "gateway/worker.h"
 

@@ -12,7 +12,7 @@
 #include "keeper_fixture.h"
 
 #include "base/mem.h"
-#include "gateway/keeper.h"
+#include "gateway/keeper/keeper.h"
 #include "gateway/loader.h"
 #include "gateway/worker.h"
 #include "gateway/worker_link.h"

@@ -5,7 +5,7 @@
 
 #include "keeper_fixture.h"
 
-#include "gateway/keeper_store.h"
+#include "gateway/keeper/store.h"
 #include "gateway/loader.h"
 #include "snapshot/builder.h"
 

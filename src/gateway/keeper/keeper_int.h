@@ -3,7 +3,7 @@
 #define DM_GATEWAY_KEEPER_INT_H
 
 #include "base/vec.h"
-#include "gateway/keeper_store.h"
+#include "gateway/keeper/store.h"
 #include "gateway/link/controller.h"
 #include "gateway/link/spool.h"
 #include "gateway/loader.h"
@@ -33,7 +33,7 @@ struct dm_keeper_job {
     bool is_sent, is_compiled, is_synced, is_unsyncable;
 };
 
-/* keeper_loader.c: jobs wait in order; the first sent one is in the loader's hands. */
+/* loader_process.c: jobs wait in order; the first sent one is in the loader's hands. */
 struct dm_keeper_loader {
     struct dm_keeper *keeper;
     struct dm_process process;
@@ -45,7 +45,7 @@ struct dm_keeper_loader {
     struct dm_timer watchdog;
 };
 
-/* keeper_workers.c */
+/* workers.c */
 struct dm_keeper_worker {
     struct dm_keeper *keeper;
     unsigned slot;
@@ -96,7 +96,7 @@ struct dm_keeper {
     struct dm_http_server *admin_server;
 };
 
-/* --- keeper_loader.c --- */
+/* --- loader_process.c --- */
 
 void dm_keeper_loader_start(struct dm_keeper *k);
 /* Takes over the job; dm_keeper_compiled() comes when it is through. */
@@ -104,7 +104,7 @@ void dm_keeper_loader_submit(struct dm_keeper *k, struct dm_keeper_job *job);
 /* Ends the process and drops what waits. */
 void dm_keeper_loader_stop(struct dm_keeper *k);
 
-/* --- keeper_units.c --- */
+/* --- units.c --- */
 
 /* Compiles again what the disk has as documents only. */
 void dm_keeper_units_start(struct dm_keeper *k);
@@ -118,7 +118,7 @@ void dm_keeper_link_start(struct dm_keeper *k);
 void dm_keeper_log_unit(enum dm_log_level level, const char *event, const struct dm_held_unit *unit,
                         struct dm_mark mark, const char *what, const char *detail);
 
-/* --- keeper_applied.c --- */
+/* --- applied.c --- */
 
 void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker,
                           const struct dm_worker_applied *applied);
@@ -128,7 +128,7 @@ unsigned dm_keeper_count_applied(const struct dm_held_unit *unit);
 /* Tells the workers of it again, or compiles it when that is what it needs, in a while. */
 void dm_keeper_retry_later(struct dm_keeper *k, struct dm_held_unit *unit);
 
-/* --- keeper_ack.c --- */
+/* --- ack.c --- */
 
 /* What workers are to have: live, or the mark at which it went. */
 struct dm_mark dm_keeper_current_mark(const struct dm_held_unit *unit);
@@ -141,7 +141,7 @@ void dm_keeper_ack_stale(struct dm_keeper *k, const struct dm_held_unit *unit, s
 /* Of a unit that is not here. */
 void dm_keeper_ack_gone(struct dm_keeper *k, const struct dm_link_gone *gone);
 
-/* --- keeper_workers.c --- */
+/* --- workers.c --- */
 
 DM_MUST_USE int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err);
 /* UNIT or GONE, as the unit is now, to all that are connected. */
@@ -151,14 +151,14 @@ void dm_keeper_workers_sync(struct dm_keeper *k);
 void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms);
 void dm_keeper_workers_done(struct dm_keeper *k);
 
-/* --- keeper_check.c --- */
+/* --- check.c --- */
 
 /* The id of the gateway: as given, as kept in data_dir/id, or made and kept. */
 DM_MUST_USE int dm_keeper_find_id(struct dm_keeper *k, struct dm_err *err);
 /* Can requests come in at these addresses? Those of our own surviving workers do not count as in use. */
 DM_MUST_USE int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err);
 
-/* --- keeper_admin.c --- */
+/* --- admin.c --- */
 
 DM_MUST_USE int dm_keeper_admin_start(struct dm_keeper *k, struct dm_err *err);
 void dm_keeper_admin_stop(struct dm_keeper *k);

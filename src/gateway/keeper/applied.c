@@ -4,7 +4,7 @@
  *   damaged --[no sound document either]--> lost until the controller sends it: the workers that have it serve on
  *
  * A worker that is short of something for the moment is told of the same file again. */
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 
 enum { RETRY_MS = 2000 };
 #define MEND_PAUSE_NS UINT64_C(2000000000)

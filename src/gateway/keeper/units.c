@@ -1,6 +1,6 @@
 /* What happens to a unit, from the link or the disk to the workers and back (keeper.h has the picture). */
 #include "base/mem.h"
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 
 enum { DIR_SYNC_MS = 20, JOBS_MAX = 64 };
 

@@ -14,8 +14,8 @@
  *
  * A change:  UNIT --> staged on disk --> loader compiles | document is synced --> files renamed --> UNIT to workers
  *                                                                             --> APPLIED by all --> ACK live n of n */
-#ifndef DM_GATEWAY_KEEPER_H
-#define DM_GATEWAY_KEEPER_H
+#ifndef DM_GATEWAY_KEEPER_KEEPER_H
+#define DM_GATEWAY_KEEPER_KEEPER_H
 
 struct dm_gateway_options;
 

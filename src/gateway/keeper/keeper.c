@@ -1,11 +1,11 @@
-#include "gateway/keeper.h"
+#include "gateway/keeper/keeper.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 
 enum { CLOSING_TURNS = 100 };
 

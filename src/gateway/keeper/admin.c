@@ -1,7 +1,7 @@
 /* The keeper's own small HTTP server: GET /metrics, /healthz, /status. It answers from what the keeper has in memory. */
 #include "base/jsonw.h"
 #include "base/mem.h"
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 #include "gateway/observe/metrics.h"
 #include "http/server.h"
 

@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 #include "base/encode.h"
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 
 /* --- id ---------------------------------------------------------------------------------------------------------- */
 

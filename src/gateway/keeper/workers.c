@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 #include "gateway/observe/counters.h"
 
 enum { HELLO_MS = 30000, LOCK_RETRY_MS = 50, QUEUE_BYTES = 256 << 20, BACKLOG = 64, KILL_MS = 1000 };

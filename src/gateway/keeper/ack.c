@@ -1,6 +1,6 @@
 /* What the controller hears of a unit: how many workers have it, or why it is refused. Nothing is sent while the link is down;
- * when it comes up, all is told (keeper_units.c). */
-#include "gateway/keeper_int.h"
+ * when it comes up, all is told (units.c). */
+#include "gateway/keeper/keeper_int.h"
 
 struct dm_mark dm_keeper_current_mark(const struct dm_held_unit *unit)
 {

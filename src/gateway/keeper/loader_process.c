@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "gateway/keeper_int.h"
+#include "gateway/keeper/keeper_int.h"
 
 enum { SENT_MAX = 16, DEATHS_MAX = 3, WATCHDOG_MS = 60000 };
 

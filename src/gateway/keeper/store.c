@@ -1,4 +1,4 @@
-#include "gateway/keeper_store.h"
+#include "gateway/keeper/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
