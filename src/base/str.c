@@ -100,27 +100,36 @@ int dm_str_to_u64(struct dm_str s, uint64_t *ret)
 }
 
 /* Wagner and Fischer 1974, one row at a time: row[j] is the distance of a[0..i] and b[0..j]. */
+/* Rows of the table of distances between beginnings of a and b; rows[0] is of the first i bytes of a. */
+struct distances {
+    size_t rows[3][DISTANCE_MAX_BYTES + 1];
+};
+
+static size_t distance_at(const struct distances *d, struct dm_str a, struct dm_str b, size_t i, size_t j)
+{
+    const size_t(*rows)[DISTANCE_MAX_BYTES + 1] = d->rows;
+    size_t replaced = rows[1][j - 1] + (a.ptr[i - 1] != b.ptr[j - 1]);
+    size_t best = DM_MIN(replaced, DM_MIN(rows[0][j - 1], rows[1][j]) + 1);
+    bool is_swapped = i > 1 && j > 1 && a.ptr[i - 1] == b.ptr[j - 2] && a.ptr[i - 2] == b.ptr[j - 1];
+
+    return is_swapped ? DM_MIN(best, rows[2][j - 2] + 1) : best;
+}
+
 size_t dm_str_distance(struct dm_str a, struct dm_str b)
 {
-    size_t row[DISTANCE_MAX_BYTES + 1];
-    size_t i, j;
+    struct distances d = {0};
 
     if (a.len > DISTANCE_MAX_BYTES || b.len > DISTANCE_MAX_BYTES)
         return SIZE_MAX;
-    for (j = 0; j <= b.len; j++)
-        row[j] = j;
-    for (i = 0; i < a.len; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i + 1;
-        for (j = 0; j < b.len; j++) {
-            size_t replaced = diagonal + (a.ptr[i] != b.ptr[j]);
-
-            diagonal = row[j + 1];
-            row[j + 1] = DM_MIN(replaced, DM_MIN(row[j], diagonal) + 1);
-        }
+    for (size_t j = 0; j <= b.len; j++)
+        d.rows[0][j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        memmove(d.rows[1], d.rows[0], 2 * sizeof(d.rows[0]));
+        d.rows[0][0] = i;
+        for (size_t j = 1; j <= b.len; j++)
+            d.rows[0][j] = distance_at(&d, a, b, i, j);
     }
-    return row[b.len];
+    return d.rows[0][b.len];
 }
 
 static bool next_8_are_ascii(const unsigned char *p)

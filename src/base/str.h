@@ -73,7 +73,8 @@ bool dm_str_cut(struct dm_str *rest, char sep, struct dm_str *ret_piece);
 /* Decimal digits only, no sign, no space, at least one digit. DM_EINVAL on anything else and on overflow. */
 DM_MUST_USE int dm_str_to_u64(struct dm_str s, uint64_t *ret);
 
-/* Edit distance (Levenshtein), for "did you mean"; strings above 64 bytes count as infinitely far (SIZE_MAX). */
+/* Edit distance (optimal string alignment: a swap of neighbours is one step), for "did you mean"; strings above 64 bytes
+ * count as infinitely far (SIZE_MAX). */
 size_t dm_str_distance(struct dm_str a, struct dm_str b);
 
 /* Valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF)? */

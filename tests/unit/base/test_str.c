@@ -80,6 +80,7 @@ static void measures_edit_distance(void **state)
     assert_int_equal(dm_str_distance(DM_STR("abc"), DM_STR("")), 3);
     assert_int_equal(dm_str_distance(DM_STR_NULL, DM_STR_NULL), 0);
     assert_int_equal(dm_str_distance(DM_STR("timeout_ms"), DM_STR("timeoutms")), 1);
+    assert_int_equal(dm_str_distance(DM_STR("hots"), DM_STR("host")), 1);
     assert_int_equal(dm_str_distance(dm_str_n(longest, 64), DM_STR("")), 64);
     assert_true(dm_str_distance(dm_str_n(longest, 65), DM_STR("a")) == SIZE_MAX);
 }
@@ -94,6 +95,8 @@ static size_t naive_distance(struct dm_str a, struct dm_str b)
     drop_a = naive_distance(dm_str_skip(a, 1), b) + 1;
     drop_b = naive_distance(a, dm_str_skip(b, 1)) + 1;
     both = naive_distance(dm_str_skip(a, 1), dm_str_skip(b, 1)) + (a.ptr[0] != b.ptr[0]);
+    if (a.len > 1 && b.len > 1 && a.ptr[0] == b.ptr[1] && a.ptr[1] == b.ptr[0])
+        both = DM_MIN(both, naive_distance(dm_str_skip(a, 2), dm_str_skip(b, 2)) + 1);
     return DM_MIN(both, DM_MIN(drop_a, drop_b));
 }
 
