@@ -1,4 +1,5 @@
 /* Text forms of bytes, by libsodium, whose time does not depend on the bytes (they are often keys). */
+#include <endian.h>
 #include <sodium.h>
 
 #include "base/encode.h"
@@ -6,6 +7,23 @@
 void dm_hex(const void *ptr, size_t len, char *ret)
 {
     sodium_bin2hex(ret, 2 * len + 1, ptr, len);
+}
+
+/* Eight digits at once: each of the 32 bits' nibbles into a byte of its own, '0' added, and 39 more from 10 on. */
+static uint64_t hex_of_32_bits(uint64_t x)
+{
+    x = (x << 16 | x) & UINT64_C(0x0000ffff0000ffff);
+    x = (x << 8 | x) & UINT64_C(0x00ff00ff00ff00ff);
+    x = (x << 4 | x) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return x + UINT64_C(0x3030303030303030) +
+           ((x + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101)) * 39;
+}
+
+void dm_hex_u64(uint64_t value, char ret[16])
+{
+    uint64_t digits[2] = {htobe64(hex_of_32_bits(value >> 32)), htobe64(hex_of_32_bits(value & UINT32_MAX))};
+
+    memcpy(ret, digits, sizeof(digits));
 }
 
 int dm_unhex(struct dm_str hex, uint8_t *ret, size_t len)

@@ -6,6 +6,8 @@
 
 /* ret holds 2 * len + 1 bytes; lower case, NUL-terminated. */
 void dm_hex(const void *ptr, size_t len, char *ret);
+/* 16 digits, lower case, not NUL-terminated; the highest first. */
+void dm_hex_u64(uint64_t value, char ret[16]);
 /* Exactly len bytes from 2 * len digits of either case; DM_EINVAL otherwise. */
 DM_MUST_USE int dm_unhex(struct dm_str hex, uint8_t *ret, size_t len);
 

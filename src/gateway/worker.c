@@ -3,12 +3,12 @@
 #include "base/crypto.h"
 #include "base/encode.h"
 #include "base/mem.h"
+#include "base/mix.h"
 
 #define EXCHANGES_KEEP 8192
 #define CHUNK_BYTES (4u << 10)
 #define CHUNKS_KEEP 16384
 #define SCRATCH_MAX (256u << 10)
-#define ID_PREFIX_LEN 16
 
 /* --- tenants ------------------------------------------------------------------------------------------------------ */
 
@@ -107,13 +107,9 @@ struct dm_str dm_worker_date(struct dm_worker *worker)
 
 void dm_worker_next_id(struct dm_worker *worker, char ret[DM_REQUEST_ID_LEN])
 {
-    memcpy(ret, worker->id_next, DM_REQUEST_ID_LEN);
-    for (int i = DM_REQUEST_ID_LEN - 1; i >= ID_PREFIX_LEN; i--) {
-        char c = worker->id_next[i];
-        worker->id_next[i] = (char)(c == '9' ? 'a' : c == 'f' ? '0' : c + 1);
-        if (c != 'f')
-            break;
-    }
+    memcpy(ret, worker->id_prefix, sizeof(worker->id_prefix));
+    dm_hex_u64(dm_mix64(worker->id_count++ ^ worker->id_secret[0]) ^ worker->id_secret[1],
+               ret + sizeof(worker->id_prefix));
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -130,14 +126,12 @@ static void init_memory(struct dm_worker *worker)
 
 static void init_secrets(struct dm_worker *worker, struct dm_sys *sys)
 {
-    uint8_t bytes[8], secret[16];
-    char hex[17];
-    uint64_t seed;
+    uint8_t secret[16];
+    uint64_t prefix, seed;
 
-    sys->ops->random(sys, bytes, sizeof(bytes));
-    dm_hex(bytes, sizeof(bytes), hex);
-    memcpy(worker->id_next, hex, ID_PREFIX_LEN);
-    memset(worker->id_next + ID_PREFIX_LEN, '0', DM_REQUEST_ID_LEN - ID_PREFIX_LEN);
+    sys->ops->random(sys, &prefix, sizeof(prefix));
+    dm_hex_u64(prefix, worker->id_prefix);
+    sys->ops->random(sys, worker->id_secret, sizeof(worker->id_secret));
     sys->ops->random(sys, &seed, sizeof(seed));
     dm_usage_table_init(&worker->usage, seed);
     sys->ops->random(sys, secret, sizeof(secret));

@@ -40,7 +40,8 @@ struct dm_worker {
     uint64_t wall_offset_ns; /* wall clock - loop clock, refreshed every second */
     uint64_t date_s;         /* second that date_text is for */
     char date_text[DM_HTTP_DATE_LEN];
-    char id_next[DM_REQUEST_ID_LEN]; /* 16 digits drawn at start, and 16 that count */
+    char id_prefix[DM_REQUEST_ID_LEN / 2]; /* of request ids, drawn at start */
+    uint64_t id_count, id_secret[2];
     size_t n_exchanges;
 };
 
@@ -67,7 +68,7 @@ static inline uint64_t dm_worker_wall_ns(const struct dm_worker *worker)
     return dm_loop_now_ns(worker->loop) + worker->wall_offset_ns;
 }
 
-/* A request id of our own, unique among all workers. */
+/* A request id of our own, unique among all workers. It does not tell how many there were: that is other tenants' traffic. */
 void dm_worker_next_id(struct dm_worker *worker, char ret[DM_REQUEST_ID_LEN]);
 
 /* The Date field's value for this second; DM_HTTP_DATE_LEN bytes. */

@@ -3,6 +3,7 @@
 #include "gateway/limit/table.h"
 
 #include "base/crypto.h"
+#include "base/mix.h"
 
 #include <stdatomic.h>
 
@@ -63,21 +64,12 @@ uint64_t dm_limit_table_used(const struct dm_limit_table *table)
     return atomic_load_explicit(&table->page->n_used, memory_order_relaxed);
 }
 
-/* The finaliser of MurmurHash3 (Appleby 2011), a permutation. Ids are the platform's own: nobody chooses them, nor sees what
- * becomes of them under the seed. */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 33) * UINT64_C(0xff51afd7ed558ccd);
-    x = (x ^ x >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
-    return x ^ x >> 33;
-}
-
 uint64_t dm_limit_scope(const struct dm_limit_table *table, uint64_t tenant_id, uint64_t application_id)
 {
     uint64_t seed[2] = {atomic_load_explicit(&table->page->seed[0], memory_order_relaxed),
                         atomic_load_explicit(&table->page->seed[1], memory_order_relaxed)};
 
-    return mix(mix(tenant_id ^ seed[0]) ^ application_id ^ seed[1]);
+    return dm_mix64(dm_mix64(tenant_id ^ seed[0]) ^ application_id ^ seed[1]);
 }
 
 uint64_t dm_limit_key(uint64_t scope, uint64_t limit_id)

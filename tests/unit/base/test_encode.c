@@ -2,6 +2,18 @@
 
 #include "base/encode.h"
 
+static void writes_numbers_in_hex(void **state)
+{
+    char text[16], expected[17];
+    uint64_t value = 0;
+
+    for (unsigned i = 0; i < 5000; i++, value = value * UINT64_C(6364136223846793005) + i) {
+        dm_hex_u64(value, text);
+        snprintf(expected, sizeof(expected), "%016llx", (unsigned long long)value);
+        assert_memory_equal(text, expected, 16);
+    }
+}
+
 static void writes_and_reads_hex(void **state)
 {
     static const char *const bad[] = {"", "00", "000", "00000", "0g0f", "0 0f", "000/", "00:0"};
@@ -103,9 +115,9 @@ static void reads_back_what_it_wrote(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_and_reads_hex),          cmocka_unit_test(knows_the_vectors_of_the_rfc),
-        cmocka_unit_test(refuses_what_is_not_canonical), cmocka_unit_test(keeps_inside_its_room),
-        cmocka_unit_test(reads_back_what_it_wrote),
+        cmocka_unit_test(writes_numbers_in_hex),        cmocka_unit_test(writes_and_reads_hex),
+        cmocka_unit_test(knows_the_vectors_of_the_rfc), cmocka_unit_test(refuses_what_is_not_canonical),
+        cmocka_unit_test(keeps_inside_its_room),        cmocka_unit_test(reads_back_what_it_wrote),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

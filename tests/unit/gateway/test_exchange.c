@@ -1,6 +1,8 @@
 /* Exchanges through a whole worker, on real sockets. */
 #include "rig/stage.h"
 
+#include "base/mem.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -128,6 +130,31 @@ static void test_ends_are_told_apart(void **state)
     assert_int_equal(counters->exchanges_begun, counters->exchanges_ended);
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, DM_REQUEST_ID_LEN);
+}
+
+/* Unique, and in no order: a team must not read from its ids how much the others call. */
+static void test_request_ids_do_not_count(void **state)
+{
+    enum { N = 10000 };
+    struct stage *s = *state;
+    char(*ids)[DM_REQUEST_ID_LEN] = dm_alloc(N * sizeof(*ids));
+    unsigned n_up = 0;
+
+    for (unsigned i = 0; i < N; i++) {
+        dm_worker_next_id(&s->rig.worker, ids[i]);
+        assert_true(dm_http_field_name_is_valid(dm_str_n(ids[i], DM_REQUEST_ID_LEN)));
+        n_up += i > 0 && by_bytes(ids[i - 1], ids[i]) < 0;
+    }
+    assert_in_range(n_up, N * 45 / 100, N * 55 / 100);
+    qsort(ids, N, sizeof(*ids), by_bytes);
+    for (unsigned i = 1; i < N; i++)
+        assert_int_not_equal(by_bytes(ids[i - 1], ids[i]), 0);
+    dm_free(ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +164,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_units_change_under_a_request, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_reset_after_an_answer, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_ends_are_told_apart, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_request_ids_do_not_count, stage_setup, stage_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

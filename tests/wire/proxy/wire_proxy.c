@@ -126,7 +126,7 @@ static void set_up(struct play *p)
     rig_origin_init(&p->rig, &p->origin, DM_STR_NULL);
     read_answer(p);
     snprintf(p->port, sizeof(p->port), "%u", rig_origin_port(&p->origin));
-    memcpy(p->id_prefix, p->rig.worker.id_next, 16);
+    memcpy(p->id_prefix, p->rig.worker.id_prefix, 16);
     apply_units(p);
 }
 
