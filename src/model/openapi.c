@@ -1,5 +1,6 @@
 /* OpenAPI 3.1: components from field tables, paths from a route table. */
 #include "model/openapi.h"
+#include "model/query_parameter.h"
 #include "base/jsonw.h"
 #include "model/change.h"
 #include "model/field_int.h"
@@ -354,19 +355,12 @@ static void write_parameters(const struct dm_route_doc *route, struct dm_jsonw *
     dm_jsonw_name(w, "parameters");
     dm_jsonw_begin_array(w);
     write_path_parameters(route->path, w);
-    if (route->flags & DM_ROUTE_LIST) {
-        write_parameter(w, DM_STR("limit"), "query", "integer", "At most this many items.");
-        write_parameter(w, DM_STR("cursor"), "query", "string", "`next` of the page before.");
-    }
     if (route->flags & DM_ROUTE_IF_MATCH)
         write_parameter(w, DM_STR("If-Match"), "header", "string",
                         "ETag of what is changed; `*` for whatever is there. 412 when it has changed meanwhile.");
-    if (route->flags & DM_ROUTE_WAIT) {
-        write_parameter(w, DM_STR("wait"), "query", "string", "`live`: answer when it is live on every gateway.");
-        write_parameter(w, DM_STR("timeout_ms"), "query", "integer", "How long to wait; 10000 when left out.");
-    }
-    if (route->flags & DM_ROUTE_DRY_RUN)
-        write_parameter(w, DM_STR("dry_run"), "query", "boolean", "Only answer what would change.");
+    for (const struct dm_query_parameter *p = dm_query_parameters; p->name; p++)
+        if (route->flags & p->flag)
+            write_parameter(w, dm_str_of(p->name), "query", p->type, p->doc);
     dm_jsonw_end_array(w);
 }
 

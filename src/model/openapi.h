@@ -14,6 +14,7 @@ enum dm_route_flag {
     DM_ROUTE_DRY_RUN = 8,  /* takes dry_run */
     DM_ROUTE_MASTER = 16,  /* for the master alone */
     DM_ROUTE_OPEN = 32,    /* needs no token */
+    DM_ROUTE_USAGE = 64,   /* takes what usage is asked for by */
 };
 
 /* One operation. Tables of these are constant. */

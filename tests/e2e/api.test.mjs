@@ -713,6 +713,22 @@ suite('api', () => {
     assert.ok(!metrics.text.includes(keyOf('alpha')));
   });
 
+  test('a parameter that the route does not take is refused by name, and nothing is written', async () => {
+    const backend = { name: 'asked', endpoints: [{ host: '127.0.0.1', port: 7 }] };
+    for (const [query, detail] of [
+      ['wiat=live', "there is no parameter 'wiat' here, did you mean 'wait'?"],
+      ['wait=live&limit=5', "there is no parameter 'limit' here"],
+      ['%77iat=live', "there is no parameter 'wiat' here, did you mean 'wait'?"],
+    ]) {
+      const answer = await api.put(`/tenants/alpha/backends/asked?${query}`, backend);
+      assert.equal(answer.status, 422, answer.text);
+      assert.equal(answer.body.errors[0].detail, detail);
+    }
+    assert.equal((await api.get('/tenants/alpha/backends/asked')).status, 404);
+    assert.match((await api.get('/tenants/alpha/usage?form=2026-11-01T00:00:00Z')).text, /did you mean 'from'/);
+    assert.equal((await api.call('GET', '/healthz?t=1', undefined, { isAbsolute: true })).status, 200);
+  });
+
   test('wait: what is no state, and a time that is none, are refused', async () => {
     assertProblem(await own().put('/tenants/alpha/backends/thing?wait=yes', backend), 422, 'invalid');
     assertProblem(await own().put('/tenants/alpha/backends/thing?wait=live&timeout_ms=x', backend), 422, 'invalid');

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "http/field.h"
 #include "http/query.h"
+#include "model/field.h"
+#include "model/query_parameter.h"
 
 #define FIELDS_MAX 4096
 #define JSON_DEPTH_MAX 32
@@ -104,13 +106,35 @@ static int read_wait(struct dm_call *call)
     return 0;
 }
 
+/* What the route does not take is refused, not ignored: `?wiat=live` would not wait. Only what balancers and scrapers ask for
+ * may carry anything. */
+static int check_query(struct dm_call *call)
+{
+    struct dm_str rest = call->query, name;
+    struct dm_query_arg arg;
+    const char *near = NULL;
+    char shown[DM_SHOW_MAX], *buf;
+
+    while ((call->route->doc.flags & DM_ROUTE_OPEN) == 0 && dm_query_next(&rest, &arg)) {
+        if ((buf = dm_arena_alloc(&call->arena, arg.name.len + 1)) == NULL)
+            return dm_failure_add(&call->failure, DM_EBUDGET, NULL, "", "the query is too large");
+        name = dm_query_decode(arg.name, buf);
+        if (!dm_query_parameter_is_taken(call->route->doc.flags, name, &near))
+            return dm_failure_add(&call->failure, DM_EINVAL, NULL, "",
+                                  near ? "there is no parameter %s here, did you mean '%s'?"
+                                       : "there is no parameter %s here",
+                                  dm_show(name, shown), near);
+    }
+    return 0;
+}
+
 static int run(struct dm_call *call)
 {
     int rc = 0;
 
     if (call->route->operation != DM_OP_OPEN || call->authorization.len > 0)
         rc = authenticate(call);
-    if (rc < 0 || (rc = check_right(call)) < 0)
+    if (rc < 0 || (rc = check_right(call)) < 0 || (rc = check_query(call)) < 0)
         return rc;
     if ((call->route->doc.flags & DM_ROUTE_WAIT) != 0 && (rc = read_wait(call)) < 0)
         return rc;
