@@ -3,6 +3,7 @@
 
 #include "cli/serve_int.h"
 #include "model/cidr.h"
+#include "model/client_bound.h"
 #include "model/link.h"
 
 #define ADMIN_DEFAULT "127.0.0.1:9090"
@@ -54,17 +55,24 @@ static int check_workers(const struct serve *s)
     return DM_EXIT_OK;
 }
 
-/* Numbers that the gateway takes. */
-static const char *const bounds[] = {"head-timeout-ms", "idle-timeout-ms", "body-timeout-ms", "body-rate", "body-max"};
+static const struct {
+    const char *option;
+    uint64_t max;
+} bounds[] = {
+#define BOUND_ROW(option, member, max) {option, max},
+    DM_CLIENT_BOUNDS(BOUND_ROW)
+#undef BOUND_ROW
+};
 
 static int check_bounds(const struct serve *s)
 {
     uint64_t n;
 
     for (size_t i = 0; i < DM_COUNT(bounds); i++) {
-        const char *text = option_or(s, bounds[i], "0");
-        if (dm_str_to_u64(dm_str_of(text), &n) < 0)
-            return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be a number, found '%s'", bounds[i], text);
+        const char *text = option_or(s, bounds[i].option, "0");
+        if (dm_str_to_u64(dm_str_of(text), &n) < 0 || n > bounds[i].max)
+            return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be a number from 0 to %llu, found '%s'",
+                               bounds[i].option, (unsigned long long)bounds[i].max, text);
     }
     return DM_EXIT_OK;
 }
@@ -154,7 +162,7 @@ void dm_serve_make_args(struct serve *s)
     pass_on(s, &s->gateway, "access-log");
     pass_on(s, &s->gateway, "trusted-fronts");
     for (size_t i = 0; i < DM_COUNT(bounds); i++)
-        pass_on(s, &s->gateway, bounds[i]);
+        pass_on(s, &s->gateway, bounds[i].option);
     pass_on(s, &s->gateway, "log-level");
     pass_on(s, &s->gateway, "log-format");
     snprintf(s->gateway.lock, sizeof(s->gateway.lock), "%s/gateway/run/keeper.lock", s->data);

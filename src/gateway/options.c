@@ -5,8 +5,9 @@
 #include "base/buf.h"
 #include "gateway/options.h"
 #include "http/server.h"
+#include "model/client_bound.h"
 
-enum { DRAIN_MS = 10000, BODY_RATE_BYTES = 256, TIME_MAX_MS = 3600000 };
+enum { DRAIN_MS = 10000, BODY_RATE_BYTES = 256 };
 
 static const char help[] =
     "daemun-gateway: the data plane of Daemun.\n"
@@ -182,22 +183,20 @@ static int read_trusted_fronts(struct dm_gateway_options *options, struct dm_str
     return dm_cidr_parse_list(value, options->trusted_fronts, &options->n_trusted_fronts, err);
 }
 
-/* Members of 32 bits that hold what was said. */
 static const struct {
     const char *name;
-    size_t at;
-    uint32_t max;
+    size_t at; /* of a uint64_t */
+    uint64_t max;
 } numbers[] = {
-    {"--head-timeout-ms", offsetof(struct dm_gateway_options, head_timeout_ms), TIME_MAX_MS},
-    {"--idle-timeout-ms", offsetof(struct dm_gateway_options, idle_timeout_ms), TIME_MAX_MS},
-    {"--body-timeout-ms", offsetof(struct dm_gateway_options, body_timeout_ms), TIME_MAX_MS},
-    {"--body-rate", offsetof(struct dm_gateway_options, body_rate_bytes), 1u << 30},
-    {"--drain-ms", offsetof(struct dm_gateway_options, drain_ms), TIME_MAX_MS},
+#define NUMBER_ROW(option, member, max) {"--" option, offsetof(struct dm_gateway_options, member), max},
+    DM_CLIENT_BOUNDS(NUMBER_ROW)
+#undef NUMBER_ROW
+        {"--drain-ms", offsetof(struct dm_gateway_options, drain_ms), DM_BOUND_MS_MAX},
 };
 
-static int read_body_max(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+static uint64_t *number_in(struct dm_gateway_options *options, size_t i)
 {
-    return read_number(value, 0, INT64_MAX, &options->body_bytes_max, err);
+    return (uint64_t *)(void *)((char *)options + numbers[i].at);
 }
 
 static int read_access_log(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
@@ -259,7 +258,6 @@ static const struct {
     {"--admin", read_admin},
     {"--id", read_id},
     {"--trusted-fronts", read_trusted_fronts},
-    {"--body-max", read_body_max},
     {"--access-log", read_access_log},
     {"--log-level", read_log_level},
     {"--log-format", read_log_format},
@@ -287,19 +285,6 @@ void dm_gateway_options_defaults(struct dm_gateway_options *options)
         abort();
 }
 
-static int store_number(struct dm_gateway_options *options, size_t i, struct dm_str value, struct dm_err *err)
-{
-    uint64_t number = 0;
-    uint32_t stored;
-    int rc = read_number(value, 0, numbers[i].max, &number, err);
-
-    if (rc < 0)
-        return rc;
-    stored = (uint32_t)number;
-    memcpy((char *)options + numbers[i].at, &stored, sizeof(stored));
-    return 0;
-}
-
 /* DM_ENOENT: there is no such option. */
 static int store(struct dm_gateway_options *options, struct dm_str name, struct dm_str value, struct dm_err *err)
 {
@@ -308,7 +293,7 @@ static int store(struct dm_gateway_options *options, struct dm_str name, struct 
             return table[i].read(options, value, err);
     for (size_t i = 0; i < DM_COUNT(numbers); i++)
         if (dm_str_eq(name, dm_str_of(numbers[i].name)))
-            return store_number(options, i, value, err);
+            return read_number(value, 0, numbers[i].max, number_in(options, i), err);
     return DM_ENOENT;
 }
 
@@ -386,10 +371,10 @@ static void add_arg(struct dm_gateway_args *args, struct dm_buf *buf, const char
 static void add_number(const struct dm_gateway_options *options, size_t i, struct dm_gateway_args *args,
                        struct dm_buf *buf)
 {
-    uint32_t number;
+    uint64_t number;
 
     memcpy(&number, (const char *)options + numbers[i].at, sizeof(number));
-    add_arg(args, buf, "%s=%u", numbers[i].name, number);
+    add_arg(args, buf, "%s=%llu", numbers[i].name, (unsigned long long)number);
 }
 
 static void add_trusted_fronts(const struct dm_gateway_options *options, struct dm_gateway_args *args,
@@ -421,7 +406,6 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     add_arg(ret, &buf, "--log-level=%s", level_names[options->log_level]);
     add_arg(ret, &buf, "--log-format=%s", format_names[options->log_is_text]);
     add_arg(ret, &buf, "--access-log=%s", switch_names[options->access_log]);
-    add_arg(ret, &buf, "--body-max=%llu", (unsigned long long)options->body_bytes_max);
     for (size_t i = 0; i < DM_COUNT(numbers); i++)
         add_number(options, i, ret, &buf);
     if (options->id[0])

@@ -33,12 +33,12 @@ struct dm_gateway_options {
     struct dm_addr controller; /* the link: a Unix socket */
     bool has_controller;
     uid_t controller_uid; /* who may be at the other end; by default our own */
-    uint32_t drain_ms;    /* how long workers may finish at SIGTERM */
-    /* As in dm_http_server_settings; 0: off. */
-    uint32_t head_timeout_ms;
-    uint32_t idle_timeout_ms;
-    uint32_t body_timeout_ms;
-    uint32_t body_rate_bytes;
+    uint64_t drain_ms;    /* how long workers may finish at SIGTERM */
+    /* As in dm_http_server_settings, within model/client_bound.h; 0: off. */
+    uint64_t head_timeout_ms;
+    uint64_t idle_timeout_ms;
+    uint64_t body_timeout_ms;
+    uint64_t body_rate_bytes;
     uint64_t body_bytes_max;
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
 };

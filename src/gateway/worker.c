@@ -143,10 +143,10 @@ static struct dm_http_server *server_new(struct dm_worker *worker)
 {
     struct dm_http_server_settings settings = dm_http_server_defaults;
 
-    settings.head_timeout_ms = worker->options->head_timeout_ms;
-    settings.idle_timeout_ms = worker->options->idle_timeout_ms;
-    settings.body_timeout_ms = worker->options->body_timeout_ms;
-    settings.body_rate_bytes = worker->options->body_rate_bytes;
+    settings.head_timeout_ms = (uint32_t)worker->options->head_timeout_ms;
+    settings.idle_timeout_ms = (uint32_t)worker->options->idle_timeout_ms;
+    settings.body_timeout_ms = (uint32_t)worker->options->body_timeout_ms;
+    settings.body_rate_bytes = (uint32_t)worker->options->body_rate_bytes;
     settings.body_bytes_max = worker->options->body_bytes_max;
     return dm_http_server_new(worker->loop, &settings, &dm_exchange_handler, worker);
 }

@@ -307,7 +307,7 @@ static void on_signal(struct dm_signals *signals, int signo)
 {
     struct process *p = DM_CONTAINER_OF(signals, struct process, signals);
 
-    start_draining(p, p->options->drain_ms);
+    start_draining(p, (uint32_t)p->options->drain_ms);
 }
 
 static int open_pages(struct process *p, struct dm_err *err)

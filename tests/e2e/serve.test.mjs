@@ -178,6 +178,7 @@ suite('serve', () => {
       ['--workers', 'many'],
       ['--trusted-fronts', '10.0.0.0/8,10.0.0.1/8'],
       ['--body-max', '1M'],
+      ['--idle-timeout-ms', '3600001'],
       ['--listen', 'here'],
     ];
     for (const [option, value] of bad) {
