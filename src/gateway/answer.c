@@ -109,7 +109,7 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
     ex->status = message.status;
     ex->is_answered = true;
     message.fields = dm_buf_str(fields);
-    dm_http_conn_reply(ex->conn, &message, dm_buf_str(body));
+    dm_http_request_reply(ex->caller, &message, dm_buf_str(body));
 }
 
 void dm_answer_preflight(struct dm_exchange *ex)
@@ -123,7 +123,7 @@ void dm_answer_preflight(struct dm_exchange *ex)
     ex->status = 204;
     ex->is_answered = true;
     message.fields = dm_buf_str(fields);
-    dm_http_conn_reply(ex->conn, &message, DM_STR_NULL);
+    dm_http_request_reply(ex->caller, &message, DM_STR_NULL);
 }
 
 static bool is_too_slow(struct dm_http_end end)

@@ -6,9 +6,9 @@
  *   forwarding   peer set, is_responding false                   on_response; on_peer_abort: another try, or answer
  *   responding   is_responding                                   on_response_end and on_peer_done; on_peer_abort: cut off
  *   answered     is_answered: the gateway's own words            on_client_done
- *   ended        conn NULL; freed once peer is NULL too
+ *   ended        caller NULL; freed once peer is NULL too
  *
- * E1. An exchange is freed when neither side has it: conn and peer are NULL and no wish waits.
+ * E1. An exchange is freed when neither side has it: caller and peer are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
  * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect with any
  *     method, after a kept connection that broke only with an idempotent one (RFC 9110, 9.2.2). The beginning of a body that
@@ -59,18 +59,19 @@ static void set_request_id(struct dm_exchange *ex)
     ex->request_id = dm_str_n(ex->own_id, DM_REQUEST_ID_LEN);
 }
 
-static struct dm_exchange *exchange_new(struct dm_worker *worker, struct dm_http_conn *conn, struct dm_http_head *head)
+static struct dm_exchange *exchange_new(struct dm_worker *worker, struct dm_http_request *caller,
+                                        struct dm_http_head *head)
 {
     struct dm_exchange *ex = dm_freelist_take(&worker->exchanges);
 
     memset(ex, 0, sizeof(*ex));
     dm_arena_init(&ex->arena, &worker->chunks, ARENA_BYTES);
     ex->worker = worker;
-    ex->conn = conn;
+    ex->caller = caller;
     ex->head = head;
     ex->begun_ns = dm_loop_now_ns(worker->loop);
     worker->n_exchanges++;
-    dm_http_conn_set_user(conn, ex);
+    dm_http_request_set_user(caller, ex);
     return ex;
 }
 
@@ -79,7 +80,7 @@ static void free_if_ended(struct dm_exchange *ex)
 {
     struct dm_worker *worker = ex->worker;
 
-    if (ex->conn || ex->peer || ex->wish.upstream)
+    if (ex->caller || ex->peer || ex->wish.upstream)
         return;
     dm_upstream_unref(ex->upstream);
     dm_live_release_unref(ex->release);
@@ -113,13 +114,13 @@ static void count(const struct dm_exchange *ex)
 /* E2: the client's side is through. */
 static void end_client(struct dm_exchange *ex)
 {
-    ex->bytes_in = dm_http_conn_bytes_in(ex->conn);
-    ex->bytes_out = dm_http_conn_bytes_out(ex->conn);
+    ex->bytes_in = dm_http_request_bytes_in(ex->caller);
+    ex->bytes_out = dm_http_request_bytes_out(ex->caller);
     if (ex->tenant)
         count(ex);
     if (ex->worker->options->access_log)
         dm_access_log_write(&ex->worker->log, ex, dm_worker_wall_ns(ex->worker));
-    ex->conn = NULL;
+    ex->caller = NULL;
 }
 
 static void count_upstream(struct dm_exchange *ex, const struct dm_http_peer *peer)
@@ -165,7 +166,7 @@ static void on_peer(struct dm_upstream_request *wish, struct dm_http_peer *peer,
     if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
         dm_http_peer_end(peer, DM_STR_NULL);
     else
-        dm_http_conn_resume(ex->conn);
+        dm_http_request_resume(ex->caller);
 }
 
 static void forward(struct dm_exchange *ex)
@@ -181,9 +182,9 @@ static void forward(struct dm_exchange *ex)
 
 /* --- client events ------------------------------------------------------------------------------------------------ */
 
-static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
+static void on_request(void *arg, struct dm_http_request *caller, struct dm_http_head *head)
 {
-    struct dm_exchange *ex = exchange_new(arg, conn, head);
+    struct dm_exchange *ex = exchange_new(arg, caller, head);
     enum dm_reason reason;
 
     dm_forward_identify(ex);
@@ -195,7 +196,7 @@ static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head
         dm_answer_preflight(ex);
     } else {
         ex->head = NULL;
-        dm_http_conn_inform(conn, 100, DM_STR_NULL); /* if it was asked for */
+        dm_http_request_inform(caller, 100, DM_STR_NULL); /* if it was asked for */
         forward(ex);
     }
 }
@@ -210,7 +211,7 @@ static void keep_for_replay(struct dm_exchange *ex, const char *ptr, size_t len)
         memcpy(ex->replay + ex->body_sent, ptr, len);
 }
 
-static size_t on_request_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t on_request_body(void *user, struct dm_http_request *caller, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
     size_t taken;
@@ -224,7 +225,7 @@ static size_t on_request_body(void *user, struct dm_http_conn *conn, const char 
     return taken;
 }
 
-static void on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void on_request_end(void *user, struct dm_http_request *caller, const struct dm_http_head *trailers)
 {
     struct dm_exchange *ex = user;
 
@@ -233,7 +234,7 @@ static void on_request_end(void *user, struct dm_http_conn *conn, const struct d
         dm_http_peer_end(ex->peer, dm_forward_trailers(ex, trailers, true));
 }
 
-static void on_client_writable(void *user, struct dm_http_conn *conn)
+static void on_client_writable(void *user, struct dm_http_request *caller)
 {
     struct dm_exchange *ex = user;
 
@@ -241,7 +242,7 @@ static void on_client_writable(void *user, struct dm_http_conn *conn)
         dm_http_peer_resume(ex->peer);
 }
 
-static void on_client_done(void *user, struct dm_http_conn *conn)
+static void on_client_done(void *user, struct dm_http_request *caller)
 {
     struct dm_exchange *ex = user;
 
@@ -263,7 +264,7 @@ static void set_abort_reason(struct dm_exchange *ex, struct dm_http_end end)
     ex->status = (unsigned)dm_reason_info((enum dm_reason)ex->reason)->status;
 }
 
-static void on_client_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
+static void on_client_abort(void *user, struct dm_http_request *caller, struct dm_http_end end)
 {
     struct dm_exchange *ex = user;
 
@@ -273,11 +274,11 @@ static void on_client_abort(void *user, struct dm_http_conn *conn, struct dm_htt
     free_if_ended(ex);
 }
 
-static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
-                     struct dm_str *ret_body)
+static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_end end,
+                     struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
     struct dm_worker *worker = arg;
-    struct dm_exchange *ex = dm_http_conn_user(conn); /* of a request whose body is none or too slow */
+    struct dm_exchange *ex = dm_http_request_user(caller); /* of a request whose body is none or too slow */
     struct dm_buf *fields = dm_worker_scratch(worker);
     char own_id[DM_REQUEST_ID_LEN];
     struct dm_str id = ex ? ex->request_id : dm_str_n(own_id, sizeof(own_id));
@@ -291,7 +292,7 @@ static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end en
     dm_buf_reset(&worker->answer);
     reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
     if (worker->options->access_log && !ex)
-        dm_access_log_write_fault(&worker->log, dm_http_conn_peer(conn), id, reason, end.fault,
+        dm_access_log_write_fault(&worker->log, dm_http_request_peer(caller), id, reason, end.fault,
                                   dm_worker_wall_ns(worker));
     ret_message->status = (unsigned)dm_reason_info(reason)->status;
     ret_message->fields = dm_buf_str(fields);
@@ -316,12 +317,12 @@ static void on_inform(void *user, struct dm_http_peer *peer, const struct dm_htt
     struct dm_exchange *ex = user;
     struct dm_buf *fields;
 
-    if (head->status == 100 || !ex->conn)
+    if (head->status == 100 || !ex->caller)
         return;
     fields = dm_worker_scratch(ex->worker);
     dm_http_write_fields(fields, head, DM_HTTP_FIELD_HOP);
     if (fields->len <= DM_FORWARD_HEAD_MAX)
-        dm_http_conn_inform(ex->conn, head->status, dm_buf_str(fields));
+        dm_http_request_inform(ex->caller, head->status, dm_buf_str(fields));
 }
 
 /* Nothing of the response was passed on. */
@@ -350,30 +351,30 @@ static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_he
     ex->status = head->status;
     ex->is_responding = true;
     message.fields = dm_buf_str(fields);
-    dm_http_conn_respond(ex->conn, &message);
+    dm_http_request_respond(ex->caller, &message);
 }
 
 static size_t on_response_body(void *user, struct dm_http_peer *peer, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
 
-    return ex->conn ? dm_http_conn_write(ex->conn, ptr, len) : len;
+    return ex->caller ? dm_http_request_write(ex->caller, ptr, len) : len;
 }
 
 static void on_response_end(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers)
 {
     struct dm_exchange *ex = user;
 
-    if (ex->conn)
-        dm_http_conn_end(ex->conn, dm_forward_trailers(ex, trailers, false));
+    if (ex->caller)
+        dm_http_request_end(ex->caller, dm_forward_trailers(ex, trailers, false));
 }
 
 static void on_peer_writable(void *user, struct dm_http_peer *peer)
 {
     struct dm_exchange *ex = user;
 
-    if (ex->conn)
-        dm_http_conn_resume(ex->conn);
+    if (ex->caller)
+        dm_http_request_resume(ex->caller);
 }
 
 static void on_peer_done(void *user, struct dm_http_peer *peer)
@@ -417,7 +418,7 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_pee
 /* The backend failed: the client is told, or cut off in the middle of the response. */
 static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
 {
-    struct dm_http_conn *conn = ex->conn;
+    struct dm_http_request *caller = ex->caller;
 
     if (!ex->is_responding) {
         dm_answer(ex, reason);
@@ -425,7 +426,7 @@ static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
     }
     ex->reason = DM_REASON_BACKEND_CLOSED;
     end_client(ex);
-    dm_http_conn_abort(conn);
+    dm_http_request_abort(caller);
     free_if_ended(ex);
 }
 
@@ -439,7 +440,7 @@ static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_
         count_upstream(ex, peer);
     else
         dm_upstream_failed(ex->upstream, ex->wish.endpoint);
-    if (!ex->conn) {
+    if (!ex->caller) {
         free_if_ended(ex);
     } else if (again) {
         ex->tenant->counters->upstream_retries++;

@@ -23,8 +23,8 @@ struct dm_worker;
 struct dm_exchange {
     struct dm_arena arena;
     struct dm_worker *worker;
-    struct dm_http_conn *conn; /* NULL once the client's side is through */
-    struct dm_http_peer *peer; /* NULL before there is a connection and once the backend's side is through */
+    struct dm_http_request *caller; /* NULL once the client's side is through */
+    struct dm_http_peer *peer;      /* NULL before there is a connection and once the backend's side is through */
 
     /* What was decided from the request's head. Pinned: release and applications. */
     struct dm_live_tenant *tenant;
@@ -41,7 +41,7 @@ struct dm_exchange {
     struct dm_str method, path;   /* path: normalised */
     struct dm_str rest;           /* of the path, below the version's */
     struct dm_str query;          /* as it is forwarded */
-    const struct dm_addr *client; /* who asks, by the trust rule: the connection's peer, or in the arena; with conn */
+    const struct dm_addr *client; /* who asks, by the trust rule: the connection's peer, or in the arena; with caller */
     struct dm_http_message request;
     struct dm_upstream_request wish;
     char *replay; /* what was taken of the body, while no connection stands (E3) */

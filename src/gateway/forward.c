@@ -107,7 +107,7 @@ static void drop(struct dm_http_head *head, enum dm_http_field_id id)
 
 void dm_forward_identify(struct dm_exchange *ex)
 {
-    const struct dm_addr *peer = dm_http_conn_peer(ex->conn);
+    const struct dm_addr *peer = dm_http_request_peer(ex->caller);
 
     ex->client = peer;
     ex->is_direct = !is_trusted(ex->worker, peer);
@@ -174,7 +174,7 @@ static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
 {
     struct dm_http_head *head = ex->head;
     char text[DM_ADDRESS_TEXT_MAX];
-    struct dm_str peer = dm_str_n(text, dm_address_text(dm_http_conn_peer(ex->conn), text));
+    struct dm_str peer = dm_str_n(text, dm_address_text(dm_http_request_peer(ex->caller), text));
 
     write_forwarded_for(out, head, peer);
     write_forwarded_list(out, head, peer);

@@ -57,20 +57,20 @@ void dm_http_conn_leave(struct dm_http_conn *c)
 
 void dm_http_conn_fail(struct dm_http_conn *c, struct dm_http_end end)
 {
-    void *user = c->user;
+    void *user = c->request.user;
     bool has_request = c->has_request;
 
     c->has_request = false;
-    c->user = NULL;
+    c->request.user = NULL;
     dm_http_conn_close(c);
     if (has_request)
-        c->server->handler->on_abort(user, c, end);
+        c->server->handler->on_abort(user, &c->request, end);
 }
 
 void dm_http_conn_refuse(struct dm_http_conn *c, struct dm_http_end end, unsigned status)
 {
     bool has_request = c->has_request;
-    void *user = c->user;
+    void *user = c->request.user;
 
     if (c->writing != WRITE_NONE) {
         dm_http_conn_fail(c, end);
@@ -78,9 +78,9 @@ void dm_http_conn_refuse(struct dm_http_conn *c, struct dm_http_end end, unsigne
     }
     c->has_request = false;
     dm_http_conn_answer_fault(c, end, status);
-    c->user = NULL;
+    c->request.user = NULL;
     if (has_request)
-        c->server->handler->on_abort(user, c, end);
+        c->server->handler->on_abort(user, &c->request, end);
 }
 
 static void on_error(struct dm_stream *stream, int code)
@@ -237,6 +237,7 @@ void dm_http_server_accept(struct dm_http_server *server, int fd, const struct d
     c = dm_freelist_take(&server->free_conns);
     memset(c, 0, sizeof(*c));
     c->server = server;
+    c->request = (struct dm_http_request){&dm_h1_request_ops, c, NULL};
     c->peer = *peer;
     c->timer.on_due = on_due;
     if (dm_stream_open(&c->stream, server->loop, &server->type, fd) < 0) {
@@ -300,34 +301,31 @@ size_t dm_http_server_connections(const struct dm_http_server *server)
     return server->n_conns;
 }
 
-void dm_http_conn_set_user(struct dm_http_conn *c, void *user)
+/* --- requests of HTTP/1.1 ----------------------------------------------------------------------------------------- */
+
+static uint64_t bytes_in(const struct dm_http_request *request)
 {
-    c->user = user;
+    return request->conn->position - request->conn->request_in;
 }
 
-void *dm_http_conn_user(const struct dm_http_conn *c)
+static uint64_t bytes_out(const struct dm_http_request *request)
 {
-    return c->user;
-}
-
-const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *c)
-{
-    return &c->peer;
-}
-
-struct dm_loop *dm_http_conn_loop(const struct dm_http_conn *c)
-{
-    return c->server->loop;
-}
-
-uint64_t dm_http_conn_bytes_in(const struct dm_http_conn *c)
-{
-    return c->position - c->request_in;
-}
-
-uint64_t dm_http_conn_bytes_out(const struct dm_http_conn *c)
-{
+    const struct dm_http_conn *c = request->conn;
     uint64_t sent = c->stream.bytes_out + dm_stream_unsent(&c->stream);
 
     return sent > c->request_out ? sent - c->request_out : 0;
 }
+
+const struct dm_http_request_ops dm_h1_request_ops = {
+    .inform = dm_h1_request_inform,
+    .respond = dm_h1_request_respond,
+    .write = dm_h1_request_write,
+    .end = dm_h1_request_end,
+    .reply = dm_h1_request_reply,
+    .abort = dm_h1_request_abort,
+    .resume = dm_h1_request_resume,
+    .ignore_body = dm_h1_request_ignore_body,
+    .limit_body = dm_h1_request_limit_body,
+    .bytes_in = bytes_in,
+    .bytes_out = bytes_out,
+};

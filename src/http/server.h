@@ -11,7 +11,7 @@
  * on_abort may come at any point after on_request instead of on_done, and is the last callback for that request.
  * Inside on_done and on_abort the owner forgets the request; the connection is the server's and frees itself.
  *
- * S1. on_done may come from inside dm_http_conn_end() and dm_http_conn_reply(); no other callback comes from inside a call.
+ * S1. on_done may come from inside dm_http_request_end() and dm_http_request_reply(); no other callback comes from inside a call.
  * S2. A response that is through before its request: a rest of the request up to 64 KiB is read and dropped; with a larger
  *     one, a chunked one, or one that the client holds back (Expect), the connection closes. It also closes, after on_done,
  *     when a rest does not come in time.
@@ -19,7 +19,7 @@
  *     the connection, and a head above 128 KiB is answered as 500 without a body.
  * S4. Before the connection closes after its last answer, all of that answer is sent, as long as the client reads it.
  *
- * Output of a connection is bounded by write_cap_bytes and one piece (64 KiB), or one dm_http_conn_reply(): with a full queue
+ * Output of a connection is bounded by write_cap_bytes and one piece (64 KiB), or one dm_http_request_reply(): with a full queue
  * no further request is given out.
  *
  * Threads: all of one server on one loop. Memory: an idle connection owns no buffer. */
@@ -31,11 +31,11 @@
 #include "base/sys.h"
 
 struct dm_http_server;
-struct dm_http_conn; /* one client connection */
+struct dm_http_request; /* one request on a client connection, and its response */
 
 struct dm_http_server_settings {
     struct dm_http_limits limits;
-    uint64_t body_bytes_max;  /* 0 = no limit: on_request decides with dm_http_conn_limit_body */
+    uint64_t body_bytes_max;  /* 0 = no limit: on_request decides with dm_http_request_limit_body */
     uint32_t head_timeout_ms; /* from the first byte of a head to its end */
     uint32_t idle_timeout_ms; /* between requests */
     /* Without a byte of body arriving or leaving while the client is waited for. While the response moves, the request may
@@ -51,22 +51,22 @@ extern const struct dm_http_server_settings dm_http_server_defaults;
 
 struct dm_http_handler {
     /* A whole, valid head. `head` and what it points at are gone after the call; the owner may drop and add fields
-     * meanwhile. It remembers the request with dm_http_conn_set_user(). */
-    void (*on_request)(void *arg, struct dm_http_conn *conn, struct dm_http_head *head);
+     * meanwhile. It remembers the request with dm_http_request_set_user(). */
+    void (*on_request)(void *arg, struct dm_http_request *request, struct dm_http_head *head);
     /* Body bytes, framing removed. Returns how many were taken; fewer than len pauses reading until
-     * dm_http_conn_resume(), which presents the rest again. */
-    size_t (*on_body)(void *user, struct dm_http_conn *conn, const char *ptr, size_t len);
+     * dm_http_request_resume(), which presents the rest again. */
+    size_t (*on_body)(void *user, struct dm_http_request *request, const char *ptr, size_t len);
     /* The request is complete. trailers (may be NULL) holds fields only. */
-    void (*on_request_end)(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers);
+    void (*on_request_end)(void *user, struct dm_http_request *request, const struct dm_http_head *trailers);
     /* After a write that was not taken whole: there is room again. */
-    void (*on_writable)(void *user, struct dm_http_conn *conn);
-    void (*on_done)(void *user, struct dm_http_conn *conn);
-    void (*on_abort)(void *user, struct dm_http_conn *conn, struct dm_http_end end);
+    void (*on_writable)(void *user, struct dm_http_request *request);
+    void (*on_done)(void *user, struct dm_http_request *request);
+    void (*on_abort)(void *user, struct dm_http_request *request, struct dm_http_end end);
     /* A request that is no request, or whose body is none or comes too slowly. Returns status (0: the fault's), fields and body
      * of the answer in ret, borrowed until the next callback; the connection sends it and closes. With a body at fault
-     * dm_http_conn_user() is still the request's; on_abort follows. NULL: an empty answer. */
-    void (*on_fault)(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
-                     struct dm_str *ret_body);
+     * dm_http_request_user() is still the request's; on_abort follows. NULL: an empty answer. */
+    void (*on_fault)(void *arg, struct dm_http_request *request, struct dm_http_end end,
+                     struct dm_http_message *ret_message, struct dm_str *ret_body);
 };
 
 /* The handler and arg are borrowed and outlive the server. */
@@ -80,34 +80,34 @@ void dm_http_server_accept(struct dm_http_server *server, int fd, const struct d
 void dm_http_server_drain(struct dm_http_server *server);
 size_t dm_http_server_connections(const struct dm_http_server *server);
 
-void dm_http_conn_set_user(struct dm_http_conn *conn, void *user);
-void *dm_http_conn_user(const struct dm_http_conn *conn);
-const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn);
-struct dm_loop *dm_http_conn_loop(const struct dm_http_conn *conn);
+void dm_http_request_set_user(struct dm_http_request *request, void *user);
+void *dm_http_request_user(const struct dm_http_request *request);
+const struct dm_addr *dm_http_request_peer(const struct dm_http_request *request);
+struct dm_loop *dm_http_request_loop(const struct dm_http_request *request);
 
 /* A 1xx response other than 101 (103, or 100 to let the client send what it announced with Expect). Left out for HTTP/1.0,
  * after respond, and when the client does not read. */
-void dm_http_conn_inform(struct dm_http_conn *conn, unsigned status, struct dm_str fields);
+void dm_http_request_inform(struct dm_http_request *request, unsigned status, struct dm_str fields);
 /* The response head. With HEAD, 204 and 304 the body is left out whatever is written. */
-void dm_http_conn_respond(struct dm_http_conn *conn, const struct dm_http_message *message);
+void dm_http_request_respond(struct dm_http_request *request, const struct dm_http_message *message);
 /* Body bytes; returns how many were taken (all, or on_writable comes). Nothing is borrowed after the call. */
-size_t dm_http_conn_write(struct dm_http_conn *conn, const char *ptr, size_t len);
+size_t dm_http_request_write(struct dm_http_request *request, const char *ptr, size_t len);
 /* The response is complete; trailer lines (CR LF ended) go out when it is chunked. */
-void dm_http_conn_end(struct dm_http_conn *conn, struct dm_str trailers);
+void dm_http_request_end(struct dm_http_request *request, struct dm_str trailers);
 /* Head, whole body and end at once, with Content-Length; what is left of the request is dropped. For bodies made in memory:
  * they are queued whole, above write_cap_bytes too. */
-void dm_http_conn_reply(struct dm_http_conn *conn, struct dm_http_message *message, struct dm_str body);
+void dm_http_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
 /* The response can't be completed: the connection is cut, so that the client sees it (but a client of HTTP/1.0 that got a
  * response without Content-Length takes it for the end). No callback follows. */
-void dm_http_conn_abort(struct dm_http_conn *conn);
+void dm_http_request_abort(struct dm_http_request *request);
 /* Presents body bytes again that on_body did not take. */
-void dm_http_conn_resume(struct dm_http_conn *conn);
+void dm_http_request_resume(struct dm_http_request *request);
 /* The rest of the request's body is not wanted (S2): on_body and on_request_end come no more. Before respond. */
-void dm_http_conn_ignore_body(struct dm_http_conn *conn);
+void dm_http_request_ignore_body(struct dm_http_request *request);
 /* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. */
-void dm_http_conn_limit_body(struct dm_http_conn *conn, uint64_t max_bytes);
+void dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
 /* Bytes of this request and response on the wire so far, of pipelined ones each its own. */
-uint64_t dm_http_conn_bytes_in(const struct dm_http_conn *conn);
-uint64_t dm_http_conn_bytes_out(const struct dm_http_conn *conn);
+uint64_t dm_http_request_bytes_in(const struct dm_http_request *request);
+uint64_t dm_http_request_bytes_out(const struct dm_http_request *request);
 
 #endif

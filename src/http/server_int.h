@@ -27,11 +27,32 @@
 enum dm_http_reading { READ_IDLE, READ_HEAD, READ_BODY, READ_COMPLETE, READ_HELD, READ_LEAVING, READ_CLOSED };
 enum dm_http_writing { WRITE_NONE, WRITE_BODY, WRITE_DONE };
 
+/* What a protocol does with a request; as the functions of server.h. */
+struct dm_http_request_ops {
+    void (*inform)(struct dm_http_request *request, unsigned status, struct dm_str fields);
+    void (*respond)(struct dm_http_request *request, const struct dm_http_message *message);
+    size_t (*write)(struct dm_http_request *request, const char *ptr, size_t len);
+    void (*end)(struct dm_http_request *request, struct dm_str trailers);
+    void (*reply)(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
+    void (*abort)(struct dm_http_request *request);
+    void (*resume)(struct dm_http_request *request);
+    void (*ignore_body)(struct dm_http_request *request);
+    void (*limit_body)(struct dm_http_request *request, uint64_t max_bytes);
+    uint64_t (*bytes_in)(const struct dm_http_request *request);
+    uint64_t (*bytes_out)(const struct dm_http_request *request);
+};
+
+struct dm_http_request {
+    const struct dm_http_request_ops *ops;
+    struct dm_http_conn *conn;
+    void *user;
+};
+
 struct dm_http_conn {
     struct dm_stream stream;
     struct dm_http_server *server;
     struct dm_http_conn *next, *prev;
-    void *user;
+    struct dm_http_request request; /* the one in hand */
     struct dm_timer timer;
     struct dm_addr peer;
     struct dm_http_body body;
@@ -83,14 +104,26 @@ void dm_http_conn_fail(struct dm_http_conn *conn, struct dm_http_end end);
 /* The same for one that the client is at fault for: it is answered so, unless a response has begun. */
 void dm_http_conn_refuse(struct dm_http_conn *conn, struct dm_http_end end, unsigned status);
 
+/* What the owner may do with a request in HTTP/1.1. */
+extern const struct dm_http_request_ops dm_h1_request_ops;
+
 /* server_read.c: of the stream */
 size_t dm_http_conn_on_read(struct dm_stream *stream, const char *ptr, size_t len);
 void dm_http_conn_on_eof(struct dm_stream *stream);
 /* When both sides are through. */
 void dm_http_conn_maybe_done(struct dm_http_conn *conn);
+void dm_h1_request_resume(struct dm_http_request *request);
+void dm_h1_request_ignore_body(struct dm_http_request *request);
+void dm_h1_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
 
 /* server_write.c */
 void dm_http_conn_on_writable(struct dm_stream *stream);
+void dm_h1_request_inform(struct dm_http_request *request, unsigned status, struct dm_str fields);
+void dm_h1_request_respond(struct dm_http_request *request, const struct dm_http_message *message);
+size_t dm_h1_request_write(struct dm_http_request *request, const char *ptr, size_t len);
+void dm_h1_request_end(struct dm_http_request *request, struct dm_str trailers);
+void dm_h1_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
+void dm_h1_request_abort(struct dm_http_request *request);
 /* Answers what is no request and leaves. */
 void dm_http_conn_answer_fault(struct dm_http_conn *conn, struct dm_http_end end, unsigned status);
 

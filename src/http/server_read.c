@@ -27,13 +27,13 @@ static void hold_or_idle(struct dm_http_conn *c)
 
 static void request_done(struct dm_http_conn *c)
 {
-    void *user = c->user;
+    void *user = c->request.user;
 
     c->has_request = false;
-    c->user = NULL;
+    c->request.user = NULL;
     c->reading = READ_IDLE;
     c->writing = WRITE_NONE;
-    c->server->handler->on_done(user, c);
+    c->server->handler->on_done(user, &c->request);
     if (c->reading != READ_IDLE)
         return;
     if (c->is_closing || c->has_eof || c->server->is_draining)
@@ -64,7 +64,7 @@ static void request_complete(struct dm_http_conn *c, const struct dm_http_head *
 {
     c->reading = READ_COMPLETE;
     if (!c->is_ignoring && c->server->handler->on_request_end)
-        c->server->handler->on_request_end(c->user, c, trailers);
+        c->server->handler->on_request_end(c->request.user, &c->request, trailers);
     dm_http_conn_maybe_done(c);
 }
 
@@ -100,7 +100,7 @@ static void begin_request(struct dm_http_conn *c, size_t head_bytes)
         dm_http_conn_look(c);
         dm_http_conn_arm_look(c);
     }
-    c->server->handler->on_request(c->server->arg, c, head);
+    c->server->handler->on_request(c->server->arg, &c->request, head);
     if (c->reading == READ_BODY && dm_http_body_is_done(&c->body))
         request_complete(c, NULL);
 }
@@ -146,7 +146,7 @@ static size_t deliver(struct dm_http_conn *c, struct dm_str data)
     size_t taken;
 
     if (!c->is_ignoring) {
-        taken = c->server->handler->on_body(c->user, c, data.ptr, data.len);
+        taken = c->server->handler->on_body(c->request.user, &c->request, data.ptr, data.len);
         return c->has_request && !c->is_ignoring ? taken : data.len;
     }
     if (data.len > c->drop_left)
@@ -275,8 +275,10 @@ void dm_http_conn_on_eof(struct dm_stream *stream)
 
 /* --- by the owner ------------------------------------------------------------------------------------------------- */
 
-void dm_http_conn_resume(struct dm_http_conn *c)
+void dm_h1_request_resume(struct dm_http_request *request)
 {
+    struct dm_http_conn *c = request->conn;
+
     if (!c->is_body_stalled || c->reading != READ_BODY)
         return;
     c->is_body_stalled = false;
@@ -285,16 +287,20 @@ void dm_http_conn_resume(struct dm_http_conn *c)
     dm_stream_resume(&c->stream);
 }
 
-void dm_http_conn_ignore_body(struct dm_http_conn *c)
+void dm_h1_request_ignore_body(struct dm_http_request *request)
 {
+    struct dm_http_conn *c = request->conn;
+
     if (c->is_ignoring || !c->has_request)
         return;
     c->is_ignoring = true;
     c->drop_left = DM_HTTP_DROP_MAX_BYTES;
-    dm_http_conn_resume(c);
+    dm_h1_request_resume(&c->request);
 }
 
-void dm_http_conn_limit_body(struct dm_http_conn *c, uint64_t max_bytes)
+void dm_h1_request_limit_body(struct dm_http_request *request, uint64_t max_bytes)
 {
+    struct dm_http_conn *c = request->conn;
+
     c->body.max_bytes = max_bytes;
 }

@@ -82,8 +82,9 @@ static void put(struct dm_http_conn *c, const char *ptr, size_t len)
         c->is_closing = true; /* the stream has failed and will say so (C4) */
 }
 
-void dm_http_conn_respond(struct dm_http_conn *c, const struct dm_http_message *m)
+void dm_h1_request_respond(struct dm_http_request *request, const struct dm_http_message *m)
 {
+    struct dm_http_conn *c = request->conn;
     struct dm_buf *out;
 
     if (!c->has_request || c->writing != WRITE_NONE)
@@ -93,8 +94,9 @@ void dm_http_conn_respond(struct dm_http_conn *c, const struct dm_http_message *
     dm_http_conn_arm_look(c);
 }
 
-void dm_http_conn_inform(struct dm_http_conn *c, unsigned status, struct dm_str fields)
+void dm_h1_request_inform(struct dm_http_request *request, unsigned status, struct dm_str fields)
 {
+    struct dm_http_conn *c = request->conn;
     struct dm_buf *out = &c->server->out;
 
     if (!c->has_request || c->is_http10 || c->writing != WRITE_NONE || status / 100 != 1 || status == 101 ||
@@ -117,8 +119,9 @@ void dm_http_conn_inform(struct dm_http_conn *c, unsigned status, struct dm_str 
 
 /* --- bodies ------------------------------------------------------------------------------------------------------- */
 
-size_t dm_http_conn_write(struct dm_http_conn *c, const char *ptr, size_t len)
+size_t dm_h1_request_write(struct dm_http_request *request, const char *ptr, size_t len)
 {
+    struct dm_http_conn *c = request->conn;
     size_t taken;
 
     if (c->writing != WRITE_BODY)
@@ -135,7 +138,7 @@ static void response_through(struct dm_http_conn *c)
     if (dm_http_writer_is_short(&c->writer))
         c->is_closing = true; /* the client must see it */
     if (c->reading == READ_BODY)
-        dm_http_conn_ignore_body(c);
+        dm_h1_request_ignore_body(&c->request);
     if (c->reading == READ_BODY && !dm_http_body_is_done(&c->body) && (c->is_closing || c->is_expecting)) {
         c->reading = READ_COMPLETE;
         c->is_closing = true;
@@ -143,8 +146,10 @@ static void response_through(struct dm_http_conn *c)
     dm_http_conn_maybe_done(c);
 }
 
-void dm_http_conn_end(struct dm_http_conn *c, struct dm_str trailers)
+void dm_h1_request_end(struct dm_http_request *request, struct dm_str trailers)
 {
+    struct dm_http_conn *c = request->conn;
+
     if (c->writing != WRITE_BODY || c->writer.is_ending)
         return;
     if (dm_http_writer_end(&c->writer, &c->stream, &c->server->out, trailers))
@@ -178,22 +183,26 @@ static void put_answer(struct dm_http_conn *c, const struct dm_http_message *m, 
     c->writer.length_left = 0;
 }
 
-void dm_http_conn_reply(struct dm_http_conn *c, struct dm_http_message *m, struct dm_str body)
+void dm_h1_request_reply(struct dm_http_request *request, struct dm_http_message *m, struct dm_str body)
 {
+    struct dm_http_conn *c = request->conn;
+
     if (!c->has_request || c->writing != WRITE_NONE)
         return;
     m->framing = m->status == 304 ? DM_HTTP_FRAMING_NONE : DM_HTTP_FRAMING_LENGTH;
     m->content_length = body.len;
-    dm_http_conn_ignore_body(c);
+    dm_h1_request_ignore_body(&c->request);
     put_answer(c, m, body);
     dm_http_conn_arm_look(c);
-    dm_http_conn_end(c, DM_STR_NULL);
+    dm_h1_request_end(&c->request, DM_STR_NULL);
 }
 
-void dm_http_conn_abort(struct dm_http_conn *c)
+void dm_h1_request_abort(struct dm_http_request *request)
 {
+    struct dm_http_conn *c = request->conn;
+
     c->has_request = false;
-    c->user = NULL;
+    c->request.user = NULL;
     dm_http_conn_close(c);
 }
 
@@ -203,7 +212,7 @@ void dm_http_conn_answer_fault(struct dm_http_conn *c, struct dm_http_end end, u
     struct dm_str body = DM_STR_NULL;
 
     if (c->server->handler->on_fault)
-        c->server->handler->on_fault(c->server->arg, c, end, &message, &body);
+        c->server->handler->on_fault(c->server->arg, &c->request, end, &message, &body);
     message.status = message.status ? message.status : status;
     message.framing = DM_HTTP_FRAMING_LENGTH;
     message.content_length = body.len;
@@ -231,5 +240,5 @@ void dm_http_conn_on_writable(struct dm_stream *stream)
     else if (c->writer.is_ending && dm_http_writer_retry(&c->writer, stream, &c->server->out))
         response_through(c);
     else if (!c->writer.is_ending && c->has_request && c->writing == WRITE_BODY && c->server->handler->on_writable)
-        c->server->handler->on_writable(c->user, c);
+        c->server->handler->on_writable(c->request.user, &c->request);
 }

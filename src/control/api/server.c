@@ -5,7 +5,7 @@
  *   READING --[no route, too large, pool full]--> ANSWERING
  *   any but RUNNING --[client gone]--> freed;  RUNNING --[client gone]--> ABANDONED --[done]--> freed
  *
- * X1. `conn` is NULL from the moment the client is gone. X2. Only the pool touches `call` in RUNNING and ABANDONED. */
+ * X1. `request` is NULL from the moment the client is gone. X2. Only the pool touches `call` in RUNNING and ABANDONED. */
 #include "control/api/server.h"
 #include "control/api/metrics.h"
 #include "control/api/problem.h"
@@ -42,7 +42,7 @@ struct dm_api_server {
 
 struct exchange {
     struct dm_api_server *server;
-    struct dm_http_conn *conn;
+    struct dm_http_request *request;
     enum exchange_state state;
     struct dm_job job;
     struct dm_fleet_wait wait;
@@ -83,7 +83,7 @@ static void answer(struct exchange *exchange)
     struct dm_http_message message = {.status = exchange->call.status, .fields = answer_fields(&exchange->call)};
 
     exchange->state = ANSWERING;
-    dm_http_conn_reply(exchange->conn, &message, dm_buf_str(&exchange->call.reply));
+    dm_http_request_reply(exchange->request, &message, dm_buf_str(&exchange->call.reply));
 }
 
 /* An answer that the loop gives itself. The exchange may be gone afterwards. */
@@ -252,19 +252,19 @@ static void refuse_overload(struct exchange *exchange, const char *detail)
     refuse(exchange, DM_EBUDGET, "overloaded", detail);
 }
 
-static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
+static void on_request(void *arg, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_api_server *server = arg;
     struct exchange *exchange = dm_calloc(1, sizeof(*exchange));
 
     server->n_exchanges++;
     exchange->server = server;
-    exchange->conn = conn;
+    exchange->request = request;
     exchange->state = READING;
     exchange->since_ns = dm_loop_now_ns(server->loop);
     dm_call_init(&exchange->call, server->api);
     dm_buf_init(&exchange->body, 0);
-    dm_http_conn_set_user(conn, exchange);
+    dm_http_request_set_user(request, exchange);
     take_head(&exchange->call, head);
     if (!find_route(exchange))
         return;
@@ -272,10 +272,10 @@ static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head
     if (head->content_length > exchange->body.max)
         refuse_body(exchange);
     else if (head->expects_continue)
-        dm_http_conn_inform(conn, 100, DM_STR(""));
+        dm_http_request_inform(request, 100, DM_STR(""));
 }
 
-static size_t on_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t on_body(void *user, struct dm_http_request *request, const char *ptr, size_t len)
 {
     struct exchange *exchange = user;
     struct dm_api_server *server = exchange->server;
@@ -293,7 +293,7 @@ static size_t on_body(void *user, struct dm_http_conn *conn, const char *ptr, si
     return len;
 }
 
-static void on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void on_request_end(void *user, struct dm_http_request *request, const struct dm_http_head *trailers)
 {
     struct exchange *exchange = user;
 
@@ -306,16 +306,16 @@ static void on_request_end(void *user, struct dm_http_conn *conn, const struct d
     refuse_overload(exchange, "too many requests are waiting for the store");
 }
 
-static void on_done(void *user, struct dm_http_conn *conn)
+static void on_done(void *user, struct dm_http_request *request)
 {
     free_exchange(user);
 }
 
-static void on_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
+static void on_abort(void *user, struct dm_http_request *request, struct dm_http_end end)
 {
     struct exchange *exchange = user;
 
-    exchange->conn = NULL;
+    exchange->request = NULL;
     if (exchange->state == RUNNING) {
         exchange->state = ABANDONED;
         return;
@@ -325,8 +325,8 @@ static void on_abort(void *user, struct dm_http_conn *conn, struct dm_http_end e
     free_exchange(exchange);
 }
 
-static void on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end end, struct dm_http_message *ret_message,
-                     struct dm_str *ret_body)
+static void on_fault(void *arg, struct dm_http_request *request, struct dm_http_end end,
+                     struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
     ret_message->fields = DM_STR("Content-Type: application/problem+json\r\n");
     *ret_body = end.fault

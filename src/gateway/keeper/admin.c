@@ -186,64 +186,64 @@ static void write_metrics(const struct dm_keeper *k, struct dm_buf *ret)
 
 /* --- the server -------------------------------------------------------------------------------------------------- */
 
-static void reply(struct dm_http_conn *conn, unsigned status, struct dm_str fields, struct dm_str body)
+static void reply(struct dm_http_request *request, unsigned status, struct dm_str fields, struct dm_str body)
 {
     struct dm_http_message message = {.status = status, .fields = fields};
 
-    dm_http_conn_reply(conn, &message, body);
+    dm_http_request_reply(request, &message, body);
 }
 
-static void route(const struct dm_keeper *k, struct dm_http_conn *conn, struct dm_str path, struct dm_buf *body)
+static void route(const struct dm_keeper *k, struct dm_http_request *request, struct dm_str path, struct dm_buf *body)
 {
     const struct dm_str text = DM_STR("Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
     unsigned status = 200;
 
     if (dm_str_eq(path, DM_STR("/metrics"))) {
         write_metrics(k, body);
-        reply(conn, 200, DM_STR("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), dm_buf_str(body));
+        reply(request, 200, DM_STR("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), dm_buf_str(body));
     } else if (dm_str_eq(path, DM_STR("/status"))) {
         write_status(k, body);
-        reply(conn, 200, DM_STR("Content-Type: application/json\r\nCache-Control: no-store\r\n"), dm_buf_str(body));
+        reply(request, 200, DM_STR("Content-Type: application/json\r\nCache-Control: no-store\r\n"), dm_buf_str(body));
     } else if (dm_str_eq(path, DM_STR("/healthz"))) {
         status = write_health(k, body) ? 200 : 503;
-        reply(conn, status, text, dm_buf_str(body));
+        reply(request, status, text, dm_buf_str(body));
     } else {
-        reply(conn, 404, text, DM_STR("there are /metrics, /healthz and /status\n"));
+        reply(request, 404, text, DM_STR("there are /metrics, /healthz and /status\n"));
     }
 }
 
-static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
+static void on_request(void *arg, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_buf body;
 
     if (!dm_str_eq(head->method_name, DM_STR("GET")) && !dm_str_eq(head->method_name, DM_STR("HEAD"))) {
-        reply(conn, 405, DM_STR("Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+        reply(request, 405, DM_STR("Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n"),
               DM_STR("GET only\n"));
         return;
     }
     dm_buf_init(&body, ANSWER_BYTES_MAX);
-    route(arg, conn, head->path, &body);
+    route(arg, request, head->path, &body);
     dm_buf_done(&body);
 }
 
-static size_t on_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t on_body(void *user, struct dm_http_request *request, const char *ptr, size_t len)
 {
     return len;
 }
 
-static void on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void on_request_end(void *user, struct dm_http_request *request, const struct dm_http_head *trailers)
 {
 }
 
-static void on_writable(void *user, struct dm_http_conn *conn)
+static void on_writable(void *user, struct dm_http_request *request)
 {
 }
 
-static void on_done(void *user, struct dm_http_conn *conn)
+static void on_done(void *user, struct dm_http_request *request)
 {
 }
 
-static void on_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
+static void on_abort(void *user, struct dm_http_request *request, struct dm_http_end end)
 {
 }
 

@@ -126,7 +126,7 @@ static void write_names(struct dm_jsonw *w, const struct dm_exchange *ex)
 
 static void write_line(struct dm_access_log *log, struct dm_jsonw *w, const struct dm_exchange *ex, uint64_t wall_ns)
 {
-    uint64_t now_ns = dm_loop_now_ns(dm_http_conn_loop(ex->conn));
+    uint64_t now_ns = dm_loop_now_ns(dm_http_request_loop(ex->caller));
 
     dm_jsonw_begin_object(w);
     write_time(log, w, wall_ns);

@@ -47,7 +47,7 @@ struct caller {
 
 /* An exchange on the side of the server. */
 struct served {
-    struct dm_http_conn *conn;
+    struct dm_http_request *caller;
     struct dm_timer timer;
     struct receiver request;
     struct sender response;
@@ -138,7 +138,7 @@ static void write_response(struct served *s)
 {
     while (s->response.at < s->response.total) {
         const char *ptr;
-        size_t len = next_piece(&s->response, &ptr), taken = dm_http_conn_write(s->conn, ptr, len);
+        size_t len = next_piece(&s->response, &ptr), taken = dm_http_request_write(s->caller, ptr, len);
         s->response.at += taken;
         if (taken < len)
             return;
@@ -148,13 +148,13 @@ static void write_response(struct served *s)
         }
     }
     s->is_ended = true;
-    dm_http_conn_end(s->conn, trailers_of(s->response.number)); /* s may be gone */
+    dm_http_request_end(s->caller, trailers_of(s->response.number)); /* s may be gone */
 }
 
 static void abort_served(struct served *s)
 {
     n_served_aborted++;
-    dm_http_conn_abort(s->conn);
+    dm_http_request_abort(s->caller);
     forget(s);
 }
 
@@ -173,10 +173,10 @@ static void respond(struct served *s)
         for (size_t i = 0; i < s->response.total; i++)
             body[i] = byte_at(s->response.number, i);
         s->is_ended = true;
-        dm_http_conn_reply(s->conn, &m, dm_str_n(body, s->response.total));
+        dm_http_request_reply(s->caller, &m, dm_str_n(body, s->response.total));
         return;
     }
-    dm_http_conn_respond(s->conn, &m);
+    dm_http_request_respond(s->caller, &m);
     write_response(s);
 }
 
@@ -187,11 +187,11 @@ static void on_served_timer(struct dm_timer *timer)
     if (one_in(abort_chance)) {
         abort_served(s);
     } else if (!s->is_responding && !s->request.is_ended && !(has_cuts && one_in(4))) {
-        dm_http_conn_resume(s->conn);
+        dm_http_request_resume(s->caller);
     } else if (!s->is_responding) {
         respond(s);
     } else if (!s->is_ended) {
-        dm_http_conn_resume(s->conn);
+        dm_http_request_resume(s->caller);
         write_response(s);
     }
 }
@@ -204,22 +204,22 @@ static uint64_t number_of(const struct dm_http_head *head, const char *name)
     return n;
 }
 
-static void on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
+static void on_request(void *arg, struct dm_http_request *caller, struct dm_http_head *head)
 {
     struct served *s = dm_calloc(1, sizeof(*s));
 
     n_served++;
-    s->conn = conn;
+    s->caller = caller;
     s->timer.on_due = on_served_timer;
     s->is_head = head->method == DM_HTTP_METHOD_HEAD;
     s->request.number = s->response.number = number_of(head, "x-number");
     s->request.total = number_of(head, "x-request");
     s->response.total = number_of(head, "x-response");
-    dm_http_conn_set_user(conn, s);
+    dm_http_request_set_user(caller, s);
     if (one_in(abort_chance))
         abort_served(s);
     else if (head->expects_continue && one_in(2))
-        dm_http_conn_inform(conn, 100, DM_STR_NULL);
+        dm_http_request_inform(caller, 100, DM_STR_NULL);
     else if (has_cuts && one_in(10))
         respond(s); /* before the request is there, which may cut the rest of it */
 }
@@ -229,7 +229,7 @@ static void resume_later(struct served *s)
     dm_timer_arm(server_process.loop, &s->timer, (uint32_t)draw(2000));
 }
 
-static size_t on_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t on_body(void *user, struct dm_http_request *caller, const char *ptr, size_t len)
 {
     struct served *s = user;
     size_t taken = take_piece(&s->request, ptr, len);
@@ -243,7 +243,7 @@ static size_t on_body(void *user, struct dm_http_conn *conn, const char *ptr, si
     return taken;
 }
 
-static void on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void on_request_end(void *user, struct dm_http_request *caller, const struct dm_http_head *trailers)
 {
     struct served *s = user;
 
@@ -257,7 +257,7 @@ static void on_request_end(void *user, struct dm_http_conn *conn, const struct d
         respond(s);
 }
 
-static void on_conn_writable(void *user, struct dm_http_conn *conn)
+static void on_conn_writable(void *user, struct dm_http_request *caller)
 {
     struct served *s = user;
 
@@ -265,7 +265,7 @@ static void on_conn_writable(void *user, struct dm_http_conn *conn)
         write_response(s);
 }
 
-static void on_served_done(void *user, struct dm_http_conn *conn)
+static void on_served_done(void *user, struct dm_http_request *caller)
 {
     struct served *s = user;
 
@@ -274,7 +274,7 @@ static void on_served_done(void *user, struct dm_http_conn *conn)
     forget(s);
 }
 
-static void on_served_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
+static void on_served_abort(void *user, struct dm_http_request *caller, struct dm_http_end end)
 {
     assert_true(has_cuts);
     n_served_aborted++;

@@ -47,12 +47,12 @@ static void head_byte_by_byte(void **state)
 static void pipelined_requests_come_one_by_one(void **state)
 {
     rig_send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" GET GET);
-    while (!rig.conn || rig.heard.len < 6)
+    while (!rig.request || rig.heard.len < 6)
         rig_step();
     rig_settle();
     check_heard("R B3 E");
     rig.script.on_request_end = hello_at_end;
-    reply_hello(&rig, rig.conn);
+    reply_hello(&rig, rig.request);
     assert_int_equal(rig.bytes_in, strlen("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"));
     check_got(HELLO HELLO HELLO);
     check_heard("D R E D R E D");
@@ -72,11 +72,11 @@ static void body_with_length(void **state)
     check_heard("R B5 B5 E D");
 }
 
-static void note_trailer(struct rig *r, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void note_trailer(struct rig *r, struct dm_http_request *request, const struct dm_http_head *trailers)
 {
     assert_non_null(trailers);
     assert_true(dm_str_eq(dm_http_head_find_name(trailers, DM_STR("x-sum"))->value, DM_STR("12")));
-    reply_hello(r, conn);
+    reply_hello(r, request);
 }
 
 static void chunked_body_with_trailers(void **state)
@@ -92,12 +92,12 @@ static void chunked_body_with_trailers(void **state)
     check_got(HELLO);
 }
 
-static void tell_to_continue(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void tell_to_continue(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    dm_http_conn_inform(conn, 103, DM_STR("Link: </a>\r\n"));
-    dm_http_conn_inform(conn, 100, DM_STR_NULL);
-    dm_http_conn_inform(conn, 100, DM_STR_NULL);
-    dm_http_conn_inform(conn, 101, DM_STR_NULL);
+    dm_http_request_inform(request, 103, DM_STR("Link: </a>\r\n"));
+    dm_http_request_inform(request, 100, DM_STR_NULL);
+    dm_http_request_inform(request, 100, DM_STR_NULL);
+    dm_http_request_inform(request, 101, DM_STR_NULL);
 }
 
 #define EXPECTING "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
@@ -122,9 +122,9 @@ static void a_refused_expectation_closes(void **state)
     check_heard("R D");
 }
 
-static void refuse_rest(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void refuse_rest(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    reply_hello(r, conn);
+    reply_hello(r, request);
 }
 
 static void a_small_rest_of_a_request_is_dropped(void **state)
@@ -153,15 +153,15 @@ static void a_large_rest_of_a_request_closes(void **state)
 }
 
 /* The answer begins while the request still comes: more than 64 KiB of it are not read any more. */
-static void begin_and_end(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void begin_and_end(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
 
-    dm_http_conn_respond(conn, &m);
-    assert_int_equal(dm_http_conn_write(conn, "abc", 3), 3);
-    dm_http_conn_end(conn, DM_STR("X-T: 1\r\n"));
-    dm_http_conn_end(conn, DM_STR_NULL);
-    assert_int_equal(dm_http_conn_write(conn, "late", 4), 4);
+    dm_http_request_respond(request, &m);
+    assert_int_equal(dm_http_request_write(request, "abc", 3), 3);
+    dm_http_request_end(request, DM_STR("X-T: 1\r\n"));
+    dm_http_request_end(request, DM_STR_NULL);
+    assert_int_equal(dm_http_request_write(request, "late", 4), 4);
 }
 
 #define CHUNKED_ABC "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
@@ -207,13 +207,13 @@ static void connection_close_is_kept_to(void **state)
 static unsigned status;
 static enum dm_http_framing framing;
 
-static void respond_status(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void respond_status(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_http_message m = {.status = status, .framing = framing, .content_length = 7};
 
-    dm_http_conn_respond(conn, &m);
-    assert_int_equal(dm_http_conn_write(conn, "1234567", 7), 7);
-    dm_http_conn_end(conn, DM_STR("X: y\r\n"));
+    dm_http_request_respond(request, &m);
+    assert_int_equal(dm_http_request_write(request, "1234567", 7), 7);
+    dm_http_request_end(request, DM_STR("X: y\r\n"));
 }
 
 static void bodiless_responses(void **state)
@@ -247,11 +247,11 @@ static void bodiless_responses(void **state)
     }
 }
 
-static void reply_304(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void reply_304(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_http_message m = {.status = 304};
 
-    dm_http_conn_reply(conn, &m, DM_STR_NULL);
+    dm_http_request_reply(request, &m, DM_STR_NULL);
 }
 
 static void a_304_made_here_claims_no_length(void **state)
@@ -265,14 +265,14 @@ static void a_304_made_here_claims_no_length(void **state)
 
 static size_t announced;
 
-static void write_seven(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void write_seven(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_LENGTH, .content_length = announced};
 
-    dm_http_conn_respond(conn, &m);
-    assert_int_equal(dm_http_conn_write(conn, "1234", 4), 4);
-    assert_int_equal(dm_http_conn_write(conn, "567", 3), 3);
-    dm_http_conn_end(conn, DM_STR_NULL);
+    dm_http_request_respond(request, &m);
+    assert_int_equal(dm_http_request_write(request, "1234", 4), 4);
+    assert_int_equal(dm_http_request_write(request, "567", 3), 3);
+    dm_http_request_end(request, DM_STR_NULL);
 }
 
 static void a_body_is_what_was_announced(void **state)
@@ -288,17 +288,17 @@ static void a_body_is_what_was_announced(void **state)
     check_heard("R D R D R D");
 }
 
-static void respond_too_much(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void respond_too_much(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     char *fields = dm_alloc(200000);
     struct dm_http_message m = {
         .status = 200, .fields = {fields, 200000}, .framing = DM_HTTP_FRAMING_LENGTH, .content_length = 4};
 
     memset(fields, 'f', 200000);
-    dm_http_conn_respond(conn, &m);
+    dm_http_request_respond(request, &m);
     dm_free(fields);
-    assert_int_equal(dm_http_conn_write(conn, "body", 4), 4);
-    dm_http_conn_end(conn, DM_STR_NULL);
+    assert_int_equal(dm_http_request_write(request, "body", 4), 4);
+    dm_http_request_end(request, DM_STR_NULL);
 }
 
 static void a_head_that_fits_no_buffer_has_no_body(void **state)
@@ -347,11 +347,11 @@ static void a_fault_behind_a_request_comes_after_its_response(void **state)
     check_ended();
 }
 
-static void begin_only(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void begin_only(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
 
-    dm_http_conn_respond(conn, &m);
+    dm_http_request_respond(request, &m);
 }
 
 static void a_fault_under_a_response_cuts_it(void **state)
@@ -363,9 +363,9 @@ static void a_fault_under_a_response_cuts_it(void **state)
     check_heard("R A:malformed");
 }
 
-static void limit_to_four(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void limit_to_four(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    dm_http_conn_limit_body(conn, 4);
+    dm_http_request_limit_body(request, 4);
 }
 
 static void bodies_have_limits(void **state)
@@ -402,7 +402,7 @@ static void a_half_closed_client_gets_its_answer(void **state)
         rig_step();
     rig_settle();
     check_heard("R E");
-    reply_hello(&rig, rig.conn);
+    reply_hello(&rig, rig.request);
     rig_read_all();
     check_got(HELLO);
     check_heard("D");
@@ -431,7 +431,7 @@ static void a_body_that_ends_early_aborts(void **state)
 
 /* --- back-pressure ------------------------------------------------------------------------------------------------ */
 
-static size_t take_three(struct rig *r, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t take_three(struct rig *r, struct dm_http_request *request, const char *ptr, size_t len)
 {
     return DM_MIN(len, 3u);
 }
@@ -444,8 +444,8 @@ static void what_is_not_taken_comes_again(void **state)
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n2\r\n89\r\n0\r\n\r\n" GET);
     while (rig.got.len < 2 * strlen(HELLO)) {
         rig_step();
-        if (rig.conn)
-            dm_http_conn_resume(rig.conn);
+        if (rig.request)
+            dm_http_request_resume(rig.request);
         rig_receive(SIZE_MAX);
     }
     check_got(HELLO HELLO);
@@ -479,25 +479,25 @@ static void large_responses_in_every_framing(void **state)
 
 /* --- the owner's calls from its callbacks -------------------------------------------------------------------------- */
 
-static void abort_request(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void abort_request(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    dm_http_conn_abort(conn);
+    dm_http_request_abort(request);
 }
 
-static size_t abort_body(struct rig *r, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t abort_body(struct rig *r, struct dm_http_request *request, const char *ptr, size_t len)
 {
-    dm_http_conn_abort(conn);
+    dm_http_request_abort(request);
     return 0;
 }
 
-static void abort_end(struct rig *r, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void abort_end(struct rig *r, struct dm_http_request *request, const struct dm_http_head *trailers)
 {
-    dm_http_conn_abort(conn);
+    dm_http_request_abort(request);
 }
 
-static size_t reply_body(struct rig *r, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t reply_body(struct rig *r, struct dm_http_request *request, const char *ptr, size_t len)
 {
-    reply_hello(r, conn);
+    reply_hello(r, request);
     return 0;
 }
 
@@ -533,7 +533,7 @@ static void replies_from_callbacks(void **state)
     check_heard("R B0 D R D B0");
 }
 
-static void drain_server(struct rig *r, struct dm_http_conn *conn)
+static void drain_server(struct rig *r, struct dm_http_request *request)
 {
     dm_http_server_drain(r->server);
 }

@@ -24,12 +24,12 @@ struct rig;
 
 /* What the owner does; NULL: only takes note. */
 struct script {
-    void (*on_request)(struct rig *rig, struct dm_http_conn *conn, struct dm_http_head *head);
-    size_t (*on_body)(struct rig *rig, struct dm_http_conn *conn, const char *ptr, size_t len);
-    void (*on_request_end)(struct rig *rig, struct dm_http_conn *conn, const struct dm_http_head *trailers);
-    void (*on_writable)(struct rig *rig, struct dm_http_conn *conn);
-    void (*on_done)(struct rig *rig, struct dm_http_conn *conn);
-    void (*on_abort)(struct rig *rig, struct dm_http_conn *conn);
+    void (*on_request)(struct rig *rig, struct dm_http_request *request, struct dm_http_head *head);
+    size_t (*on_body)(struct rig *rig, struct dm_http_request *request, const char *ptr, size_t len);
+    void (*on_request_end)(struct rig *rig, struct dm_http_request *request, const struct dm_http_head *trailers);
+    void (*on_writable)(struct rig *rig, struct dm_http_request *request);
+    void (*on_done)(struct rig *rig, struct dm_http_request *request);
+    void (*on_abort)(struct rig *rig, struct dm_http_request *request);
 };
 
 struct rig {
@@ -41,10 +41,10 @@ struct rig {
     struct dm_http_server *server;
     struct dm_http_server_settings settings;
     struct script script;
-    struct dm_http_conn *conn; /* of the latest request */
-    struct dm_buf heard, got;  /* by the owner; by the client */
-    struct dm_buf body;        /* of the requests */
-    uint64_t left;             /* of a response that the script streams */
+    struct dm_http_request *request; /* of the latest request */
+    struct dm_buf heard, got;        /* by the owner; by the client */
+    struct dm_buf body;              /* of the requests */
+    uint64_t left;                   /* of a response that the script streams */
     uint64_t bytes_in, bytes_out;
     int fd;
     bool is_ended; /* for the client: the server closed */
@@ -67,67 +67,67 @@ static void hear(const char *fmt, ...)
     va_end(args);
 }
 
-static void rig_on_request(void *arg, struct dm_http_conn *conn, struct dm_http_head *head)
+static void rig_on_request(void *arg, struct dm_http_request *request, struct dm_http_head *head)
 {
     assert_ptr_equal(arg, &rig);
     hear("R");
-    rig.conn = conn;
-    dm_http_conn_set_user(conn, &rig);
+    rig.request = request;
+    dm_http_request_set_user(request, &rig);
     if (rig.script.on_request)
-        rig.script.on_request(&rig, conn, head);
+        rig.script.on_request(&rig, request, head);
 }
 
-static size_t rig_on_body(void *user, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t rig_on_body(void *user, struct dm_http_request *request, const char *ptr, size_t len)
 {
     size_t taken = len;
 
     assert_ptr_equal(user, &rig);
     if (rig.script.on_body)
-        taken = rig.script.on_body(&rig, conn, ptr, len);
+        taken = rig.script.on_body(&rig, request, ptr, len);
     hear("B%zu", taken);
     dm_buf_add_n(&rig.body, ptr, taken);
     return taken;
 }
 
-static void rig_on_request_end(void *user, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static void rig_on_request_end(void *user, struct dm_http_request *request, const struct dm_http_head *trailers)
 {
     assert_ptr_equal(user, &rig);
     hear("E");
     if (rig.script.on_request_end)
-        rig.script.on_request_end(&rig, conn, trailers);
+        rig.script.on_request_end(&rig, request, trailers);
 }
 
-static void rig_on_writable(void *user, struct dm_http_conn *conn)
+static void rig_on_writable(void *user, struct dm_http_request *request)
 {
     assert_ptr_equal(user, &rig);
     if (rig.script.on_writable)
-        rig.script.on_writable(&rig, conn);
+        rig.script.on_writable(&rig, request);
     else
         hear("W");
 }
 
-static void rig_on_done(void *user, struct dm_http_conn *conn)
+static void rig_on_done(void *user, struct dm_http_request *request)
 {
     assert_ptr_equal(user, &rig);
     hear("D");
-    rig.bytes_in = dm_http_conn_bytes_in(conn);
-    rig.bytes_out = dm_http_conn_bytes_out(conn);
-    rig.conn = NULL;
+    rig.bytes_in = dm_http_request_bytes_in(request);
+    rig.bytes_out = dm_http_request_bytes_out(request);
+    rig.request = NULL;
     if (rig.script.on_done)
-        rig.script.on_done(&rig, conn);
+        rig.script.on_done(&rig, request);
 }
 
-static void rig_on_abort(void *user, struct dm_http_conn *conn, struct dm_http_end end)
+static void rig_on_abort(void *user, struct dm_http_request *request, struct dm_http_end end)
 {
     assert_ptr_equal(user, &rig);
     hear("A:%s", dm_http_abort_name(end.why));
-    rig.bytes_out = dm_http_conn_bytes_out(conn);
-    rig.conn = NULL;
+    rig.bytes_out = dm_http_request_bytes_out(request);
+    rig.request = NULL;
     if (rig.script.on_abort)
-        rig.script.on_abort(&rig, conn);
+        rig.script.on_abort(&rig, request);
 }
 
-static void rig_on_fault(void *arg, struct dm_http_conn *conn, struct dm_http_end end,
+static void rig_on_fault(void *arg, struct dm_http_request *request, struct dm_http_end end,
                          struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
     hear("F:%s", end.fault ? dm_http_fault_name((enum dm_http_fault)end.fault) : dm_http_abort_name(end.why));
@@ -320,58 +320,58 @@ static inline void check_ended(void)
 
 /* --- scripts ------------------------------------------------------------------------------------------------------ */
 
-static inline void reply_hello(struct rig *r, struct dm_http_conn *conn)
+static inline void reply_hello(struct rig *r, struct dm_http_request *request)
 {
     struct dm_http_message m = {.status = 200};
 
-    dm_http_conn_reply(conn, &m, DM_STR("hello"));
+    dm_http_request_reply(request, &m, DM_STR("hello"));
 }
 
 #define HELLO "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 #define HELLO_CLOSE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
-static inline void hello_at_once(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static inline void hello_at_once(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    reply_hello(r, conn);
+    reply_hello(r, request);
 }
 
-static inline void hello_at_end(struct rig *r, struct dm_http_conn *conn, const struct dm_http_head *trailers)
+static inline void hello_at_end(struct rig *r, struct dm_http_request *request, const struct dm_http_head *trailers)
 {
-    reply_hello(r, conn);
+    reply_hello(r, request);
 }
 
 /* Streams rig.left bytes 'x'. */
-static inline void stream_more(struct rig *r, struct dm_http_conn *conn)
+static inline void stream_more(struct rig *r, struct dm_http_request *request)
 {
     static char block[30000];
 
     memset(block, 'x', sizeof(block));
     while (r->left > 0) {
-        size_t n = DM_MIN(r->left, sizeof(block)), taken = dm_http_conn_write(conn, block, n);
+        size_t n = DM_MIN(r->left, sizeof(block)), taken = dm_http_request_write(request, block, n);
         r->left -= taken;
         if (taken < n)
             return;
     }
-    dm_http_conn_end(conn, DM_STR_NULL);
+    dm_http_request_end(request, DM_STR_NULL);
 }
 
-static inline void begin_stream(struct rig *r, struct dm_http_conn *conn, enum dm_http_framing framing)
+static inline void begin_stream(struct rig *r, struct dm_http_request *request, enum dm_http_framing framing)
 {
     struct dm_http_message m = {.status = 200, .framing = framing, .content_length = r->left};
 
-    dm_http_conn_respond(conn, &m);
-    stream_more(r, conn);
+    dm_http_request_respond(request, &m);
+    stream_more(r, request);
 }
 
-static inline void stream_length(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static inline void stream_length(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    begin_stream(r, conn, DM_HTTP_FRAMING_LENGTH);
+    begin_stream(r, request, DM_HTTP_FRAMING_LENGTH);
 }
 
-static inline void stream_chunked(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static inline void stream_chunked(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    begin_stream(r, conn, DM_HTTP_FRAMING_CHUNKED);
+    begin_stream(r, request, DM_HTTP_FRAMING_CHUNKED);
 }
 
 #endif

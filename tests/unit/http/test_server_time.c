@@ -115,11 +115,11 @@ static void a_body_that_stops_coming_aborts(void **state)
     check_heard("R B3 F:idle_timeout A:idle_timeout");
 }
 
-static void reply_begun(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void reply_begun(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     struct dm_http_message message = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
 
-    dm_http_conn_respond(conn, &message);
+    dm_http_request_respond(request, &message);
 }
 
 /* Nothing can be said any more. */
@@ -133,13 +133,13 @@ static void a_body_that_stops_coming_behind_a_response_aborts(void **state)
     check_heard("R B3 A:idle_timeout");
 }
 
-static void reply_45000_once(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void reply_45000_once(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     static char body[45000];
     struct dm_http_message message = {.status = 200};
 
     memset(body, 'x', sizeof(body));
-    dm_http_conn_reply(conn, &message, dm_str_n(body, sizeof(body)));
+    dm_http_request_reply(request, &message, dm_str_n(body, sizeof(body)));
     r->script.on_request = NULL;
 }
 
@@ -227,7 +227,7 @@ static void a_body_above_the_rate_goes_on_and_may_not_stop(void **state)
     assert_true(has_heard("A:idle_timeout"));
 }
 
-static size_t take_nothing(struct rig *r, struct dm_http_conn *conn, const char *ptr, size_t len)
+static size_t take_nothing(struct rig *r, struct dm_http_request *request, const char *ptr, size_t len)
 {
     return 0;
 }
@@ -241,7 +241,7 @@ static void an_owner_that_pauses_is_not_the_clients_fault(void **state)
     assert_true(is_open());
     check_heard("R B0");
     rig.script.on_body = NULL;
-    dm_http_conn_resume(rig.conn);
+    dm_http_request_resume(rig.request);
     rig_pass_ms(9000);
     assert_true(is_open());
     rig_pass_ms(12000);
@@ -254,7 +254,7 @@ static void an_owner_that_thinks_is_not_the_clients_fault(void **state)
     rig_send(GET);
     rig_pass_ms(1000000);
     assert_true(is_open());
-    reply_hello(&rig, rig.conn);
+    reply_hello(&rig, rig.request);
     check_got(HELLO);
 }
 
@@ -263,7 +263,7 @@ static void a_client_that_waits_for_100_is_not_slow(void **state)
     rig_send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     rig_pass_ms(1000000);
     assert_true(is_open());
-    dm_http_conn_inform(rig.conn, 100, DM_STR_NULL);
+    dm_http_request_inform(rig.request, 100, DM_STR_NULL);
     check_got("HTTP/1.1 100 Continue\r\n\r\n");
     rig_pass_ms(41000);
     check_got_now(TIMED_OUT);
@@ -286,13 +286,13 @@ static void a_rest_that_does_not_come_ends_the_connection(void **state)
 
 static size_t in_flight(void)
 {
-    return rig.conn ? (size_t)dm_http_conn_bytes_out(rig.conn) : 0;
+    return rig.request ? (size_t)dm_http_request_bytes_out(rig.request) : 0;
 }
 
 static void a_client_that_stops_reading_is_bounded_and_ends(void **state)
 {
-    static void (*const streams[])(struct rig *, struct dm_http_conn *, struct dm_http_head *) = {stream_length,
-                                                                                                  stream_chunked};
+    static void (*const streams[])(struct rig *, struct dm_http_request *, struct dm_http_head *) = {stream_length,
+                                                                                                     stream_chunked};
 
     for (size_t i = 0; i < DM_COUNT(streams); i++) {
         rig_connect();
@@ -349,7 +349,7 @@ static void a_last_answer_waits_for_its_reader(void **state)
         rig_connect();
         rig_send(GET);
         rig_pass_ms(10);
-        dm_http_conn_reply(rig.conn, &m, dm_str_n(body, 300000));
+        dm_http_request_reply(rig.request, &m, dm_str_n(body, 300000));
         check_heard("R E D");
         for (int i = 0; i < 20; i++) {
             rig_pass_ms(3000);
@@ -382,7 +382,7 @@ static void an_answer_between_requests_waits_for_its_reader(void **state)
 
     rig_send(GET);
     rig_pass_ms(10);
-    dm_http_conn_reply(rig.conn, &m, dm_str_n(body, 300000));
+    dm_http_request_reply(rig.request, &m, dm_str_n(body, 300000));
     for (int i = 0; i < 30; i++) {
         rig_pass_ms(15000);
         rig_receive(9000);
@@ -398,13 +398,13 @@ static void an_answer_between_requests_waits_for_its_reader(void **state)
     dm_free(body);
 }
 
-static void reply_large(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void reply_large(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     static char body[50000];
     struct dm_http_message m = {.status = 200};
 
     memset(body, 'l', sizeof(body));
-    dm_http_conn_reply(conn, &m, dm_str_n(body, sizeof(body)));
+    dm_http_request_reply(request, &m, dm_str_n(body, sizeof(body)));
 }
 
 #define LARGE_LEN (strlen("HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n") + 50000)
@@ -433,18 +433,18 @@ static void a_pipelining_client_that_stops_reading_ends(void **state)
         rig_send(GET);
     rig_pass_ms(41000);
     assert_false(is_open());
-    assert_ptr_equal(rig.conn, NULL);
+    assert_ptr_equal(rig.request, NULL);
 }
 
 static size_t body_len;
 
-static void reply_as_long(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void reply_as_long(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     static char body[90000];
     struct dm_http_message m = {.status = 200};
 
     memset(body, 'l', sizeof(body));
-    dm_http_conn_reply(conn, &m, dm_str_n(body, body_len));
+    dm_http_request_reply(request, &m, dm_str_n(body, body_len));
 }
 
 /* The head of a reply takes the last room of the queue, or nearly. */
@@ -462,7 +462,7 @@ static void a_reply_is_never_half_queued(void **state)
     }
 }
 
-static void inform_and_fail_to_read(struct rig *r, struct dm_http_conn *conn, struct dm_http_head *head)
+static void inform_and_fail_to_read(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
     static char field[9000];
     struct dm_http_message m = {.status = 200};
@@ -471,8 +471,8 @@ static void inform_and_fail_to_read(struct rig *r, struct dm_http_conn *conn, st
     memcpy(field, "X: ", 3);
     memcpy(field + sizeof(field) - 2, "\r\n", 2);
     for (int i = 0; i < 100; i++)
-        dm_http_conn_inform(conn, 103, dm_str_n(field, sizeof(field)));
-    dm_http_conn_reply(conn, &m, DM_STR("hello"));
+        dm_http_request_inform(request, 103, dm_str_n(field, sizeof(field)));
+    dm_http_request_reply(request, &m, DM_STR("hello"));
 }
 
 static void interim_responses_leave_room_for_the_last(void **state)

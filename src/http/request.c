@@ -1,0 +1,77 @@
+/* The owner's side of a request, whatever protocol it came by. */
+#include "http/server_int.h"
+
+void dm_http_request_set_user(struct dm_http_request *request, void *user)
+{
+    request->user = user;
+}
+
+void *dm_http_request_user(const struct dm_http_request *request)
+{
+    return request->user;
+}
+
+const struct dm_addr *dm_http_request_peer(const struct dm_http_request *request)
+{
+    return &request->conn->peer;
+}
+
+struct dm_loop *dm_http_request_loop(const struct dm_http_request *request)
+{
+    return request->conn->server->loop;
+}
+
+void dm_http_request_inform(struct dm_http_request *request, unsigned status, struct dm_str fields)
+{
+    request->ops->inform(request, status, fields);
+}
+
+void dm_http_request_respond(struct dm_http_request *request, const struct dm_http_message *message)
+{
+    request->ops->respond(request, message);
+}
+
+size_t dm_http_request_write(struct dm_http_request *request, const char *ptr, size_t len)
+{
+    return request->ops->write(request, ptr, len);
+}
+
+void dm_http_request_end(struct dm_http_request *request, struct dm_str trailers)
+{
+    request->ops->end(request, trailers);
+}
+
+void dm_http_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body)
+{
+    request->ops->reply(request, message, body);
+}
+
+void dm_http_request_abort(struct dm_http_request *request)
+{
+    request->ops->abort(request);
+}
+
+void dm_http_request_resume(struct dm_http_request *request)
+{
+    request->ops->resume(request);
+}
+
+void dm_http_request_ignore_body(struct dm_http_request *request)
+{
+    request->ops->ignore_body(request);
+}
+
+void dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes)
+{
+    request->ops->limit_body(request, max_bytes);
+}
+
+uint64_t dm_http_request_bytes_in(const struct dm_http_request *request)
+{
+    return request->ops->bytes_in(request);
+}
+
+uint64_t dm_http_request_bytes_out(const struct dm_http_request *request)
+{
+    return request->ops->bytes_out(request);
+}
