@@ -1,6 +1,7 @@
 #include "gateway/answer.h"
 
 #include "base/jsonw.h"
+#include "gateway/grpc.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 
@@ -85,6 +86,23 @@ static void write_fields(struct dm_exchange *ex, enum dm_reason reason, unsigned
     dm_policies_answer(ex, fields);
 }
 
+/* A caller of gRPC reads fields only: the status stands there, and the exchange is a success of HTTP's. */
+static void answer_grpc(struct dm_exchange *ex, enum dm_reason reason)
+{
+    const struct dm_reason_info *info = dm_reason_info(reason);
+    struct dm_buf *fields = dm_worker_scratch(ex->worker);
+    struct dm_http_message message = {.status = 200, .is_closing = reason == DM_REASON_BAD_REQUEST};
+
+    write_common(ex->worker, fields, DM_STR("application/grpc"), info->code, ex->request_id);
+    dm_grpc_write_status(fields, dm_grpc_status_of(reason), dm_str_of(info->detail));
+    if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0)
+        dm_http_write_field_u64(fields, DM_STR("grpc-retry-pushback-ms"), 1000 * (uint64_t)ex->verdict.retry_after_s);
+    dm_policies_answer(ex, fields);
+    message.fields = dm_buf_str(fields);
+    ex->status = message.status;
+    dm_http_request_reply(ex->caller, &message, DM_STR_NULL);
+}
+
 void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
 {
     const struct dm_reason_info *info = dm_reason_info(reason);
@@ -96,6 +114,12 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
     bool names_fault = ex->fault && info->who == DM_WHO_CALLER;
     struct dm_str fault = names_fault ? dm_str_of(dm_http_fault_name((enum dm_http_fault)ex->fault)) : DM_STR_NULL;
 
+    ex->reason = (uint8_t)reason;
+    ex->is_answered = true;
+    if (ex->is_grpc) {
+        answer_grpc(ex, reason);
+        return;
+    }
     message.is_closing = reason == DM_REASON_BAD_REQUEST; /* what is malformed is not followed */
     dm_buf_reset(body);
     if (worded && worded->has_body) {
@@ -105,9 +129,7 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
         write_problem(body, message.status, info, fault, ex->request_id);
     }
     write_fields(ex, reason, message.status, content_type, fields);
-    ex->reason = (uint8_t)reason;
     ex->status = message.status;
-    ex->is_answered = true;
     message.fields = dm_buf_str(fields);
     dm_http_request_reply(ex->caller, &message, dm_buf_str(body));
 }

@@ -18,6 +18,7 @@
 #include "gateway/answer.h"
 #include "gateway/decide.h"
 #include "gateway/forward.h"
+#include "gateway/grpc.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 
@@ -71,6 +72,8 @@ static struct dm_exchange *exchange_new(struct dm_worker *worker, struct dm_http
     ex->head = head;
     ex->begun_ns = dm_loop_now_ns(worker->loop);
     worker->n_exchanges++;
+    ex->is_grpc = head->first[DM_HTTP_FIELD_ID_CONTENT_TYPE] &&
+                  dm_grpc_is(dm_http_head_value(head, DM_HTTP_FIELD_ID_CONTENT_TYPE));
     dm_http_request_set_user(caller, ex);
     return ex;
 }

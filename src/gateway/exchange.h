@@ -58,6 +58,7 @@ struct dm_exchange {
     uint8_t fault;  /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
+    bool is_grpc;
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done

@@ -144,6 +144,31 @@ static void test_reasons_of_limits(void **state)
 }
 
 /* What an earlier limit took is given back when a later one refuses. */
+/* The status is in the fields, HTTP's says that the answer came. */
+static void test_answers_in_grpc(void **state)
+{
+    struct stage_release r = {.plan = ",\"limits\":[{\"metric\":\"hits\",\"period\":\"minute\",\"value\":0}]"};
+    struct stage *s = *state;
+    struct rig_socket *c;
+
+    stage_apply(s, &r);
+    c = rig_connect(&s->rig);
+    rig_send(c, DM_STR(STAGE_GET("/", "Content-Type: application/grpc+proto\r\n")));
+    rig_expect(&s->rig, c, "\r\n\r\n", 1);
+    assert_true(dm_str_starts(dm_buf_str(&c->received), DM_STR("HTTP/1.1 200 ")));
+    assert_true(has(c, "Content-Type: application/grpc\r\n"));
+    assert_true(has(c, "Daemun-Reason: auth_missing\r\n"));
+    assert_true(has(c, "grpc-status: 16\r\ngrpc-message: The request carries no credential"));
+    assert_true(has(c, "Content-Length: 0\r\n"));
+    rig_send(c, DM_STR(STAGE_GET("/", STAGE_KEY "Content-Type: application/grpc\r\n")));
+    rig_expect(&s->rig, c, "\r\n\r\n", 2);
+    assert_true(has(c, "grpc-status: 8\r\n"));
+    assert_true(has(c, "grpc-retry-pushback-ms: "));
+    rig_settle(&s->rig);
+    assert_int_equal(counted(s, DM_REASON_LIMIT_EXCEEDED), 1);
+    rig_close(&s->rig, c);
+}
+
 static void test_limits_are_all_or_none(void **state)
 {
     struct stage_release r = {.metrics = "{\"name\":\"list\",\"parent\":\"hits\"}",
@@ -271,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reasons_of_a_request, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_reasons_of_the_form, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_reasons_of_limits, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_answers_in_grpc, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_limits_are_all_or_none, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_wording_of_a_version, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_addresses_behind_fronts, stage_setup, stage_teardown),
