@@ -59,7 +59,7 @@ const struct dm_verb dm_verb_status = {
     .operands = "",
     .summary = "what is live on which gateway",
     .text =
-        "Shows each unit of configuration (release, applications, grants) with its sequence number, on how many gateways "
+        "Shows each unit of configuration (release, applications, grants, domains) with its sequence number, on how many gateways "
         "it is live, and which are behind and why; and the gateways themselves. The master sees all tenants, or one "
         "with --tenant.\n"
         "\n"

@@ -91,6 +91,7 @@ void dm_live_tenant_unref(struct dm_live_tenant *tenant)
     dm_live_release_unref(tenant->release);
     dm_unit_unref(tenant->applications);
     dm_unit_unref(tenant->grants);
+    dm_unit_unref(tenant->domains);
     dm_free((void *)(uintptr_t)tenant->name.ptr);
     dm_free(tenant);
 }
@@ -111,6 +112,12 @@ static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
         dm_upstream_recheck(tenant->release->upstreams[i], grants);
 }
 
+static void set_domains(struct dm_live_tenant *tenant, struct dm_unit *domains)
+{
+    dm_unit_unref(tenant->domains);
+    tenant->domains = domains;
+}
+
 void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit)
 {
     const struct dm_unit_header *header = dm_unit_header(unit);
@@ -124,6 +131,7 @@ void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit)
         tenant->applications = unit;
         break;
     case DM_UNIT_GRANTS: set_grants(tenant, unit); break;
+    case DM_UNIT_DOMAINS: set_domains(tenant, unit); break;
     }
 }
 
@@ -136,5 +144,6 @@ void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind
         tenant->applications = NULL;
         break;
     case DM_UNIT_GRANTS: set_grants(tenant, NULL); break;
+    case DM_UNIT_DOMAINS: set_domains(tenant, NULL); break;
     }
 }

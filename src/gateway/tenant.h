@@ -27,7 +27,7 @@ struct dm_live_tenant {
     uint32_t refs; /* the worker's table and the exchanges */
     bool is_gone;
     struct dm_live_release *release; /* NULL: none yet */
-    struct dm_unit *applications, *grants;
+    struct dm_unit *applications, *grants, *domains;
     struct dm_mark marks[DM_UNIT_KINDS]; /* of what is live or gone */
     struct dm_tenant_counters *counters;
     const struct dm_upstream_env *env;

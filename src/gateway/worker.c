@@ -35,7 +35,7 @@ static void remove_tenant(struct dm_worker *worker, struct dm_live_tenant *tenan
 /* G3: the unit is of a tenant that took the name of one that is there still. */
 static void replace_namesake(struct dm_worker *worker, struct dm_live_tenant *tenant)
 {
-    for (int kind = DM_UNIT_RELEASE; kind <= DM_UNIT_GRANTS; kind++)
+    for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++)
         dm_live_tenant_remove(tenant, (enum dm_unit_kind)kind);
     remove_tenant(worker, tenant);
 }
@@ -44,7 +44,7 @@ static uint64_t newest_epoch(const struct dm_live_tenant *tenant)
 {
     uint64_t newest = 0;
 
-    for (int kind = DM_UNIT_RELEASE; kind <= DM_UNIT_GRANTS; kind++)
+    for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++)
         newest = DM_MAX(newest, tenant->marks[kind].epoch);
     return newest;
 }

@@ -226,7 +226,7 @@ static void on_gone(struct process *p, const struct dm_worker_unit *message)
 {
     struct dm_err none = {0};
 
-    if (message->kind >= DM_UNIT_RELEASE && message->kind <= DM_UNIT_GRANTS)
+    if (message->kind >= DM_UNIT_RELEASE && message->kind < DM_UNIT_KINDS)
         dm_worker_remove(&p->worker, dm_str_of(message->tenant), (enum dm_unit_kind)message->kind, message->mark);
     say_applied(p, message, &none);
 }

@@ -1,23 +1,83 @@
 #include "model/backend.h"
+#include "model/certificate.h"
 #include "model/field.h"
 #include "model/format.h"
 
 static const struct dm_field endpoint_fields[] = {
     {"host", DM_FIELD_STRING, DM_FIELD_REQUIRED, DM_AT(struct dm_endpoint, host), .max = DM_HOST_NAME_MAX,
-     .format = &dm_format_host,
+     .format = &dm_format_endpoint_host,
      .doc =
-         "Name or address. Whatever a name resolves to must lie within the tenant's grants when a connection is made."},
-    {"port", DM_FIELD_INT, DM_FIELD_REQUIRED, DM_AT(struct dm_endpoint, port), .min = 1, .max = 65535, .doc = "Port."},
+         "Name, address or Unix socket. Whatever a name resolves to must lie within the tenant's grants when a connection "
+         "is made."},
+    {"port", DM_FIELD_INT, DM_FIELD_REQUIRED, DM_AT(struct dm_endpoint, port), .max = 65535,
+     .doc = "Port; 0 with a Unix socket and nothing else."},
     {"weight", DM_FIELD_INT, 0, DM_AT(struct dm_endpoint, weight), .max = 1000, .def_int = 1,
      .doc = "Share of the requests in proportion to the other endpoints; 0 takes no new ones."},
 };
+
+static void check_endpoint(const void *object, struct dm_check *check)
+{
+    const struct dm_endpoint *endpoint = object;
+    bool is_unix = dm_unix_path(endpoint->host).ptr != NULL;
+
+    if (is_unix && endpoint->port != 0)
+        dm_check_fail(check, "/port", "must be 0 with a Unix socket, found %lld", (long long)endpoint->port);
+    if (!is_unix && endpoint->port == 0)
+        dm_check_fail(check, "/port", "must be between 1 and 65535, found 0");
+}
 
 const struct dm_schema dm_schema_endpoint = {
     .name = "Endpoint",
     .doc = "One address of a backend.",
     DM_FIELDS(endpoint_fields),
     .struct_bytes = sizeof(struct dm_endpoint),
+    .validate = check_endpoint,
 };
+
+const char *const dm_backend_protocol_names[] = {"http1", "http2", NULL};
+
+static void check_tls(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_tls *tls = object;
+
+    if (!tls->verify && tls->ca.len > 0)
+        dm_check_fail(check, "/ca", "must be left out when verify is false");
+}
+
+static const struct dm_field tls_fields[] = {
+    {"verify", DM_FIELD_BOOL, 0, DM_AT(struct dm_backend_tls, verify), .def_int = 1,
+     .doc = "The backend's certificate must lead to an authority in `ca` and name the server; otherwise `backend_tls`. "
+            "Without it whoever stands in between can read and change everything."},
+    {"ca", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend_tls, ca), .max = DM_CA_BUNDLE_BYTES,
+     .format = &dm_format_pem,
+     .doc = "Certificates of the authorities that are trusted. Left out: those of the gateway's system."},
+    {"server_name", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend_tls, server_name), .max = DM_HOST_NAME_MAX,
+     .format = &dm_format_host,
+     .doc = "The name that is asked for (SNI) and that the certificate must have. Left out: the endpoint's host."},
+    {"client_certificate", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend_tls, client_certificate),
+     .max = DM_NAME_MAX, .format = &dm_format_name,
+     .doc = "Name of a certificate of the tenant that the backend is shown when it asks."},
+};
+
+const struct dm_schema dm_schema_backend_tls = {
+    .name = "BackendTls",
+    .doc = "How connections to a backend are secured.",
+    DM_FIELDS(tls_fields),
+    .struct_bytes = sizeof(struct dm_backend_tls),
+    .validate = check_tls,
+};
+
+static void check_server_name(const struct dm_backend *backend, struct dm_check *check)
+{
+    if (!backend->tls || !backend->tls->verify || backend->tls->server_name.len > 0)
+        return;
+    for (size_t i = 0; i < backend->n_endpoints; i++) {
+        if (dm_unix_path(backend->endpoints[i].host).ptr) {
+            dm_check_fail(check, "/tls", "member 'server_name' is required when an endpoint is a Unix socket");
+            return;
+        }
+    }
+}
 
 static void check_backend(const void *object, struct dm_check *check)
 {
@@ -37,9 +97,12 @@ static void check_backend(const void *object, struct dm_check *check)
             break;
         }
     }
+    check_server_name(backend, check);
 }
 
 #define TIMEOUT_MAX_MS 3600000
+#define TUNNEL_IDLE_MAX_MS 86400000   /* a day */
+#define TUNNEL_TOTAL_MAX_MS 604800000 /* a week */
 
 static const struct dm_field fields[] = {
     {"name", DM_FIELD_STRING, DM_FIELD_REQUIRED | DM_FIELD_IDENTITY, DM_AT(struct dm_backend, name), .max = DM_NAME_MAX,
@@ -52,7 +115,14 @@ static const struct dm_field fields[] = {
      .format = &dm_format_path, .doc = "Put before the path that is forwarded."},
     {"host_header", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend, host_header), .max = DM_HOST_NAME_MAX + 6,
      .format = &dm_format_host_port,
-     .doc = "The Host that the backend sees. Left out, it is the endpoint's host and port."},
+     .doc =
+         "The Host that the backend sees. Left out, it is the endpoint's host and port; `localhost` of a Unix socket."},
+    {"protocol", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend, protocol), .names = dm_backend_protocol_names,
+     .doc =
+         "What is spoken to it: HTTP/1.1, or HTTP/2 (over TLS by ALPN, in clear text with prior knowledge). gRPC needs "
+         "`http2`."},
+    {"tls", DM_FIELD_OBJECT, 0, DM_AT(struct dm_backend, tls), .sub = &dm_schema_backend_tls,
+     .doc = "Connections are made with TLS, `{}` with its defaults. Left out: clear text."},
     {"connect_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, connect_timeout_ms), .min = 1, .max = 60000,
      .def_int = 1000, .doc = "Time for a connection to be made."},
     {"response_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, response_timeout_ms), .min = 1,
@@ -60,6 +130,11 @@ static const struct dm_field fields[] = {
      .doc = "Time from the end of the request to the head of the response; then `backend_timeout`."},
     {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, idle_timeout_ms), .min = 1, .max = TIMEOUT_MAX_MS,
      .def_int = 60000, .doc = "Longest silence within a body; an unused connection is kept as long."},
+    {"tunnel_idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_idle_timeout_ms), .min = 1,
+     .max = TUNNEL_IDLE_MAX_MS, .def_int = 300000,
+     .doc = "Longest silence of an upgraded connection (a WebSocket), in both directions together."},
+    {"tunnel_total_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_total_ms), .max = TUNNEL_TOTAL_MAX_MS,
+     .doc = "Longest life of an upgraded connection; 0 is without end."},
 };
 
 const struct dm_schema dm_schema_backend = {

@@ -7,9 +7,19 @@
 struct dm_schema;
 
 struct dm_endpoint {
-    struct dm_str host; /* name or address */
-    int64_t port;
-    int64_t weight; /* 0..1000; 0 = takes no new requests */
+    struct dm_str host; /* name, address or "unix:/path" (dm_unix_path) */
+    int64_t port;       /* 0 with "unix:" alone */
+    int64_t weight;     /* 0..1000; 0 = takes no new requests */
+};
+
+enum dm_backend_protocol { DM_BACKEND_HTTP1, DM_BACKEND_HTTP2 };
+extern const char *const dm_backend_protocol_names[];
+
+struct dm_backend_tls {
+    bool verify;                      /* chain and name */
+    struct dm_str ca;                 /* PEM bundle; "" = the system's */
+    struct dm_str server_name;        /* asked for and checked; "" = host of the endpoint */
+    struct dm_str client_certificate; /* name of a certificate of the tenant; "" = none is shown */
 };
 
 struct dm_backend {
@@ -17,16 +27,21 @@ struct dm_backend {
     struct dm_str description;
     struct dm_endpoint *endpoints;
     size_t n_endpoints;
-    struct dm_str base_path;   /* put before the path that is forwarded; "/" = nothing */
-    struct dm_str host_header; /* "" = host[:port] of the endpoint */
+    struct dm_str base_path;    /* put before the path that is forwarded; "/" = nothing */
+    struct dm_str host_header;  /* "" = host[:port] of the endpoint */
+    int protocol;               /* enum dm_backend_protocol */
+    struct dm_backend_tls *tls; /* NULL = clear text */
     int64_t connect_timeout_ms;
-    int64_t response_timeout_ms; /* from the last byte of the request to the head of the response */
-    int64_t idle_timeout_ms;     /* between two reads of a body; pooled connections are kept as long */
+    int64_t response_timeout_ms;    /* from the last byte of the request to the head of the response */
+    int64_t idle_timeout_ms;        /* between two reads of a body; pooled connections are kept as long */
+    int64_t tunnel_idle_timeout_ms; /* silence in both directions of an upgraded connection */
+    int64_t tunnel_total_ms;        /* longest life of one; 0 = no end */
 };
 
 #define DM_BACKEND_ENDPOINTS_MAX 64
 
 extern const struct dm_schema dm_schema_endpoint;
+extern const struct dm_schema dm_schema_backend_tls;
 extern const struct dm_schema dm_schema_backend;
 
 #endif

@@ -12,6 +12,7 @@ static const struct dm_variant variants[] = {
     {"release", &dm_schema_document_release},
     {"applications", &dm_schema_document_applications},
     {"grants", &dm_schema_document_grants},
+    {"domains", &dm_schema_document_domains},
 };
 
 const struct dm_schema dm_schema_document = {

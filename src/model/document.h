@@ -23,6 +23,8 @@
 #include "base/crypto.h"
 #include "model/application.h"
 #include "model/backend.h"
+#include "model/certificate.h"
+#include "model/domain.h"
 #include "model/field.h"
 #include "model/grants.h"
 #include "model/product.h"
@@ -49,10 +51,18 @@ struct dm_grants_body {
     int state; /* enum dm_state of the tenant */
     int64_t weight;
     struct dm_caps caps;
-    struct dm_domain *domains;
+    struct dm_domain_grant *domains;
     size_t n_domains;
     struct dm_endpoint_grant *endpoints;
     size_t n_endpoints;
+};
+
+struct dm_domains_body {
+    int64_t key_id;            /* of the tenant's data key; 0 when there is no certificate */
+    struct dm_domain *domains; /* certificate: always said, "" = no TLS */
+    size_t n_domains;
+    struct dm_certificate *certificates; /* sealed: with key_sealed, without key */
+    size_t n_certificates;
 };
 
 #define DM_DOCUMENT_FORMAT 1
@@ -69,6 +79,7 @@ struct dm_document {
         struct dm_release_body release;
         struct dm_applications_body applications;
         struct dm_grants_body grants;
+        struct dm_domains_body domains;
     };
 };
 

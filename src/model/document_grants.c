@@ -9,7 +9,7 @@ static const struct dm_field body_fields[] = {
     {"caps", DM_FIELD_EMBED, 0, DM_AT(struct dm_grants_body, caps), .sub = &dm_schema_caps,
      .doc = "Caps of the tenant."},
     {"domains", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_grants_body, domains), .max = DM_GRANTS_DOMAINS_MAX,
-     .sub = &dm_schema_domain, .doc = "Host names that are the tenant's."},
+     .sub = &dm_schema_domain_grant, .doc = "Host names that are the tenant's."},
     {"endpoints", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_grants_body, endpoints), .max = DM_GRANTS_ENDPOINTS_MAX,
      .sub = &dm_schema_endpoint_grant, .doc = "Where its backends may be."},
 };

@@ -8,6 +8,7 @@
 extern const struct dm_schema dm_schema_document_release;
 extern const struct dm_schema dm_schema_document_applications;
 extern const struct dm_schema dm_schema_document_grants;
+extern const struct dm_schema dm_schema_document_domains;
 
 /* The members that all documents have, before `body`. */
 #define DM_DOCUMENT_FIELDS                                                                                             \

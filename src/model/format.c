@@ -183,3 +183,43 @@ static bool check_digest(struct dm_str value, struct dm_buf *why)
 
 const struct dm_format dm_format_digest = {"digest", "^[0-9a-f]{64}$", "64 lower-case hexadecimal digits",
                                            check_digest};
+
+/* What OpenSSL reads of it is its reader's to say; here it is text that can be kept and shown. */
+static bool is_pem_byte(char c)
+{
+    return (c >= 0x20 && c < 0x7F) || c == '\n' || c == '\r' || c == '\t';
+}
+
+static bool check_pem(struct dm_str value, struct dm_buf *why)
+{
+    static const char begin[] = "-----BEGIN ";
+
+    for (size_t i = 0; dm_format_all(value, is_pem_byte) && i + sizeof(begin) - 1 <= value.len; i++) {
+        if (memcmp(value.ptr + i, begin, sizeof(begin) - 1) == 0)
+            return true;
+    }
+    dm_buf_add_lit(why, "must be PEM: ASCII text with a line such as '-----BEGIN CERTIFICATE-----'");
+    return false;
+}
+
+const struct dm_format dm_format_pem = {"pem", NULL, "PEM (RFC 7468)", check_pem};
+
+static bool is_base64_byte(char c)
+{
+    return dm_is_alnum(c) || c == '+' || c == '/';
+}
+
+static bool check_base64(struct dm_str value, struct dm_buf *why)
+{
+    struct dm_str digits = value;
+
+    for (int i = 0; i < 2 && digits.len > 0 && digits.ptr[digits.len - 1] == '='; i++)
+        digits.len--;
+    if (value.len > 0 && value.len % 4 == 0 && dm_format_all(digits, is_base64_byte))
+        return true;
+    dm_buf_add_lit(why, "must be base64 (RFC 4648 section 4) with its padding and without white space");
+    return false;
+}
+
+const struct dm_format dm_format_base64 = {"base64", "^[A-Za-z0-9+/]+={0,2}$", "base64 (RFC 4648 section 4), padded",
+                                           check_base64};

@@ -80,6 +80,47 @@ static bool check_host(struct dm_str value, struct dm_buf *why)
 const struct dm_format dm_format_host = {"host", NULL, "a lower-case host name, an IPv4 or an IPv6 address",
                                          check_host};
 
+#define UNIX "unix:"
+#define UNIX_PATH_MAX 107 /* what struct sockaddr_un holds, NUL aside */
+
+struct dm_str dm_unix_path(struct dm_str host)
+{
+    return dm_str_starts(host, DM_STR(UNIX)) ? dm_str_skip(host, sizeof(UNIX) - 1) : DM_STR_NULL;
+}
+
+static bool is_path_byte(char c)
+{
+    return c > 0x20 && c < 0x7F;
+}
+
+/* One text for one file, so that a grant means exactly what it says: absolute, without empty or dot segments. */
+static bool check_unix_path(struct dm_str path, struct dm_buf *why)
+{
+    struct dm_str rest = path, segment = DM_STR_NULL;
+
+    if (path.len < 2 || path.ptr[0] != '/' || path.len > UNIX_PATH_MAX || !dm_format_all(path, is_path_byte))
+        return dm_buf_add_lit(why, "must have an absolute path of at most 107 visible characters behind 'unix:'"),
+               false;
+    rest = dm_str_skip(path, 1);
+    while (dm_str_cut(&rest, '/', &segment)) {
+        if (segment.len == 0 || dm_str_eq(segment, DM_STR(".")) || dm_str_eq(segment, DM_STR("..")))
+            return dm_buf_add_lit(why, "must have a path without empty, '.' and '..' segments behind 'unix:'"), false;
+    }
+    return path.ptr[path.len - 1] != '/' ||
+           (dm_buf_add_lit(why, "must have a path without '/' at its end behind 'unix:'"), false);
+}
+
+static bool check_endpoint_host(struct dm_str value, struct dm_buf *why)
+{
+    struct dm_str path = dm_unix_path(value);
+
+    return path.ptr ? check_unix_path(path, why) : check_host(value, why);
+}
+
+const struct dm_format dm_format_endpoint_host = {
+    "endpoint-host", NULL, "a lower-case host name, an IPv4 or an IPv6 address, or `unix:/absolute/path`",
+    check_endpoint_host};
+
 /* "name", "name:port", "[v6]:port" */
 static bool check_host_port(struct dm_str value, struct dm_buf *why)
 {
@@ -119,6 +160,17 @@ static bool check_cidr(struct dm_str value, struct dm_buf *why)
 
 const struct dm_format dm_format_cidr = {"cidr", NULL, "an address or a block such as `10.0.0.0/8` or `2001:db8::/32`",
                                          check_cidr};
+
+static bool check_approval(struct dm_str value, struct dm_buf *why)
+{
+    struct dm_str path = dm_unix_path(value);
+
+    return path.ptr ? check_unix_path(path, why) : check_cidr(value, why);
+}
+
+const struct dm_format dm_format_approval = {
+    "approval", NULL, "an address, a block such as `10.0.0.0/8` or `2001:db8::/32`, or `unix:/absolute/path`",
+    check_approval};
 
 static bool check_origin(struct dm_str value, struct dm_buf *why)
 {

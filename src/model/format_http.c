@@ -30,6 +30,23 @@ static bool check_method(struct dm_str value, struct dm_buf *why)
 const struct dm_format dm_format_method = {"method", "^[A-Z_-]{1,32}$", "a method in upper case, or `ANY`",
                                            check_method};
 
+/* h2c and tls would change what the gateway itself reads (RFC 9113 took h2c back; RFC 2817). */
+static bool check_upgrade(struct dm_str value, struct dm_buf *why)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        if (is_upper(value.ptr[i]) && value.ptr[i] != '-' && value.ptr[i] != '_')
+            return dm_buf_add_lit(why, "must be in lower case"), false;
+    }
+    if (!is_token(value))
+        return dm_buf_add_lit(why, "must be the name of a protocol such as websocket"), false;
+    if (dm_str_eq(value, DM_STR("h2c")) || dm_str_eq(value, DM_STR("tls")))
+        return dm_buf_add_lit(why, "must not be h2c or tls, which the gateway never passes on"), false;
+    return true;
+}
+
+const struct dm_format dm_format_upgrade = {"upgrade", "^[a-z0-9!#$%&'*+.^_`|~-]+$",
+                                            "the name of a protocol in lower case, such as `websocket`", check_upgrade};
+
 static bool is_one_of(const char *const *names, struct dm_str name)
 {
     for (size_t i = 0; names[i]; i++) {

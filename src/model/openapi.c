@@ -5,12 +5,22 @@
 #include "model/change.h"
 #include "model/field_int.h"
 #include "model/format.h"
+#include "model/certificate.h"
+#include "model/domain.h"
 #include "model/tenant_file.h"
 #include "model/token.h"
 
-const struct dm_schema *const dm_model_schemas[] = {&dm_schema_tenant_file, &dm_schema_tenant,  &dm_schema_grants,
-                                                    &dm_schema_backend,     &dm_schema_product, &dm_schema_application,
-                                                    &dm_schema_token,       &dm_schema_change,  NULL};
+const struct dm_schema *const dm_model_schemas[] = {&dm_schema_tenant_file,
+                                                    &dm_schema_tenant,
+                                                    &dm_schema_grants,
+                                                    &dm_schema_backend,
+                                                    &dm_schema_product,
+                                                    &dm_schema_application,
+                                                    &dm_schema_domain,
+                                                    &dm_schema_certificate,
+                                                    &dm_schema_token,
+                                                    &dm_schema_change,
+                                                    NULL};
 
 /* --- schemas ----------------------------------------------------------------------------------------------------- */
 

@@ -1,13 +1,14 @@
 /* The union of all policies. */
 #include "model/policy_int.h"
 
-const char *const dm_policy_type_names[] = {"api_key", "headers", "ip_check", "cors", NULL};
+const char *const dm_policy_type_names[] = {"api_key", "headers", "ip_check", "cors", "client_certificate", NULL};
 
 static const struct dm_variant variants[] = {
     {"api_key", &dm_schema_policy_api_key},
     {"headers", &dm_schema_policy_headers},
     {"ip_check", &dm_schema_policy_ip_check},
     {"cors", &dm_schema_policy_cors},
+    {"client_certificate", &dm_schema_policy_client_certificate},
 };
 
 const struct dm_schema dm_schema_policy = {

@@ -6,7 +6,13 @@
 
 struct dm_schema;
 
-enum dm_policy_type { DM_POLICY_API_KEY, DM_POLICY_HEADERS, DM_POLICY_IP_CHECK, DM_POLICY_CORS };
+enum dm_policy_type {
+    DM_POLICY_API_KEY,
+    DM_POLICY_HEADERS,
+    DM_POLICY_IP_CHECK,
+    DM_POLICY_CORS,
+    DM_POLICY_CLIENT_CERTIFICATE
+};
 extern const char *const dm_policy_type_names[];
 
 /* Places of a credential; asked in this order, the first that carries one counts. */
@@ -62,6 +68,14 @@ struct dm_policy_cors {
     int64_t max_age_s; /* -1 = not sent */
 };
 
+/* What of a caller's certificate is looked up; asked in this order. */
+enum dm_certificate_match { DM_MATCH_FINGERPRINT = 1, DM_MATCH_SUBJECT = 2 };
+
+struct dm_policy_client_certificate {
+    unsigned match;               /* bits of enum dm_certificate_match */
+    struct dm_str forward_header; /* "" = the backend gets nothing */
+};
+
 struct dm_policy {
     int type; /* enum dm_policy_type */
     union {
@@ -69,6 +83,7 @@ struct dm_policy {
         struct dm_policy_headers headers;
         struct dm_policy_ip_check ip_check;
         struct dm_policy_cors cors;
+        struct dm_policy_client_certificate client_certificate;
     };
 };
 
@@ -83,7 +98,7 @@ extern const struct dm_schema dm_schema_header_op;
 /* Decides who calls; a version has exactly one such policy. */
 static inline bool dm_policy_is_authentication(int type)
 {
-    return type == DM_POLICY_API_KEY;
+    return type == DM_POLICY_API_KEY || type == DM_POLICY_CLIENT_CERTIFICATE;
 }
 
 #endif

@@ -10,6 +10,7 @@ extern const struct dm_schema dm_schema_policy_api_key;
 extern const struct dm_schema dm_schema_policy_headers;
 extern const struct dm_schema dm_schema_policy_ip_check;
 extern const struct dm_schema dm_schema_policy_cors;
+extern const struct dm_schema dm_schema_policy_client_certificate;
 
 /* The tag's field, first in each variant's table. */
 #define DM_POLICY_TYPE_FIELD                                                                                           \

@@ -25,6 +25,20 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
     [DM_REASON_REQUEST_TIMEOUT] = {"request_timeout", 408, "Request too slow", "The request did not arrive in time.",
                                    DM_WHO_CALLER, "The client's network, or the listener's timeouts.", FIXED},
 
+    [DM_REASON_MISDIRECTED_REQUEST] =
+        {"misdirected_request", 421, "Wrong connection for this host",
+         "The connection was opened for another host name, under which this one may not be asked for.", DM_WHO_CALLER,
+         "A connection of its own for each host name; which names may share one, the domains of the tenant say.",
+         FIXED},
+    [DM_REASON_CLIENT_CERTIFICATE_REQUIRED] =
+        {"client_certificate_required", 403, "Client certificate required",
+         "This host name serves only connections that show a client certificate.", DM_WHO_CALLER,
+         "The client's certificate, https instead of http, and client_certificate of the domain.", FIXED},
+    [DM_REASON_CLIENT_CERTIFICATE_INVALID] =
+        {"client_certificate_invalid", 403, "Client certificate not accepted",
+         "The client certificate of the connection is not one that this host name accepts.", DM_WHO_CALLER,
+         "The client's certificate, its dates and issuer, and client_ca of the domain.", FIXED},
+
     [DM_REASON_HOST_UNKNOWN] = {"host_unknown", 404, "Host not known", "No team serves this host name here.",
                                 DM_WHO_MASTER, "The Host header, the tenant's grants and the domains of its products.",
                                 FIXED},
@@ -43,6 +57,9 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
     [DM_REASON_NO_BACKEND] = {"no_backend", 404, "No backend at this path",
                               "No backend is mounted at this path of the version.", DM_WHO_TENANT,
                               "The version's backends and their paths.", WORDED},
+    [DM_REASON_UPGRADE_NOT_ALLOWED] = {"upgrade_not_allowed", 403, "Upgrade not allowed",
+                                       "The connection may not be upgraded to this protocol here.", DM_WHO_TENANT,
+                                       "The Upgrade header of the request and the upgrades of the version.", WORDED},
 
     [DM_REASON_IP_DENIED] = {"ip_denied", 403, "Address not allowed", "The caller's address may not call this.",
                              DM_WHO_TENANT, "The version's ip_check policy and the caller's address.", WORDED},
@@ -71,6 +88,15 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
                                    DM_WHO_MASTER, "The caps of the tenant and what it holds.", FIXED},
     [DM_REASON_OVERLOADED] = {"overloaded", 503, "Overloaded", "The gateway has more work than it can take.",
                               DM_WHO_OPERATOR, "Load and number of the gateways.", FIXED},
+
+    [DM_REASON_TOO_MANY_CONNECTIONS] =
+        {"too_many_connections", 503, "Too many connections",
+         "As many connections are open as the listener, or the team that serves this host name, may have.",
+         DM_WHO_MASTER, "The caps of the tenant, the listener's limit, and clients that open more than they use.",
+         FIXED},
+    [DM_REASON_TOO_MANY_STREAMS] = {"too_many_streams", 503, "Too many requests on one connection",
+                                    "The connection has as many requests in flight as it may have.", DM_WHO_CALLER,
+                                    "The client's number of concurrent streams, and the caps of the tenant.", FIXED},
 
     [DM_REASON_NO_ENDPOINT] = {"no_endpoint", 503, "No endpoint", "No endpoint of the backend takes requests.",
                                DM_WHO_TENANT, "The endpoints of the backend and their weights.", WORDED},
@@ -126,6 +152,7 @@ const char *dm_reason_who_name(enum dm_reason_who who)
 const char *const dm_reason_worded[] = {"body_too_large",
                                         "no_mapping_rule",
                                         "no_backend",
+                                        "upgrade_not_allowed",
                                         "ip_denied",
                                         "auth_missing",
                                         "auth_invalid",

@@ -1,4 +1,5 @@
 #include "model/tenant.h"
+#include "model/client_bound.h"
 #include "model/field.h"
 #include "model/format.h"
 
@@ -13,6 +14,30 @@ static const struct dm_field caps_fields[] = {
      .doc = "Bytes held in buffers per gateway; 0 is the platform's default."},
     {"upstream_connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, upstream_connections), .max = 1000000,
      .doc = "Connections to backends per gateway; 0 is the platform's default."},
+    {"header_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, header_bytes), .max = 1 << 20,
+     .doc =
+         "Bytes of a request's head, beyond which it is `header_too_large`; 0 is the listener's limit, as below, which a "
+         "cap never raises."},
+    {"headers", DM_FIELD_INT, 0, DM_AT(struct dm_caps, headers), .max = 10000,
+     .doc = "Header fields of a request, beyond which it is `header_too_large`; 0 is the listener's limit."},
+    {"url_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, url_bytes), .max = 1 << 20,
+     .doc = "Bytes of a request's target, beyond which it is `uri_too_long`; 0 is the listener's limit."},
+    {"body_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_bytes), .max = INT64_C(1) << 50,
+     .doc = "Bytes of a request's body, beyond which it is `body_too_large`; 0 is the listener's limit."},
+    {"streams", DM_FIELD_INT, 0, DM_AT(struct dm_caps, streams), .max = 1000,
+     .doc =
+         "Requests at a time on one HTTP/2 connection, beyond which they are `too_many_streams`; 0 is the listener's "
+         "limit."},
+    {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, idle_timeout_ms), .max = DM_BOUND_MS_MAX,
+     .doc = "How long a caller's connection is kept between requests; 0 is the listener's limit."},
+    {"head_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, head_timeout_ms), .max = DM_BOUND_MS_MAX,
+     .doc =
+         "How long the head of a further request on a connection may take, then `request_timeout`; 0 is the listener's "
+         "limit."},
+    {"body_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_timeout_ms), .max = DM_BOUND_MS_MAX,
+     .doc = "Longest silence within a request's body, then `request_timeout`; 0 is the listener's limit."},
+    {"body_rate_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_rate_bytes), .max = DM_BOUND_RATE_MAX,
+     .doc = "Bytes a second that a body must keep up on the average, either way; 0 is the listener's limit."},
 };
 
 const struct dm_schema dm_schema_caps = {

@@ -9,12 +9,22 @@ struct dm_schema;
 enum dm_state { DM_STATE_ACTIVE, DM_STATE_SUSPENDED };
 extern const char *const dm_state_names[];
 
-/* Hard caps per gateway worker group; 0 = the platform's default. */
+/* Hard caps per gateway worker group; 0 = the platform's default, or the listener's. */
 struct dm_caps {
     int64_t connections; /* client connections */
     int64_t exchanges;   /* in flight */
     int64_t buffered_bytes;
     int64_t upstream_connections;
+    /* of one request or connection; never above what the listener allows */
+    int64_t header_bytes;
+    int64_t headers;
+    int64_t url_bytes;
+    int64_t body_bytes;
+    int64_t streams; /* of one HTTP/2 connection */
+    int64_t idle_timeout_ms;
+    int64_t head_timeout_ms;
+    int64_t body_timeout_ms;
+    int64_t body_rate_bytes; /* a second */
 };
 
 struct dm_tenant {

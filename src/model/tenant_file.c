@@ -185,7 +185,10 @@ static void check_granted_endpoint(const struct dm_grants *grants, const struct 
     struct dm_cidr address;
     char shown[DM_SHOW_MAX];
 
-    if (dm_cidr_parse_address(endpoint->host, &address, NULL) < 0) {
+    if (dm_unix_path(endpoint->host).ptr) {
+        if (!dm_grants_allow_unix(grants, endpoint->host))
+            dm_check_fail_code(check, DM_EPERM, "", "%s is not granted to this tenant", dm_show(endpoint->host, shown));
+    } else if (dm_cidr_parse_address(endpoint->host, &address, NULL) < 0) {
         if (!dm_grants_allow_port(grants, (uint16_t)endpoint->port))
             dm_check_fail_code(check, DM_EPERM, "/port", "no endpoint with port %lld is granted to this tenant",
                                (long long)endpoint->port);

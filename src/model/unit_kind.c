@@ -2,4 +2,4 @@
 
 #include <stddef.h>
 
-const char *const dm_unit_kind_names[] = {"", "release", "applications", "grants", NULL};
+const char *const dm_unit_kind_names[] = {"", "release", "applications", "grants", "domains", NULL};

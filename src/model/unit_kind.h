@@ -1,11 +1,11 @@
-/* A tenant reaches a gateway as three units, each numbered by its own mark. */
+/* A tenant reaches a gateway as four units, each numbered by its own mark. */
 #ifndef DM_MODEL_UNIT_KIND_H
 #define DM_MODEL_UNIT_KIND_H
 
 #include <stdint.h>
 
-enum dm_unit_kind { DM_UNIT_RELEASE = 1, DM_UNIT_APPLICATIONS = 2, DM_UNIT_GRANTS = 3 };
-#define DM_UNIT_KINDS 4                        /* size of an array indexed by kind */
+enum dm_unit_kind { DM_UNIT_RELEASE = 1, DM_UNIT_APPLICATIONS = 2, DM_UNIT_GRANTS = 3, DM_UNIT_DOMAINS = 4 };
+#define DM_UNIT_KINDS 5                        /* size of an array indexed by kind */
 extern const char *const dm_unit_kind_names[]; /* by kind; "" at 0 */
 
 /* A version of a unit. Orders by epoch, then sequence; sequences start at 1, (0, 0) is "none". */

@@ -35,7 +35,8 @@ static void check_authentication(const struct dm_version *version, struct dm_che
                       dm_policy_type_names[version->policies[first].type], first);
     }
     if (first == SIZE_MAX)
-        dm_check_fail(check, "/policies", "must have exactly one authentication policy ('api_key'), found none");
+        dm_check_fail(check, "/policies",
+                      "must have exactly one authentication policy ('api_key' or 'client_certificate'), found none");
 }
 
 static void check_mounts(const struct dm_version *version, struct dm_check *check)
@@ -77,6 +78,9 @@ static const struct dm_field fields[] = {
      .sub = &dm_schema_mapping_rule, .doc = "What may be called and what it counts, in this order."},
     {"backends", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_version, backends), .max = DM_MOUNTS_MAX,
      .sub = &dm_schema_mount, .doc = "Where requests go. A request under no mount: `no_backend`."},
+    {"upgrades", DM_FIELD_STRINGS, DM_FIELD_UNIQUE, DM_AT_ARRAY(struct dm_version, upgrades), .max = DM_UPGRADES_MAX,
+     .item_max = 32, .format = &dm_format_upgrade,
+     .doc = "Protocols that callers may upgrade a connection to, such as `websocket`; others: `upgrade_not_allowed`."},
     {"errors", DM_FIELD_MAP, 0, DM_AT_ARRAY(struct dm_version, errors), .max = 64, .sub = &dm_schema_error_override,
      .doc = "Own wording of the gateway's answers, by reason."},
 };

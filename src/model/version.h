@@ -26,12 +26,15 @@ struct dm_version {
     size_t n_mapping_rules;
     struct dm_mount *backends;
     size_t n_backends;
+    struct dm_str *upgrades; /* protocols of the Upgrade field that are forwarded, in lower case */
+    size_t n_upgrades;
     struct dm_error_override *errors;
     size_t n_errors;
 };
 
 #define DM_VERSIONS_MAX 32
 #define DM_MOUNTS_MAX 64
+#define DM_UPGRADES_MAX 8
 
 extern const struct dm_schema dm_schema_mount;
 extern const struct dm_schema dm_schema_version;

@@ -1,5 +1,6 @@
 #include "snapshot/check_int.h"
 #include "snapshot/applications.h"
+#include "snapshot/domains.h"
 #include "snapshot/grants.h"
 #include "snapshot/release.h"
 #include "snapshot/rules.h"
@@ -146,6 +147,9 @@ static bool policy_ok(const struct check *c, const struct dm_upolicy *policy)
         const struct dm_uip_check *p = ITEMS(c, at, struct dm_uip_check);
         return FITS(c, at, 1, struct dm_uip_check) && FITS(c, p->ranges, p->n_ranges, struct dm_urange);
     }
+    case DM_UPOLICY_CLIENT_CERTIFICATE:
+        return FITS(c, at, 1, struct dm_uclient_certificate) &&
+               str_ok(c, ITEMS(c, at, struct dm_uclient_certificate)->forward_header);
     case DM_UPOLICY_CORS: {
         const struct dm_ucors *p = ITEMS(c, at, struct dm_ucors);
         return FITS(c, at, 1, struct dm_ucors) && strs_ok(c, p->origins, p->n_origins) && str_ok(c, p->allow_methods) &&
@@ -282,6 +286,11 @@ static bool block_ok(const struct dm_cidr *block)
     return (block->family == 4 && block->bits <= 32) || (block->family == 6 && block->bits <= 128);
 }
 
+static bool domains_ok(const struct check *c, dm_off at)
+{
+    return FITS(c, at, 1, struct dm_udomains);
+}
+
 static bool grants_ok(const struct check *c, dm_off at)
 {
     const struct dm_ugrants *g = ITEMS(c, at, struct dm_ugrants);
@@ -307,6 +316,7 @@ bool dm_unit_check_content(const char *bytes, size_t size)
     case DM_UNIT_RELEASE: return release_ok(&c, header->root);
     case DM_UNIT_APPLICATIONS: return applications_ok(&c, header->root);
     case DM_UNIT_GRANTS: return grants_ok(&c, header->root);
+    case DM_UNIT_DOMAINS: return domains_ok(&c, header->root);
     }
     return false;
 }

@@ -2,6 +2,7 @@
 #include "snapshot/grants.h"
 
 #include "base/mem.h"
+#include "model/format.h"
 
 static dm_off add_domains(struct dm_builder *b, const struct dm_grants_body *body)
 {
@@ -15,28 +16,35 @@ static dm_off add_domains(struct dm_builder *b, const struct dm_grants_body *bod
     return DM_BUILDER_ADD(b, domains, body->n_domains, struct dm_udomain);
 }
 
-static dm_off add_approvals(struct dm_builder *b, const struct dm_grants_body *body)
+/* Addresses; Unix sockets are reached by no upstream. */
+static dm_off add_approvals(struct dm_builder *b, const struct dm_grants_body *body, uint32_t *ret_count)
 {
     struct dm_uapproval *approvals DM_CLEANUP(dm_freep) = dm_calloc(body->n_endpoints, sizeof(*approvals));
+    uint32_t n = 0;
 
     for (size_t i = 0; i < body->n_endpoints; i++) {
         const struct dm_endpoint_grant *grant = &body->endpoints[i];
-        if (dm_cidr_parse(grant->address, &approvals[i].block, NULL) < 0)
+        struct dm_uapproval *approval = &approvals[n];
+
+        if (dm_unix_path(grant->address).ptr)
+            continue;
+        n++;
+        if (dm_cidr_parse(grant->address, &approval->block, NULL) < 0)
             abort(); /* the model read it */
-        approvals[i].port = (uint16_t)grant->port;
-        approvals[i].port_to = (uint16_t)(grant->port == 0 ? 65535 : grant->port_to > 0 ? grant->port_to : grant->port);
+        approval->port = (uint16_t)grant->port;
+        approval->port_to = (uint16_t)(grant->port == 0 ? 65535 : grant->port_to > 0 ? grant->port_to : grant->port);
     }
-    return DM_BUILDER_ADD(b, approvals, body->n_endpoints, struct dm_uapproval);
+    *ret_count = n;
+    return DM_BUILDER_ADD(b, approvals, n, struct dm_uapproval);
 }
 
 dm_off dm_compile_grants(struct dm_builder *b, const struct dm_grants_body *body)
 {
     struct dm_ugrants root = {.is_suspended = body->state == DM_STATE_SUSPENDED,
                               .weight = (uint32_t)body->weight,
-                              .n_domains = (uint32_t)body->n_domains,
-                              .n_approvals = (uint32_t)body->n_endpoints};
+                              .n_domains = (uint32_t)body->n_domains};
 
     root.domains = add_domains(b, body);
-    root.approvals = add_approvals(b, body);
+    root.approvals = add_approvals(b, body, &root.n_approvals);
     return DM_BUILDER_ADD(b, &root, 1, struct dm_ugrants);
 }

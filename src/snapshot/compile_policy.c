@@ -15,6 +15,13 @@ static dm_off api_key(struct dm_builder *b, const struct dm_policy_api_key *p)
     return DM_BUILDER_ADD(b, &out, 1, struct dm_uapi_key);
 }
 
+static dm_off client_certificate(struct dm_builder *b, const struct dm_policy_client_certificate *p)
+{
+    struct dm_uclient_certificate out = {.forward_header = dm_builder_str(b, p->forward_header), .match = p->match};
+
+    return DM_BUILDER_ADD(b, &out, 1, struct dm_uclient_certificate);
+}
+
 static uint32_t header_op(int op)
 {
     switch ((enum dm_header_op_kind)op) {
@@ -134,6 +141,9 @@ dm_off dm_compile_policy(struct dm_builder *b, const struct dm_policy *policy, u
     case DM_POLICY_API_KEY: *ret_type = DM_UPOLICY_API_KEY; return api_key(b, &policy->api_key);
     case DM_POLICY_HEADERS: *ret_type = DM_UPOLICY_HEADERS; return headers(b, &policy->headers);
     case DM_POLICY_IP_CHECK: *ret_type = DM_UPOLICY_IP_CHECK; return ip_check(b, &policy->ip_check);
+    case DM_POLICY_CLIENT_CERTIFICATE:
+        *ret_type = DM_UPOLICY_CLIENT_CERTIFICATE;
+        return client_certificate(b, &policy->client_certificate);
     case DM_POLICY_CORS: *ret_type = DM_UPOLICY_CORS; return cors(b, &policy->cors);
     }
     abort(); /* the model knows no others */

@@ -312,12 +312,33 @@ static int check_ids(const struct dm_uproduct *products, size_t n, const struct 
     return 0;
 }
 
+/* What upstreams can't do must not be done in clear text or at another address instead. */
+static int check_backends(const struct dm_release_body *body, struct dm_err *err)
+{
+    for (size_t i = 0; i < body->n_backends; i++) {
+        const struct dm_backend *backend = &body->backends[i];
+        char pointer[64];
+
+        snprintf(pointer, sizeof(pointer), "/backends/%zu", i);
+        if (backend->tls)
+            return dm_fail(err, DM_EINVAL, pointer, "has TLS, which this gateway does not speak to backends");
+        if (backend->protocol != DM_BACKEND_HTTP1)
+            return dm_fail(err, DM_EINVAL, pointer, "has a protocol that this gateway does not speak to backends");
+        for (size_t e = 0; e < backend->n_endpoints; e++)
+            if (dm_unix_path(backend->endpoints[e].host).ptr)
+                return dm_fail(err, DM_EINVAL, pointer, "has a Unix socket, which this gateway does not reach");
+    }
+    return 0;
+}
+
 int dm_compile_release(struct dm_builder *b, const struct dm_release_body *body, dm_off *ret, struct dm_err *err)
 {
     struct dm_uproduct *products DM_CLEANUP(dm_freep) = dm_calloc(body->n_products, sizeof(*products));
     struct dm_urelease root = {.n_products = (uint32_t)body->n_products, .n_backends = (uint32_t)body->n_backends};
     int rc;
 
+    if ((rc = check_backends(body, err)) < 0)
+        return rc;
     for (size_t i = 0; i < body->n_products; i++)
         if ((rc = add_product(b, &body->products[i], body, &products[i], err)) < 0)
             return dm_err_prefix(err, "/products/%zu", i);

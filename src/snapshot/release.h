@@ -77,11 +77,17 @@ struct dm_uerror {
     struct dm_ustr body;
 };
 
-enum dm_upolicy_type { DM_UPOLICY_API_KEY = 1, DM_UPOLICY_HEADERS, DM_UPOLICY_IP_CHECK, DM_UPOLICY_CORS };
+enum dm_upolicy_type {
+    DM_UPOLICY_API_KEY = 1,
+    DM_UPOLICY_HEADERS,
+    DM_UPOLICY_IP_CHECK,
+    DM_UPOLICY_CORS,
+    DM_UPOLICY_CLIENT_CERTIFICATE
+};
 
 struct dm_upolicy {
     uint32_t type;
-    dm_off config; /* struct dm_uapi_key, dm_uheaders, dm_uip_check, dm_ucors */
+    dm_off config; /* struct dm_uapi_key, dm_uheaders, dm_uip_check, dm_ucors, dm_uclient_certificate */
 };
 
 struct dm_uapi_key {
@@ -90,6 +96,12 @@ struct dm_uapi_key {
     uint8_t is_forwarded;
     uint8_t unused[2];
     uint32_t unused2;
+};
+
+struct dm_uclient_certificate {
+    struct dm_ustr forward_header; /* "" = none */
+    uint32_t match;                /* bits of enum dm_certificate_match */
+    uint32_t unused;
 };
 
 enum dm_uheader_op { DM_UHEADER_SET = 1, DM_UHEADER_ADD, DM_UHEADER_PUSH, DM_UHEADER_DELETE };

@@ -109,11 +109,19 @@ static int fill_grants(struct dm_tenant_handle *handle, const struct dm_keyring 
     return 0;
 }
 
+static int fill_domains(struct dm_tenant_handle *handle, const struct dm_keyring *keyring, struct dm_document *document,
+                        struct dm_err *err)
+{
+    document->domains = (struct dm_domains_body){0};
+    return 0;
+}
+
 typedef int (*fill_body)(struct dm_tenant_handle *, const struct dm_keyring *, struct dm_document *, struct dm_err *);
 static const fill_body fill[DM_UNIT_KINDS] = {
     [DM_UNIT_RELEASE] = fill_release,
     [DM_UNIT_APPLICATIONS] = fill_applications,
     [DM_UNIT_GRANTS] = fill_grants,
+    [DM_UNIT_DOMAINS] = fill_domains,
 };
 
 /* --- document ----------------------------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ enum dm_reason dm_policies_request(struct dm_exchange *ex)
         case DM_UPOLICY_API_KEY: reason = dm_api_key_request(ex, config); break;
         case DM_UPOLICY_HEADERS: reason = request_headers(ex, config); break;
         case DM_UPOLICY_IP_CHECK: reason = dm_ip_check_request(ex, config); break;
+        case DM_UPOLICY_CLIENT_CERTIFICATE: reason = DM_REASON_AUTH_MISSING; break; /* none without TLS */
         case DM_UPOLICY_CORS: reason = dm_cors_request(ex, config); break;
         }
     }

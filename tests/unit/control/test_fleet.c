@@ -12,6 +12,7 @@
 #include "model/document.h"
 #include "model/link.h"
 
+#define KINDS (DM_UNIT_KINDS - 1)
 #define T "/api/v1/tenants/orders"
 
 /* --- a gateway ---------------------------------------------------------------------------------------------------------- */
@@ -213,7 +214,7 @@ static void test_hello_brings_what_is_lacking(void **state)
     say_hello(&g, "g1", NULL, 0);
     harness_until(h, &g.is_synced);
     assert_true(g.is_welcome);
-    assert_int_equal(g.n_seen, 6);
+    assert_int_equal(g.n_seen, 2 * KINDS);
     settle(h);
     assert_str(expect(h, 200, "units.0.live", "GET", T "/status", h->master, "", NULL), "1");
     assert_str(expect(h, 200, "units.2.gateways.0.state", "GET", T "/status", h->master, "", NULL), "live");
@@ -225,7 +226,7 @@ static void test_hello_brings_what_is_lacking(void **state)
     dial(h, &again);
     say_hello(&again, "g1", held, 2);
     harness_until(h, &again.is_synced);
-    assert_int_equal(again.n_seen, 5);
+    assert_int_equal(again.n_seen, 2 * KINDS - 1);
     assert_null(find(&again, "orders", DM_UNIT_RELEASE));
     harness_until(h, &g.is_cut);
     hang_up(&g);
@@ -245,16 +246,16 @@ static void test_wait_until_live(void **state)
     assert_str(expect(h, 200, "live.gateways", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master,
                       "", "{\"base_path\":\"/x\"}"),
                "1");
-    assert_int_equal(g.n_seen, 7);
+    assert_int_equal(g.n_seen, 2 * KINDS + 1);
     assert_str(expect(h, 201, "live.gateways", "POST", "/api/v1/tenants?wait=live&timeout_ms=100000", h->master, "",
                       "{\"name\":\"third\"}"),
                "1");
-    assert_int_equal(g.n_seen, 10);
+    assert_int_equal(g.n_seen, 3 * KINDS + 1);
     /* Nothing changed: what there is must be live. */
     assert_str(expect(h, 200, "live.of", "PATCH", T "/backends/service?wait=live&timeout_ms=100000", h->master, "",
                       "{\"base_path\":\"/x\"}"),
                "1");
-    assert_int_equal(g.n_seen, 10);
+    assert_int_equal(g.n_seen, 3 * KINDS + 1);
     g.mode = ACK_REFUSE;
     assert_str(expect(h, 200, "live.refused.0.message", "PATCH", T "/backends/service?wait=live&timeout_ms=100000",
                       h->master, "", "{\"base_path\":\"/y\"}"),
@@ -305,7 +306,7 @@ static void test_deleting_a_gateway(void **state)
     dial(h, &second);
     say_hello(&second, "g2", NULL, 0);
     harness_until(h, &second.is_synced);
-    assert_int_equal(second.n_seen, 6);
+    assert_int_equal(second.n_seen, 2 * KINDS);
     settle(h);
     assert_str(expect(h, 200, "units.0.of", "GET", T "/status", h->master, "", NULL), "2");
     hang_up(&first);
@@ -355,7 +356,7 @@ static void test_deleting_a_tenant(void **state)
     harness_until(h, &g.is_synced);
     last = find(&g, "orders", DM_UNIT_GRANTS)->mark;
     assert_str(expect(h, 200, "live.gateways", "DELETE", T "?wait=live&timeout_ms=100000", h->master, "", NULL), "1");
-    assert_int_equal(g.n_seen, 9);
+    assert_int_equal(g.n_seen, 3 * KINDS);
     assert_true(find(&g, "orders", DM_UNIT_GRANTS)->is_gone);
     assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_GRANTS)->mark, last) > 0);
     last = find(&g, "orders", DM_UNIT_GRANTS)->mark;
@@ -366,7 +367,7 @@ static void test_deleting_a_tenant(void **state)
     dial(h, &g);
     say_hello(&g, "g2", NULL, 0);
     harness_until(h, &g.is_synced);
-    assert_int_equal(g.n_seen, 6);
+    assert_int_equal(g.n_seen, 2 * KINDS);
     assert_true(dm_mark_cmp(find(&g, "orders", DM_UNIT_GRANTS)->mark, last) > 0);
     hang_up(&g);
 }
@@ -393,16 +394,16 @@ static void test_a_tenant_that_is_ahead_is_raised_once(void **state)
 {
     struct harness *h = *state;
     struct gateway g;
-    struct dm_link_held held[DM_UNIT_KINDS - 1];
+    struct dm_link_held held[KINDS];
 
     serve_team(h);
     for (int kind = 1; kind < DM_UNIT_KINDS; kind++)
         held[kind - 1] = (struct dm_link_held){DM_STR("orders"), kind, {UINT64_C(1) << 40, 9}};
     dial(h, &g);
     say_hello(&g, "g1", held, DM_COUNT(held));
-    turn_until_seen(&g, 6);
+    turn_until_seen(&g, 2 * KINDS);
     settle(h);
-    assert_int_equal(g.n_seen, 6);
+    assert_int_equal(g.n_seen, 2 * KINDS);
     for (int kind = 1; kind < DM_UNIT_KINDS; kind++) {
         assert_int_equal(find(&g, "orders", kind)->mark.epoch, (UINT64_C(1) << 40) + 1);
         assert_int_equal(find(&g, "orders", kind)->mark.sequence, 1);

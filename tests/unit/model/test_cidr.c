@@ -149,7 +149,7 @@ static void grants_ports(void **state)
         {.address = DM_STR("10.9.0.1"), .port = 0},
         {.address = DM_STR("127.0.0.1"), .port = 9101},
     };
-    struct dm_domain domains[] = {{.name = DM_STR("a.example")}, {.name = DM_STR("*.b.example")}};
+    struct dm_domain_grant domains[] = {{.name = DM_STR("a.example")}, {.name = DM_STR("*.b.example")}};
     struct dm_grants grants = {domains, 2, endpoints, 3};
     struct dm_cidr ten = block("10.1.1.1"), nine = block("10.9.0.1"), loop = block("127.0.0.1");
 

@@ -115,7 +115,7 @@ static void carries_applications_as_digests(void **state)
 static void carries_grants(void **state)
 {
     struct dm_document document = release(), ret;
-    struct dm_domain domains[] = {{.name = DM_STR("*.a.example"), .environment = DM_ENVIRONMENT_STAGING}};
+    struct dm_domain_grant domains[] = {{.name = DM_STR("*.a.example"), .environment = DM_ENVIRONMENT_STAGING}};
     struct dm_endpoint_grant endpoints[] = {{.address = DM_STR("10.0.0.0/8"), .port = 80}};
 
     document.kind = DM_UNIT_GRANTS;
@@ -129,6 +129,47 @@ static void carries_grants(void **state)
     assert_reads(&document, &ret);
     assert_int_equal(ret.grants.caps.connections, 9);
     assert_int_equal(ret.grants.domains[0].environment, DM_ENVIRONMENT_STAGING);
+}
+
+static void carries_domains(void **state)
+{
+    struct dm_document document = release(), ret;
+    struct dm_domain domains[2];
+    struct dm_certificate certificates[] = {{.name = DM_STR("main"),
+                                             .chain = DM_STR("-----BEGIN CERTIFICATE-----"),
+                                             .key = DM_STR("canary"),
+                                             .subject = DM_STR("CN=a"),
+                                             .key_sealed = DM_STR("c2VhbGVk")}};
+    struct dm_errs errs = {0};
+    struct dm_document_head head;
+    struct dm_str bytes;
+
+    dm_model_default(&dm_schema_domain, &domains[0]);
+    domains[1] = domains[0];
+    domains[0].name = DM_STR("a.example");
+    domains[0].certificate = DM_STR("main");
+    domains[1].name = DM_STR("b.example");
+    document.kind = DM_UNIT_DOMAINS;
+    document.domains = (struct dm_domains_body){3, domains, 2, certificates, 1};
+    assert_reads(&document, &ret);
+    assert_int_equal(ret.domains.key_id, 3);
+    assert_true(dm_str_eq(ret.domains.domains[0].certificate, DM_STR("main")));
+    assert_int_equal(ret.domains.domains[1].certificate.len, 0);
+    assert_true(ret.domains.domains[1].http2);
+    assert_true(dm_str_eq(ret.domains.certificates[0].key_sealed, DM_STR("c2VhbGVk")));
+    assert_int_equal(ret.domains.certificates[0].subject.len, 0);
+    bytes = seal(&document);
+    assert_null(memmem(bytes.ptr, bytes.len, "canary", 6));
+
+    domains[1].certificate = DM_STR("other");
+    assert_int_equal(dm_document_open(public_key, seal(&document), &head, NULL), 0);
+    assert_int_equal(dm_document_read(&head, &arena, &ret, &errs), DM_EINVAL);
+    assert_string_equal(errs.items[0].pointer, "/body/domains/1/certificate");
+    assert_string_equal(errs.items[0].message, "no certificate 'other'");
+    domains[1].certificate = DM_STR("");
+    document.domains.key_id = 0;
+    assert_int_equal(dm_document_open(public_key, seal(&document), &head, NULL), 0);
+    assert_int_equal(dm_document_read(&head, &arena, &ret, NULL), DM_EINVAL);
 }
 
 static void gives_equal_bytes(void **state)
@@ -261,6 +302,7 @@ int main(void)
         T(carries_a_release),
         T(carries_applications_as_digests),
         T(carries_grants),
+        T(carries_domains),
         T(gives_equal_bytes),
         T(refuses_every_change),
         T(refuses_another_key_and_version),

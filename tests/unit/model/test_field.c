@@ -50,10 +50,11 @@ static void writes_in_the_order_of_the_table(void **state)
                  &arena, &backend);
     assert_string_equal(fixture_text(&dm_schema_backend, &backend, 0, &arena),
                         "{\"name\":\"n\",\"endpoints\":[{\"host\":\"a\",\"port\":1}],\"idle_timeout_ms\":5}");
-    assert_string_equal(fixture_text(&dm_schema_backend, &backend, DM_WRITE_DEFAULTS, &arena),
-                        "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
-                        "\"base_path\":\"/\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
-                        "\"idle_timeout_ms\":5}");
+    assert_string_equal(
+        fixture_text(&dm_schema_backend, &backend, DM_WRITE_DEFAULTS, &arena),
+        "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
+        "\"base_path\":\"/\",\"protocol\":\"http1\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
+        "\"idle_timeout_ms\":5,\"tunnel_idle_timeout_ms\":300000,\"tunnel_total_ms\":0}");
 }
 
 static void orders_maps_by_key(void **state)

@@ -1,0 +1,202 @@
+/* Domains and certificates: what holds what, which certificate a domain gets, and the form of what a team writes. */
+#include "fixture.h"
+
+#include "model/backend.h"
+#include "model/certificate.h"
+#include "model/domain.h"
+#include "model/grants.h"
+#include "model/policy.h"
+#include "model/version.h"
+
+static struct dm_arena arena;
+
+static int set_up(void **state)
+{
+    dm_arena_init(&arena, NULL, 1 << 20);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    dm_arena_done(&arena);
+    return 0;
+}
+
+static void certificates_hold_hosts(void **state)
+{
+    struct dm_str names[] = {DM_STR("example.com"), DM_STR("*.example.com")};
+    struct dm_certificate certificate = {.names = names, .n_names = DM_COUNT(names)};
+
+    assert_true(dm_certificate_holds(&certificate, DM_STR("example.com")));
+    assert_true(dm_certificate_holds(&certificate, DM_STR("a.example.com")));
+    assert_true(dm_certificate_holds(&certificate, DM_STR("*.example.com")));
+    assert_false(dm_certificate_holds(&certificate, DM_STR("a.b.example.com")));
+    assert_false(dm_certificate_holds(&certificate, DM_STR("*.b.example.com")));
+    assert_false(dm_certificate_holds(&certificate, DM_STR("*.com")));
+    assert_false(dm_certificate_holds(&certificate, DM_STR("aexample.com")));
+    assert_false(dm_certificate_holds(&certificate, DM_STR("com")));
+    assert_false(dm_certificate_holds(&certificate, DM_STR("a.example.com.")));
+    certificate.n_names = 1;
+    assert_false(dm_certificate_holds(&certificate, DM_STR("*.example.com")));
+}
+
+static void domains_get_the_certificate_that_is_valid_longest(void **state)
+{
+    struct dm_str a[] = {DM_STR("a.example")}, all[] = {DM_STR("*.example")}, none[] = {DM_STR("b.example.org")};
+    struct dm_certificate certificates[] = {
+        {.name = DM_STR("none"), .names = none, .n_names = 1, .not_after = DM_STR("2099-01-01T00:00:00Z")},
+        {.name = DM_STR("first"), .names = a, .n_names = 1, .not_after = DM_STR("2027-01-01T00:00:00Z")},
+        {.name = DM_STR("second"), .names = all, .n_names = 1, .not_after = DM_STR("2027-01-02T00:00:00Z")},
+        {.name = DM_STR("third"), .names = a, .n_names = 1, .not_after = DM_STR("2027-01-02T00:00:00Z")},
+    };
+    struct dm_domain domain = {.name = DM_STR("a.example")};
+
+    assert_int_equal(dm_domain_certificate(&domain, certificates, 4), 2);
+    assert_int_equal(dm_domain_certificate(&domain, certificates, 2), 1);
+    assert_true(dm_domain_certificate(&domain, certificates, 1) == SIZE_MAX);
+    domain.certificate = DM_STR("first");
+    assert_int_equal(dm_domain_certificate(&domain, certificates, 4), 1);
+    domain.certificate = DM_STR("gone");
+    assert_true(dm_domain_certificate(&domain, certificates, 4) == SIZE_MAX);
+}
+
+static void keys_are_sealed_under_their_own_context(void **state)
+{
+    char text[DM_CERTIFICATE_CONTEXT_MAX];
+
+    assert_true(dm_str_eq(dm_certificate_context(7, DM_STR("main"), text), DM_STR("tenant 7 certificate main key")));
+}
+
+struct shape {
+    const struct dm_schema *schema;
+    const char *text, *pointer, *message; /* NULL: it is right */
+};
+
+#define PEM "'-----BEGIN CERTIFICATE-----'"
+#define ENDPOINT(rest) "{'name':'b','endpoints':[{" rest "}]}"
+
+static const struct shape shapes[] = {
+    {&dm_schema_domain, "{'name':'*.example.com'}", NULL, NULL},
+    {&dm_schema_domain, "{'name':'a.example','client_certificate':'optional','client_ca':" PEM "}", NULL, NULL},
+    {&dm_schema_domain, "{'name':'A.example'}", "/name", "must be in lower case, found 'A.example'"},
+    {&dm_schema_domain, "{'name':'a.example','tls_min_version':'1.1'}", "/tls_min_version",
+     "must be '1.2' or '1.3', found '1.1'"},
+    {&dm_schema_domain, "{'name':'a.example','client_certificate':'required'}", "",
+     "member 'client_ca' is required when client_certificate is 'required'"},
+    {&dm_schema_domain, "{'name':'a.example','client_ca':" PEM "}", "/client_ca",
+     "must be left out when client_certificate is 'none'"},
+    {&dm_schema_domain, "{'name':'a.example','client_certificate':'optional','client_ca':'x'}", "/client_ca",
+     "must be PEM: ASCII text with a line such as '-----BEGIN CERTIFICATE-----', found 'x'"},
+    {&dm_schema_domain, "{'name':'a.example','hsts_include_subdomains':true}", "/hsts_include_subdomains",
+     "must be false when hsts_max_age_s is 0, which sends no header"},
+    {&dm_schema_domain, "{'name':'a.example','hsts_include_subdomains':true,'hsts_max_age_s':1}", NULL, NULL},
+
+    {&dm_schema_certificate, "{'name':'c','chain':" PEM ",'key':" PEM ",'ocsp_response':'MAo='}", NULL, NULL},
+    {&dm_schema_certificate, "{'name':'c'}", "", "member 'chain' is required"},
+    {&dm_schema_certificate, "{'name':'c','chain':''}", "/chain",
+     "must be PEM: ASCII text with a line such as '-----BEGIN CERTIFICATE-----', found ''"},
+    {&dm_schema_certificate, "{'name':'c','chain':" PEM ",'key':'secret'}", "/key",
+     "must be PEM: ASCII text with a line such as '-----BEGIN CERTIFICATE-----'"},
+    {&dm_schema_certificate, "{'name':'c','chain':" PEM ",'ocsp_response':'MA'}", "/ocsp_response",
+     "must be base64 (RFC 4648 section 4) with its padding and without white space, found 'MA'"},
+
+    {&dm_schema_backend, ENDPOINT("'host':'unix:/run/app.sock','port':0"), NULL, NULL},
+    {&dm_schema_backend, ENDPOINT("'host':'unix:/run/app.sock','port':80"), "/endpoints/0/port",
+     "must be 0 with a Unix socket, found 80"},
+    {&dm_schema_backend, ENDPOINT("'host':'a','port':0"), "/endpoints/0/port", "must be between 1 and 65535, found 0"},
+    {&dm_schema_backend, ENDPOINT("'host':'unix:run','port':0"), "/endpoints/0/host",
+     "must have an absolute path of at most 107 visible characters behind 'unix:', found 'unix:run'"},
+    {&dm_schema_backend, ENDPOINT("'host':'unix:/a/../b','port':0"), "/endpoints/0/host",
+     "must have a path without empty, '.' and '..' segments behind 'unix:', found 'unix:/a/../b'"},
+    {&dm_schema_backend, ENDPOINT("'host':'unix:/a//b','port':0"), "/endpoints/0/host",
+     "must have a path without empty, '.' and '..' segments behind 'unix:', found 'unix:/a//b'"},
+    {&dm_schema_backend, ENDPOINT("'host':'unix:/a/','port':0"), "/endpoints/0/host",
+     "must have a path without empty, '.' and '..' segments behind 'unix:', found 'unix:/a/'"},
+    {&dm_schema_backend, "{'name':'b','endpoints':[{'host':'a','port':1}],'protocol':'http2','tls':{}}", NULL, NULL},
+    {&dm_schema_backend, "{'name':'b','endpoints':[{'host':'a','port':1}],'tls':{'verify':false,'ca':" PEM "}}",
+     "/tls/ca", "must be left out when verify is false"},
+    {&dm_schema_backend, "{'name':'b','endpoints':[{'host':'unix:/a','port':0}],'tls':{}}", "/tls",
+     "member 'server_name' is required when an endpoint is a Unix socket"},
+    {&dm_schema_backend, "{'name':'b','endpoints':[{'host':'unix:/a','port':0}],'tls':{'server_name':'a'}}", NULL,
+     NULL},
+
+    {&dm_schema_endpoint_grant, "{'address':'unix:/run/app.sock','port':0}", NULL, NULL},
+    {&dm_schema_endpoint_grant, "{'address':'unix:/run/app.sock','port':1}", "/port",
+     "must be 0 with a Unix socket, found 1"},
+    {&dm_schema_endpoint_grant, "{'address':'unix:/run/app.sock','port':0,'port_to':9}", "/port_to",
+     "must be left out with a Unix socket"},
+
+    {&dm_schema_policy, "{'type':'client_certificate'}", NULL, NULL},
+    {&dm_schema_policy, "{'type':'client_certificate','match':[]}", "/match", "must have at least 1 item"},
+    {&dm_schema_policy, "{'type':'client_certificate','forward_header':'a b'}", "/forward_header",
+     "must be a header name: letters, digits, '-' and the like, without spaces and ':', found 'a b'"},
+};
+
+static void holds_to_the_form(void **state)
+{
+    for (size_t i = 0; i < DM_COUNT(shapes); i++) {
+        struct dm_json *json = fixture_json(shapes[i].text);
+        void *object = dm_arena_calloc(&arena, shapes[i].schema->struct_bytes);
+        struct dm_errs errs = {0};
+        int rc = dm_model_read(shapes[i].schema, json, &arena, object, &errs);
+
+        if ((rc == 0) != (shapes[i].message == NULL))
+            fail_msg("%s: %d %s %s", shapes[i].text, rc, errs.items[0].pointer, errs.items[0].message);
+        if (rc < 0 && (strcmp(errs.items[0].pointer, shapes[i].pointer) != 0 ||
+                       strcmp(errs.items[0].message, shapes[i].message) != 0))
+            fail_msg("%s: %s %s", shapes[i].text, errs.items[0].pointer, errs.items[0].message);
+        dm_json_free(json);
+    }
+}
+
+static void grants_sockets_by_the_same_text_alone(void **state)
+{
+    struct dm_endpoint_grant endpoints[] = {{.address = DM_STR("unix:/run/a")},
+                                            {.address = DM_STR("10.0.0.0/8"), .port = 1}};
+    struct dm_grants grants = {.endpoints = endpoints, .n_endpoints = 2};
+    struct dm_grants one = {.endpoints = endpoints, .n_endpoints = 1};
+    struct dm_cidr address;
+
+    assert_int_equal(dm_cidr_parse_address(DM_STR("10.0.0.1"), &address, NULL), 0);
+    assert_true(dm_grants_allow_unix(&grants, DM_STR("unix:/run/a")));
+    assert_false(dm_grants_allow_unix(&grants, DM_STR("unix:/run/ab")));
+    assert_false(dm_grants_allow_unix(&grants, DM_STR("10.0.0.0/8")));
+    assert_true(dm_grants_allow_endpoint(&grants, &address, 1));
+    assert_false(dm_grants_allow_endpoint(&one, &address, 1));
+    assert_false(dm_grants_allow_port(&one, 80));
+}
+
+static void has_safe_defaults(void **state)
+{
+    struct dm_domain domain;
+    struct dm_backend_tls tls;
+    struct dm_version version;
+    struct dm_policy policy;
+
+    dm_model_default(&dm_schema_domain, &domain);
+    assert_int_equal(domain.tls_min_version, DM_TLS_1_2);
+    assert_int_equal(domain.client_certificate, DM_CLIENT_CERTIFICATE_NONE);
+    assert_true(domain.http2);
+    dm_model_default(&dm_schema_backend_tls, &tls);
+    assert_true(tls.verify);
+    dm_model_default(&dm_schema_version, &version);
+    assert_int_equal(version.n_upgrades, 0);
+    fixture_read(&dm_schema_policy, "{'type':'client_certificate'}", &arena, &policy);
+    assert_int_equal(policy.client_certificate.match, DM_MATCH_FINGERPRINT | DM_MATCH_SUBJECT);
+    assert_true(dm_policy_is_authentication(policy.type));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(certificates_hold_hosts),
+        T(domains_get_the_certificate_that_is_valid_longest),
+        T(keys_are_sealed_under_their_own_context),
+        T(holds_to_the_form),
+        T(grants_sockets_by_the_same_text_alone),
+        T(has_safe_defaults),
+    };
+
+    return cmocka_run_group_tests_name("model/domain", tests, fixture_crypto, NULL);
+}
