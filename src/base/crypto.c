@@ -10,6 +10,9 @@ _Static_assert(DM_SIGN_SEED_BYTES == crypto_sign_ed25519_SEEDBYTES, "");
 _Static_assert(DM_SIGNATURE_BYTES == crypto_sign_ed25519_BYTES, "");
 #define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define TAG_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
+_Static_assert(DM_BOX_PUBLIC_BYTES == crypto_box_PUBLICKEYBYTES, "");
+_Static_assert(DM_BOX_SECRET_BYTES == crypto_box_SECRETKEYBYTES, "");
+_Static_assert(DM_BOX_OVERHEAD == crypto_box_SEALBYTES, "");
 _Static_assert(DM_SEAL_OVERHEAD == NONCE_BYTES + TAG_BYTES, "a sealed secret is nonce, cipher text, tag");
 
 static const unsigned char *bytes_of(struct dm_str s)
@@ -120,4 +123,22 @@ int dm_seal_open(const uint8_t key[32], struct dm_str sealed, struct dm_str cont
                                                    bytes_of(context), context.len, bytes, key) != 0)
         return DM_ECORRUPT;
     return 0;
+}
+
+void dm_box_keypair(uint8_t ret_public[DM_BOX_PUBLIC_BYTES], uint8_t ret_secret[DM_BOX_SECRET_BYTES])
+{
+    crypto_box_keypair(ret_public, ret_secret);
+}
+
+int dm_box_seal(const uint8_t public_key[DM_BOX_PUBLIC_BYTES], struct dm_str plain, uint8_t *ret)
+{
+    return crypto_box_seal(ret, bytes_of(plain), plain.len, public_key) == 0 ? 0 : DM_EINVAL;
+}
+
+int dm_box_open(const uint8_t public_key[DM_BOX_PUBLIC_BYTES], const uint8_t secret[DM_BOX_SECRET_BYTES],
+                struct dm_str sealed, uint8_t *ret)
+{
+    if (sealed.len < DM_BOX_OVERHEAD)
+        return DM_ECORRUPT;
+    return crypto_box_seal_open(ret, bytes_of(sealed), sealed.len, public_key, secret) == 0 ? 0 : DM_ECORRUPT;
 }

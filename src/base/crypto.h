@@ -47,4 +47,16 @@ void dm_seal(const uint8_t key[32], struct dm_str plain, struct dm_str context, 
 /* ret must hold sealed.len - DM_SEAL_OVERHEAD bytes. DM_ECORRUPT when key, context or bytes are not right. */
 DM_MUST_USE int dm_seal_open(const uint8_t key[32], struct dm_str sealed, struct dm_str context, uint8_t *ret);
 
+/* Sealing to a public key (X25519, XSalsa20-Poly1305, libsodium's crypto_box_seal): whoever has the public half writes, only
+ * the secret half reads; nothing says who wrote. */
+#define DM_BOX_PUBLIC_BYTES 32
+#define DM_BOX_SECRET_BYTES 32
+#define DM_BOX_OVERHEAD 48
+void dm_box_keypair(uint8_t ret_public[DM_BOX_PUBLIC_BYTES], uint8_t ret_secret[DM_BOX_SECRET_BYTES]);
+/* ret must hold plain.len + DM_BOX_OVERHEAD bytes. DM_EINVAL for a public key that nobody can have made, such as zeros. */
+DM_MUST_USE int dm_box_seal(const uint8_t public_key[DM_BOX_PUBLIC_BYTES], struct dm_str plain, uint8_t *ret);
+/* ret must hold sealed.len - DM_BOX_OVERHEAD bytes. DM_ECORRUPT when it is not for this pair, or was changed. */
+DM_MUST_USE int dm_box_open(const uint8_t public_key[DM_BOX_PUBLIC_BYTES], const uint8_t secret[DM_BOX_SECRET_BYTES],
+                            struct dm_str sealed, uint8_t *ret);
+
 #endif

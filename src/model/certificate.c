@@ -1,7 +1,12 @@
 #include "model/certificate.h"
+#include "base/arena.h"
+#include "base/crypto.h"
+#include "base/encode.h"
 #include "model/domain.h"
 #include "model/field.h"
 #include "model/format.h"
+
+#include <assert.h>
 
 #define NAME                                                                                                           \
     {                                                                                                                  \
@@ -88,10 +93,41 @@ bool dm_certificate_holds(const struct dm_certificate *certificate, struct dm_st
     return false;
 }
 
-struct dm_str dm_certificate_context(uint64_t tenant_id, struct dm_str name, char ret[DM_CERTIFICATE_CONTEXT_MAX])
-{
-    int len = snprintf(ret, DM_CERTIFICATE_CONTEXT_MAX, "tenant %llu certificate %.*s key",
-                       (unsigned long long)tenant_id, DM_STR_ARG(name));
+#define CONTEXT_MAX 128
+#define SEALED_MAX (DM_CHAIN_KEY_BYTES + DM_SEAL_OVERHEAD)
 
+static struct dm_str context_of(uint64_t tenant_id, struct dm_str name, char ret[CONTEXT_MAX])
+{
+    int len =
+        snprintf(ret, CONTEXT_MAX, "tenant %llu certificate key %.*s", (unsigned long long)tenant_id, DM_STR_ARG(name));
+
+    assert(len < CONTEXT_MAX);
     return dm_str_n(ret, (size_t)len);
+}
+
+int dm_certificate_key_seal(const uint8_t data_key[32], uint64_t tenant_id, struct dm_str name, struct dm_str pem,
+                            struct dm_arena *arena, struct dm_str *ret)
+{
+    uint8_t sealed[SEALED_MAX];
+    char context[CONTEXT_MAX], *text = dm_arena_alloc(arena, DM_BASE64_MAX(pem.len + DM_SEAL_OVERHEAD));
+
+    assert(pem.len <= DM_CHAIN_KEY_BYTES);
+    if (!text)
+        return DM_EBUDGET;
+    dm_seal(data_key, pem, context_of(tenant_id, name, context), sealed);
+    *ret = dm_str_n(text, dm_base64(dm_str_n((const char *)sealed, pem.len + DM_SEAL_OVERHEAD), text));
+    return 0;
+}
+
+ssize_t dm_certificate_key_open(const uint8_t data_key[32], uint64_t tenant_id, struct dm_str name,
+                                struct dm_str key_sealed, uint8_t ret[DM_CHAIN_KEY_BYTES])
+{
+    uint8_t sealed[SEALED_MAX];
+    char context[CONTEXT_MAX];
+    ssize_t n = dm_unbase64(key_sealed, sealed, sizeof(sealed));
+
+    if (n < DM_SEAL_OVERHEAD || dm_seal_open(data_key, dm_str_n((const char *)sealed, (size_t)n),
+                                             context_of(tenant_id, name, context), ret) < 0)
+        return DM_ECORRUPT;
+    return n - DM_SEAL_OVERHEAD;
 }

@@ -1,14 +1,14 @@
 /* A certificate with its key: for a tenant's domains, and for what its backends are shown. The key is write-only: sealed at
- * rest, and sealed anew with the tenant's data key for the gateways (DM_CERTIFICATE_CONTEXT).
+ * rest, and sealed anew with the tenant's data key for the gateways.
  *
  * What the chain says of itself (names, times, fingerprint) is read-only here and filled in by who can read X.509; these
  * tables bound sizes and form alone. */
 #ifndef DM_MODEL_CERTIFICATE_H
 #define DM_MODEL_CERTIFICATE_H
 
-#include "base/str.h"
+#include "base/err.h"
 
-struct dm_buf;
+struct dm_arena;
 struct dm_schema;
 
 struct dm_certificate {
@@ -43,8 +43,13 @@ extern const struct dm_schema dm_schema_certificate_sealed; /* document: key_sea
  * wildcard? */
 bool dm_certificate_holds(const struct dm_certificate *certificate, struct dm_str host);
 
-/* The context that a certificate's key is sealed under for gateways: "tenant <id> certificate <name> key". Returns ret. */
-#define DM_CERTIFICATE_CONTEXT_MAX 128
-struct dm_str dm_certificate_context(uint64_t tenant_id, struct dm_str name, char ret[DM_CERTIFICATE_CONTEXT_MAX]);
+/* A private key for key_sealed and back: dm_seal() with the tenant's data key, bound to the tenant's number and the
+ * certificate's name, in base64. */
+/* *ret lies in the arena; DM_EBUDGET. pem has at most DM_CHAIN_KEY_BYTES. */
+DM_MUST_USE int dm_certificate_key_seal(const uint8_t data_key[32], uint64_t tenant_id, struct dm_str name,
+                                        struct dm_str pem, struct dm_arena *arena, struct dm_str *ret);
+/* Returns the length of the PEM in ret, which the caller wipes; DM_ECORRUPT when key, names or bytes are not right. */
+DM_MUST_USE ssize_t dm_certificate_key_open(const uint8_t data_key[32], uint64_t tenant_id, struct dm_str name,
+                                            struct dm_str key_sealed, uint8_t ret[DM_CHAIN_KEY_BYTES]);
 
 #endif

@@ -35,6 +35,7 @@ static void put_hello(struct dm_buf *buf, const struct dm_link_hello *hello)
     put_str(buf, hello->gateway);
     put_str(buf, hello->program_version);
     put(buf, hello->n_workers, 2);
+    dm_buf_add_n(buf, hello->box_public_key, sizeof(hello->box_public_key));
     put(buf, hello->n_held, 4);
     for (size_t i = 0; i < hello->n_held; i++)
         put_unit(buf, hello->held[i].tenant, hello->held[i].kind, hello->held[i].mark);
@@ -74,6 +75,15 @@ static void put_usage(struct dm_buf *buf, const struct dm_link_usage *usage)
     }
 }
 
+static void put_tenant_key(struct dm_buf *buf, const struct dm_link_tenant_key *key)
+{
+    assert(key->sealed.len > 0 && key->sealed.len <= DM_LINK_SEALED_MAX);
+    put_str(buf, key->tenant);
+    put(buf, key->tenant_id, 8);
+    put(buf, key->key_id, 8);
+    put_str(buf, key->sealed);
+}
+
 static void put_payload(struct dm_buf *buf, const struct dm_link_message *message)
 {
     switch (message->type) {
@@ -84,6 +94,7 @@ static void put_payload(struct dm_buf *buf, const struct dm_link_message *messag
     case DM_LINK_ACK: put_ack(buf, &message->ack); break;
     case DM_LINK_SYNCED: break;
     case DM_LINK_USAGE: put_usage(buf, &message->usage); break;
+    case DM_LINK_TENANT_KEY: put_tenant_key(buf, &message->tenant_key); break;
     case DM_LINK_USED:
     case DM_LINK_PING:
     case DM_LINK_PONG: put(buf, message->number, 8); break;
@@ -149,6 +160,25 @@ static struct dm_str take_str(struct cursor *c, size_t max)
     return ret;
 }
 
+static void take_bytes(struct cursor *c, uint8_t *ret, size_t n)
+{
+    if (c->rest.len < n) {
+        fault(c, "payload is cut");
+        return;
+    }
+    memcpy(ret, c->rest.ptr, n);
+    c->rest = dm_str_skip(c->rest, n);
+}
+
+static struct dm_str take_tenant(struct cursor *c)
+{
+    struct dm_str tenant = take_str(c, DM_LINK_ID_MAX);
+
+    if (!c->fault && tenant.len == 0)
+        fault(c, "tenant is empty");
+    return tenant;
+}
+
 static enum dm_unit_kind take_kind(struct cursor *c)
 {
     uint64_t kind = take(c, 1);
@@ -161,9 +191,7 @@ static enum dm_unit_kind take_kind(struct cursor *c)
 static void take_unit(struct cursor *c, struct dm_str *ret_tenant, enum dm_unit_kind *ret_kind,
                       struct dm_mark *ret_mark)
 {
-    *ret_tenant = take_str(c, DM_LINK_ID_MAX);
-    if (!c->fault && ret_tenant->len == 0)
-        fault(c, "tenant is empty");
+    *ret_tenant = take_tenant(c);
     *ret_kind = take_kind(c);
     ret_mark->epoch = take(c, 8);
     ret_mark->sequence = take(c, 8);
@@ -197,6 +225,7 @@ static void take_hello(struct cursor *c, struct dm_link_hello *ret)
     ret->gateway = take_str(c, DM_LINK_ID_MAX);
     ret->program_version = take_str(c, DM_LINK_ID_MAX);
     ret->n_workers = (uint16_t)take(c, 2);
+    take_bytes(c, ret->box_public_key, sizeof(ret->box_public_key));
     ret->n_held = take(c, 4);
     if (!(held = take_list(c, ret->n_held, DM_LINK_HELD_MAX, HELD_LEAST, sizeof(*held))))
         return;
@@ -210,12 +239,7 @@ static void take_welcome(struct cursor *c, struct dm_link_welcome *ret)
     ret->version = (uint32_t)take(c, 4);
     ret->cluster = take_str(c, DM_LINK_ID_MAX);
     ret->key_id = take(c, 8);
-    if (c->rest.len < sizeof(ret->public_key)) {
-        fault(c, "payload is cut");
-        return;
-    }
-    memcpy(ret->public_key, c->rest.ptr, sizeof(ret->public_key));
-    c->rest = dm_str_skip(c->rest, sizeof(ret->public_key));
+    take_bytes(c, ret->public_key, sizeof(ret->public_key));
 }
 
 static void take_ack(struct cursor *c, struct dm_link_ack *ret)
@@ -255,6 +279,16 @@ static void take_usage(struct cursor *c, struct dm_link_usage *ret)
     ret->items = items;
 }
 
+static void take_tenant_key(struct cursor *c, struct dm_link_tenant_key *ret)
+{
+    ret->tenant = take_tenant(c);
+    ret->tenant_id = take(c, 8);
+    ret->key_id = take(c, 8);
+    ret->sealed = take_str(c, DM_LINK_SEALED_MAX);
+    if (!c->fault && ret->sealed.len == 0)
+        fault(c, "key is empty");
+}
+
 static void take_document(struct cursor *c, struct dm_str *ret)
 {
     if (c->rest.len == 0)
@@ -273,6 +307,7 @@ static void take_payload(struct cursor *c, struct dm_link_message *ret)
     case DM_LINK_ACK: take_ack(c, &ret->ack); break;
     case DM_LINK_SYNCED: break;
     case DM_LINK_USAGE: take_usage(c, &ret->usage); break;
+    case DM_LINK_TENANT_KEY: take_tenant_key(c, &ret->tenant_key); break;
     case DM_LINK_USED:
     case DM_LINK_PING:
     case DM_LINK_PONG: ret->number = take(c, 8); break;
@@ -300,7 +335,7 @@ ssize_t dm_link_frame_bytes(struct dm_str bytes)
         return 0;
     len = take(&c, 4);
     type = (uint8_t)take(&c, 1);
-    if (type < DM_LINK_HELLO || type > DM_LINK_PONG || len > payload_max(type))
+    if (type < DM_LINK_HELLO || type > DM_LINK_TENANT_KEY || len > payload_max(type))
         return DM_EINVAL;
     return (ssize_t)(DM_LINK_HEAD_BYTES + len);
 }
@@ -330,7 +365,7 @@ ssize_t dm_link_decode(struct dm_str bytes, struct dm_arena *arena, struct dm_li
 const char *dm_link_type_name(enum dm_link_type type)
 {
     static const char *const names[] = {"?",      "hello", "welcome", "unit", "gone", "ack",
-                                        "synced", "usage", "used",    "ping", "pong"};
+                                        "synced", "usage", "used",    "ping", "pong", "tenant_key"};
 
-    return type >= DM_LINK_HELLO && type <= DM_LINK_PONG ? names[type] : "?";
+    return type >= DM_LINK_HELLO && type <= DM_LINK_TENANT_KEY ? names[type] : "?";
 }

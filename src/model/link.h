@@ -5,6 +5,7 @@
  *   gateway                                   controller
  *   HELLO  who, what it holds         ──►
  *                                     ◄──     WELCOME  signing key, cluster
+ *                                     ◄──     TENANT_KEY …   of tenants whose documents hold sealed keys
  *                                     ◄──     UNIT …   what it lacks; GONE … what it holds and should not
  *   ACK …                             ──►
  *                                     ◄──     SYNCED   all that was known at HELLO has been sent
@@ -17,7 +18,9 @@
  * L1. HELLO and WELCOME come first, once each; everything else before them ends the connection.
  * L2. A unit's mark never goes back: a UNIT or GONE at or below the mark held is acknowledged and not applied.
  * L3. Each UNIT and GONE gets at least one ACK; the last one for a mark counts.
- * L4. A frame that does not decode ends the connection. */
+ * L4. A TENANT_KEY comes before the first unit of the connection that needs it, is sealed to the box key of HELLO, and may
+ *     come again; there is no ACK of it.
+ * L5. A frame that does not decode ends the connection. */
 #ifndef DM_MODEL_LINK_H
 #define DM_MODEL_LINK_H
 
@@ -27,7 +30,7 @@
 
 struct dm_buf;
 
-#define DM_LINK_VERSION 1
+#define DM_LINK_VERSION 2
 #define DM_LINK_HEAD_BYTES 5
 #define DM_LINK_PAYLOAD_MAX (DM_DOCUMENT_MAX + 64u)
 /* Enough for anything a payload decodes to. */
@@ -36,6 +39,7 @@ struct dm_buf;
 #define DM_LINK_WORKERS_MAX 256 /* of one gateway */
 #define DM_LINK_HELD_MAX 65535
 #define DM_LINK_USAGE_MAX 4096
+#define DM_LINK_SEALED_MAX 128
 
 enum dm_link_type {
     DM_LINK_HELLO = 1,
@@ -48,6 +52,7 @@ enum dm_link_type {
     DM_LINK_USED,
     DM_LINK_PING,
     DM_LINK_PONG,
+    DM_LINK_TENANT_KEY,
 };
 
 struct dm_link_held {
@@ -61,6 +66,7 @@ struct dm_link_hello {
     struct dm_str gateway; /* id of this gateway, stable over restarts */
     struct dm_str program_version;
     uint16_t n_workers;
+    uint8_t box_public_key[DM_BOX_PUBLIC_BYTES]; /* X25519: what is secret to this gateway is sealed to it */
     const struct dm_link_held *held;
     size_t n_held;
 };
@@ -109,6 +115,13 @@ struct dm_link_usage {
     size_t n_items;
 };
 
+/* model/tenant_key.h says what is sealed. */
+struct dm_link_tenant_key {
+    struct dm_str tenant;
+    uint64_t tenant_id, key_id;
+    struct dm_str sealed; /* 1 to DM_LINK_SEALED_MAX bytes */
+};
+
 struct dm_link_message {
     enum dm_link_type type;
     union {
@@ -118,6 +131,7 @@ struct dm_link_message {
         struct dm_link_gone gone;
         struct dm_link_ack ack;
         struct dm_link_usage usage;
+        struct dm_link_tenant_key tenant_key;
         uint64_t number; /* USED: the batch; PING, PONG: what PING said */
     };
 };
@@ -125,7 +139,7 @@ struct dm_link_message {
 /* Appends one frame; ret->failed when it passes ret's maximum. A message out of bounds is a broken invariant (abort). */
 void dm_link_encode(const struct dm_link_message *message, struct dm_buf *ret);
 
-/* Decodes the first frame of `bytes`: returns its whole length, or 0 when more bytes are needed, or DM_EINVAL (L4).
+/* Decodes the first frame of `bytes`: returns its whole length, or 0 when more bytes are needed, or DM_EINVAL (L5).
  * Strings point into bytes, lists lie in the arena; DM_EBUDGET when it is exhausted. err may be NULL. */
 DM_MUST_USE ssize_t dm_link_decode(struct dm_str bytes, struct dm_arena *arena, struct dm_link_message *ret,
                                    struct dm_err *err);

@@ -395,7 +395,7 @@ static void on_message(void *arg, const struct dm_link_message *message)
         on_gone(k, &message->gone);
     else if (message->type == DM_LINK_USED)
         dm_spool_used(&k->spool, message->number);
-    else
+    else if (message->type == DM_LINK_SYNCED)
         dm_log(DM_LOG_DEBUG, "link_synced", "the controller has sent all that it knew");
 }
 

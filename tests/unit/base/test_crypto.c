@@ -146,13 +146,37 @@ static void seals_nothing_too(void **state)
     assert_int_equal(plain[0], 7);
 }
 
+static void boxes_open_with_their_own_pair_alone(void **state)
+{
+    uint8_t public_key[DM_BOX_PUBLIC_BYTES], secret[DM_BOX_SECRET_BYTES], other_public[DM_BOX_PUBLIC_BYTES],
+        other_secret[DM_BOX_SECRET_BYTES], sealed[6 + DM_BOX_OVERHEAD], plain[6];
+    const uint8_t zero[DM_BOX_PUBLIC_BYTES] = {0};
+    struct dm_str box = dm_str_n((char *)sealed, sizeof(sealed));
+
+    dm_box_keypair(public_key, secret);
+    dm_box_keypair(other_public, other_secret);
+    assert_int_equal(dm_box_seal(public_key, DM_STR("secret"), sealed), 0);
+    assert_int_equal(dm_box_open(public_key, secret, box, plain), 0);
+    assert_memory_equal(plain, "secret", 6);
+    assert_int_equal(dm_box_open(other_public, other_secret, box, plain), DM_ECORRUPT);
+    for (size_t len = 0; len < sizeof(sealed); len++)
+        assert_int_equal(dm_box_open(public_key, secret, dm_str_n(box.ptr, len), plain), DM_ECORRUPT);
+    for (size_t bit = 0; bit < 8 * sizeof(sealed); bit++) {
+        sealed[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(dm_box_open(public_key, secret, box, plain), DM_ECORRUPT);
+        sealed[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    assert_int_equal(dm_box_seal(zero, DM_STR("secret"), sealed), DM_EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(knows_the_vector_of_siphash),  cmocka_unit_test(knows_the_vectors_of_blake2),
-        cmocka_unit_test(digests_in_pieces_as_at_once), cmocka_unit_test(digests_differ_by_key),
-        cmocka_unit_test(knows_the_vector_of_ed25519),  cmocka_unit_test(verifies_only_what_was_signed),
-        cmocka_unit_test(opens_only_what_was_sealed),   cmocka_unit_test(seals_nothing_too),
+        cmocka_unit_test(knows_the_vector_of_siphash),          cmocka_unit_test(knows_the_vectors_of_blake2),
+        cmocka_unit_test(digests_in_pieces_as_at_once),         cmocka_unit_test(digests_differ_by_key),
+        cmocka_unit_test(knows_the_vector_of_ed25519),          cmocka_unit_test(verifies_only_what_was_signed),
+        cmocka_unit_test(opens_only_what_was_sealed),           cmocka_unit_test(seals_nothing_too),
+        cmocka_unit_test(boxes_open_with_their_own_pair_alone),
     };
 
     if (dm_crypto_init() < 0)

@@ -6,6 +6,7 @@
 #include "model/domain.h"
 #include "model/grants.h"
 #include "model/policy.h"
+#include "model/tenant_key.h"
 #include "model/version.h"
 
 static struct dm_arena arena;
@@ -60,11 +61,50 @@ static void domains_get_the_certificate_that_is_valid_longest(void **state)
     assert_true(dm_domain_certificate(&domain, certificates, 4) == SIZE_MAX);
 }
 
-static void keys_are_sealed_under_their_own_context(void **state)
+static void keys_open_in_their_own_place_alone(void **state)
 {
-    char text[DM_CERTIFICATE_CONTEXT_MAX];
+    const uint8_t key[32] = {1}, other[32] = {2};
+    uint8_t plain[DM_CHAIN_KEY_BYTES];
+    char longest[DM_CHAIN_KEY_BYTES];
+    struct dm_str sealed, cut;
 
-    assert_true(dm_str_eq(dm_certificate_context(7, DM_STR("main"), text), DM_STR("tenant 7 certificate main key")));
+    assert_int_equal(dm_certificate_key_seal(key, 7, DM_STR("main"), DM_STR("canary"), &arena, &sealed), 0);
+    assert_null(memmem(sealed.ptr, sealed.len, "canary", 6));
+    assert_int_equal(dm_certificate_key_open(key, 7, DM_STR("main"), sealed, plain), 6);
+    assert_memory_equal(plain, "canary", 6);
+    assert_int_equal(dm_certificate_key_open(other, 7, DM_STR("main"), sealed, plain), DM_ECORRUPT);
+    assert_int_equal(dm_certificate_key_open(key, 8, DM_STR("main"), sealed, plain), DM_ECORRUPT);
+    assert_int_equal(dm_certificate_key_open(key, 7, DM_STR("other"), sealed, plain), DM_ECORRUPT);
+    cut = dm_str_n(sealed.ptr, sealed.len - 4);
+    assert_int_equal(dm_certificate_key_open(key, 7, DM_STR("main"), cut, plain), DM_ECORRUPT);
+    assert_int_equal(dm_certificate_key_open(key, 7, DM_STR("main"), DM_STR(""), plain), DM_ECORRUPT);
+
+    memset(longest, 'k', sizeof(longest));
+    assert_int_equal(
+        dm_certificate_key_seal(key, 7, DM_STR("main"), dm_str_n(longest, sizeof(longest)), &arena, &sealed), 0);
+    assert_int_equal(dm_certificate_key_open(key, 7, DM_STR("main"), sealed, plain), sizeof(longest));
+}
+
+static void tenant_keys_open_at_their_gateway_alone(void **state)
+{
+    struct dm_tenant_key key = {7, 3, {1, 2, 3}}, ret;
+    uint8_t public_key[DM_BOX_PUBLIC_BYTES], secret[DM_BOX_SECRET_BYTES], other_public[DM_BOX_PUBLIC_BYTES],
+        other_secret[DM_BOX_SECRET_BYTES], sealed[DM_TENANT_KEY_SEALED_BYTES];
+    const uint8_t zero[DM_BOX_PUBLIC_BYTES] = {0};
+    struct dm_str bytes = dm_str_n((const char *)sealed, sizeof(sealed));
+
+    dm_box_keypair(public_key, secret);
+    dm_box_keypair(other_public, other_secret);
+    assert_int_equal(dm_tenant_key_seal(public_key, &key, sealed), 0);
+    assert_int_equal(dm_tenant_key_open(public_key, secret, bytes, &ret), 0);
+    assert_int_equal(ret.tenant_id, 7);
+    assert_int_equal(ret.key_id, 3);
+    assert_memory_equal(ret.key, key.key, sizeof(key.key));
+    assert_int_equal(dm_tenant_key_open(other_public, other_secret, bytes, &ret), DM_ECORRUPT);
+    assert_int_equal(dm_tenant_key_open(public_key, secret, dm_str_n(bytes.ptr, bytes.len - 1), &ret), DM_ECORRUPT);
+    sealed[40] ^= 1;
+    assert_int_equal(dm_tenant_key_open(public_key, secret, bytes, &ret), DM_ECORRUPT);
+    assert_int_equal(dm_tenant_key_seal(zero, &key, sealed), DM_EINVAL);
 }
 
 struct shape {
@@ -192,7 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(certificates_hold_hosts),
         T(domains_get_the_certificate_that_is_valid_longest),
-        T(keys_are_sealed_under_their_own_context),
+        T(keys_open_in_their_own_place_alone),
+        T(tenant_keys_open_at_their_gateway_alone),
         T(holds_to_the_form),
         T(grants_sockets_by_the_same_text_alone),
         T(has_safe_defaults),

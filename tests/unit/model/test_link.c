@@ -27,8 +27,8 @@ static const struct dm_link_usage_item items[] = {
     {8, DM_STR("orders"), DM_STR("list"), UINT64_MAX},
 };
 static const struct dm_link_message messages[] = {
-    {DM_LINK_HELLO, {.hello = {DM_LINK_VERSION, DM_STR("gw-1"), DM_STR("0.1.0"), 4, held, 2}}},
-    {DM_LINK_HELLO, {.hello = {DM_LINK_VERSION, DM_STR("gw-1"), DM_STR("0.1.0"), 1, held, 0}}},
+    {DM_LINK_HELLO, {.hello = {DM_LINK_VERSION, DM_STR("gw-1"), DM_STR("0.1.0"), 4, {9, 8}, held, 2}}},
+    {DM_LINK_HELLO, {.hello = {DM_LINK_VERSION, DM_STR("gw-1"), DM_STR("0.1.0"), 1, {0}, held, 0}}},
     {DM_LINK_WELCOME, {.welcome = {DM_LINK_VERSION, DM_STR("main"), 0x0102030405060708, {1, 2, 3}}}},
     {DM_LINK_UNIT, {.unit = DM_STR("DMDOC1 and so on")}},
     {DM_LINK_GONE, {.gone = {DM_STR("orders"), DM_UNIT_APPLICATIONS, {1, 13}}}},
@@ -41,6 +41,7 @@ static const struct dm_link_message messages[] = {
     {DM_LINK_USED, {.number = 3}},
     {DM_LINK_PING, {.number = 42}},
     {DM_LINK_PONG, {.number = 42}},
+    {DM_LINK_TENANT_KEY, {.tenant_key = {DM_STR("orders"), 7, 1, DM_STR("sealed")}}},
 };
 
 static void encode(const struct dm_link_message *message, struct dm_buf *buf)
@@ -140,15 +141,16 @@ static void refuses_what_cannot_be(void **state)
         const char *bytes;
         size_t len;
     } cases[] = {
-        {"\0\0\0\0\0", 5},                                           /* type 0 */
-        {"\0\0\0\0\x0B", 5},                                         /* type 11 */
-        {"\xFF\xFF\xFF\xFF\3", 5},                                   /* longer than a document */
-        {"\0\0\x10\0\x09", 5},                                       /* a long ping */
-        {"\0\0\0\0\3", 5},                                           /* empty document */
-        {"\0\0\0\x14\4\0\1t\5\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 25}, /* kind 5 */
-        {"\0\0\0\x14\4\0\1t\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 25}, /* kind 0 */
-        {"\0\0\0\x13\4\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 24},  /* no tenant */
-        {"\0\0\0\x0E\1\0\0\0\1\0\0\0\0\0\1\xFF\xFF\xFF\xFF", 19},    /* four billion held */
+        {"\0\0\0\0\0", 5},                                               /* type 0 */
+        {"\0\0\0\0\x0C", 5},                                             /* type 12 */
+        {"\0\0\0\x15\x0B\0\1t\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\1\0\0", 26}, /* no key */
+        {"\xFF\xFF\xFF\xFF\3", 5},                                       /* longer than a document */
+        {"\0\0\x10\0\x09", 5},                                           /* a long ping */
+        {"\0\0\0\0\3", 5},                                               /* empty document */
+        {"\0\0\0\x14\4\0\1t\5\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 25},     /* kind 5 */
+        {"\0\0\0\x14\4\0\1t\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 25},     /* kind 0 */
+        {"\0\0\0\x13\4\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 24},      /* no tenant */
+        {"\0\0\0\x0E\1\0\0\0\1\0\0\0\0\0\1\xFF\xFF\xFF\xFF", 19},        /* four billion held */
     };
     struct dm_link_message message;
 
