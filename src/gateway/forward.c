@@ -187,7 +187,9 @@ static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
 /* The version that the message came in (RFC 9110, 7.6.3). */
 static void write_via(struct dm_buf *out, const struct dm_http_head *head)
 {
-    if (head->version_minor == 0)
+    if (DM_UNLIKELY(head->version_major == 2))
+        dm_buf_add_lit(out, "Via: 2 daemun\r\n");
+    else if (head->version_minor == 0)
         dm_buf_add_lit(out, "Via: 1.0 daemun\r\n");
     else
         dm_buf_add_lit(out, "Via: 1.1 daemun\r\n");

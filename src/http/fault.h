@@ -54,7 +54,11 @@
     X(ESCAPED_CONTROL, "escaped_control", 400)                                                                         \
     X(ESCAPED_SLASH, "escaped_slash", 400)                                                                             \
     X(PATH_ABOVE_ROOT, "path_above_root", 400)                                                                         \
-    X(BAD_PATH, "bad_path", 400)
+    X(BAD_PATH, "bad_path", 400)                                                                                       \
+    X(BAD_PSEUDO_FIELD, "bad_pseudo_field", 400)                                                                       \
+    X(CONNECTION_FIELD, "connection_field", 400)                                                                       \
+    X(HOST_MISMATCH, "host_mismatch", 400)                                                                             \
+    X(BODY_LENGTH, "body_length", 400)
 
 enum dm_http_fault {
     DM_HTTP_NO_FAULT = 0,

@@ -117,6 +117,7 @@ void dm_http_head_move(const struct dm_http_head *head, const char *from, size_t
         move_str(&bytes, &ret->host.name);
     move_str(&bytes, &ret->path);
     move_str(&bytes, &ret->query);
+    move_str(&bytes, &ret->upgrade);
     move_str(&bytes, &ret->reason);
     for (unsigned i = 0; i < ret->field_count; i++) {
         move_str(&bytes, &ret->fields[i].name);

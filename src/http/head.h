@@ -1,4 +1,5 @@
-/* The head of an HTTP/1.1 message (RFC 9112), as one strict pass over the received bytes leaves it.
+/* The head of a message, as one strict pass over the received bytes of HTTP/1.1 (RFC 9112) leaves it, or over the fields of
+ * HTTP/2 (http/h2_fields.h).
  *
  * H1. What is accepted has one meaning; what has none or two is refused and never repaired.
  * H2. Slices borrow from the bytes that were parsed, but for `host`, which may stand in host_buf, and a path that an
@@ -54,7 +55,8 @@ struct dm_http_head {
     bool expects_continue;
     bool has_upgrade;      /* Upgrade is there and Connection names it, in HTTP/1.1 */
     bool has_query;        /* a '?' is there, though nothing may follow */
-    uint8_t version_minor; /* of HTTP/1.x: 0 or 1 */
+    uint8_t version_major; /* 1 or 2 */
+    uint8_t version_minor; /* of HTTP/1.x: 0 or 1; of HTTP/2: 0 */
     uint8_t framing;       /* enum dm_http_framing */
     uint64_t content_length;
 
@@ -67,6 +69,8 @@ struct dm_http_head {
     struct dm_host host;     /* the authority, normalised; name empty in HTTP/1.0 without Host */
     struct dm_str path;      /* as received, before '?'; "/" if absolute form has none, "*" in asterisk form */
     struct dm_str query;     /* behind '?' */
+    struct dm_str
+        upgrade; /* what a tunnel would speak: the first protocol of Upgrade (has_upgrade), or :protocol; else empty */
 
     /* responses */
     unsigned status; /* 100 to 599 */

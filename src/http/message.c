@@ -14,6 +14,8 @@ const char *dm_http_abort_name(enum dm_http_abort why)
         [DM_HTTP_ABORT_FAULT] = "malformed",
         [DM_HTTP_ABORT_TOO_LARGE] = "too_large",
         [DM_HTTP_ABORT_SHUTDOWN] = "shutdown",
+        [DM_HTTP_ABORT_CANCELLED] = "cancelled",
+        [DM_HTTP_ABORT_FLOOD] = "flood",
     };
 
     return why > 0 && (size_t)why < DM_COUNT(names) && names[why] ? names[why] : "unknown";

@@ -9,6 +9,7 @@ struct dm_http_message {
     unsigned status;              /* responses */
     struct dm_str method, target; /* requests */
     struct dm_str host;           /* requests: what the Host field says */
+    struct dm_str protocol;       /* what a tunnel speaks, for Upgrade; else empty */
     struct dm_str fields;         /* whole lines, each ended by CR LF */
     enum dm_http_framing framing; /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
     uint64_t content_length;      /* with LENGTH */
@@ -27,7 +28,9 @@ enum dm_http_abort {
     DM_HTTP_ABORT_RESPONSE_TIMEOUT, /* no response head in time */
     DM_HTTP_ABORT_FAULT,            /* malformed; the fault says how */
     DM_HTTP_ABORT_TOO_LARGE,
-    DM_HTTP_ABORT_SHUTDOWN, /* this side is closing */
+    DM_HTTP_ABORT_SHUTDOWN,  /* this side is closing */
+    DM_HTTP_ABORT_CANCELLED, /* the peer reset the stream (HTTP/2) */
+    DM_HTTP_ABORT_FLOOD,     /* the peer abused the connection (HTTP/2) */
 };
 const char *dm_http_abort_name(enum dm_http_abort why);
 

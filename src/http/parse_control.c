@@ -95,7 +95,7 @@ static int take_options(struct dm_http_cursor *cursor, struct dm_str value)
 
 static int take_expect(struct dm_http_head *head, struct dm_str value)
 {
-    if (!head->is_request || head->version_minor == 0)
+    if (!head->is_request || (head->version_major == 1 && head->version_minor == 0))
         return 0;
     if (!IS_WORD(value, "100-continue"))
         return -DM_HTTP_BAD_EXPECT;
@@ -124,6 +124,24 @@ static void flag_named(struct dm_http_head *head, struct dm_str name)
             head->fields[i].flags |= DM_HTTP_FIELD_HOP;
 }
 
+static bool is_protocol(struct dm_str text)
+{
+    size_t slash = dm_str_find(text, '/');
+
+    return dm_http_field_name_is_valid(dm_str_n(text.ptr, slash)) &&
+           (slash == text.len || dm_http_field_name_is_valid(dm_str_skip(text, slash + 1)));
+}
+
+/* The first protocol that can be had: HTTP/2 in clear text is spoken from the start or not at all (RFC 9113 section 3.1). */
+static void take_upgrade(struct dm_http_head *head)
+{
+    struct dm_str value = dm_http_head_value(head, DM_HTTP_FIELD_ID_UPGRADE), protocol;
+
+    while (head->upgrade.len == 0 && dm_http_list_next(&value, &protocol))
+        if (!IS_WORD(protocol, "h2c") && is_protocol(protocol))
+            head->upgrade = protocol;
+}
+
 void dm_http_take_connection(struct dm_http_cursor *cursor)
 {
     struct dm_http_head *head = cursor->head;
@@ -136,4 +154,6 @@ void dm_http_take_connection(struct dm_http_cursor *cursor)
     head->keep_alive = !cursor->has_close && (head->version_minor == 1 || cursor->has_keep_alive);
     head->has_upgrade =
         cursor->has_upgrade_option && head->version_minor == 1 && head->first[DM_HTTP_FIELD_ID_UPGRADE] != 0;
+    if (DM_UNLIKELY(head->has_upgrade))
+        take_upgrade(head);
 }

@@ -127,6 +127,7 @@ static int read_request(struct dm_http_cursor *cursor)
 
     memset(head, 0, offsetof(struct dm_http_head, fields));
     head->is_request = true;
+    head->version_major = 1;
     if ((rc = read_request_line(cursor)) <= 0 || (rc = dm_http_read_fields(cursor)) <= 0)
         return rc;
     if (head->version_minor == 1 && head->first[DM_HTTP_FIELD_ID_HOST] == 0)

@@ -64,6 +64,7 @@ static int read_response(struct dm_http_cursor *cursor)
     int rc;
 
     memset(cursor->head, 0, offsetof(struct dm_http_head, fields));
+    cursor->head->version_major = 1;
     if ((rc = dm_http_read_version(cursor)) <= 0 || (rc = read_status(cursor)) <= 0 ||
         (rc = read_reason(cursor)) <= 0 || (rc = dm_http_read_fields(cursor)) <= 0)
         return rc;

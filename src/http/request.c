@@ -21,6 +21,21 @@ struct dm_loop *dm_http_request_loop(const struct dm_http_request *request)
     return request->conn->server->loop;
 }
 
+struct dm_http_conn *dm_http_request_conn(const struct dm_http_request *request)
+{
+    return request->conn;
+}
+
+bool dm_http_request_is_http2(const struct dm_http_request *request)
+{
+    return request->ops->stream_id != NULL;
+}
+
+uint32_t dm_http_request_stream_id(const struct dm_http_request *request)
+{
+    return request->ops->stream_id ? request->ops->stream_id(request) : 0;
+}
+
 void dm_http_request_inform(struct dm_http_request *request, unsigned status, struct dm_str fields)
 {
     request->ops->inform(request, status, fields);
@@ -44,6 +59,11 @@ void dm_http_request_end(struct dm_http_request *request, struct dm_str trailers
 void dm_http_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body)
 {
     request->ops->reply(request, message, body);
+}
+
+void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_http_message *message)
+{
+    request->ops->tunnel(request, message);
 }
 
 void dm_http_request_abort(struct dm_http_request *request)

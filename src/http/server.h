@@ -1,5 +1,6 @@
-/* The server side of HTTP/1.1: connections that read requests and write responses over io/stream, with keep-alive,
- * pipelining (one request at a time is given out; the next waits unread), 100-continue, back-pressure and time limits.
+/* The server side of HTTP: connections that read requests and write responses over io/stream. HTTP/1.1 with keep-alive,
+ * pipelining (one request at a time is given out; the next waits unread) and 100-continue; HTTP/2 (RFC 9113) with many requests
+ * at a time on one connection; both with back-pressure and time limits. The owner need not know which it is.
  *
  * The owner gives a handler; the connection calls it. Everything passed in a callback is borrowed for the call. The
  * order for one request is
@@ -11,18 +12,28 @@
  * on_abort may come at any point after on_request instead of on_done, and is the last callback for that request.
  * Inside on_done and on_abort the owner forgets the request; the connection is the server's and frees itself.
  *
+ * A request with head->upgrade (HTTP/1.1 Upgrade; HTTP/2 extended CONNECT, RFC 8441) may become a tunnel: after on_request_end
+ *
+ *     tunnel      write*    end                     (in place of respond: 101 or 200, then raw bytes; end is our half-close)
+ *                 on_body*  on_request_end          (the client's bytes, and its half-close)
+ *     on_done                                        (both are through)
+ *
+ * What the client sent before belongs to the tunnel if there is one; otherwise it is the next request, or (HTTP/2) dropped.
+ *
  * S1. on_done may come from inside dm_http_request_end() and dm_http_request_reply(); no other callback comes from inside a call.
  * S2. A response that is through before its request: a rest of the request up to 64 KiB is read and dropped; with a larger
  *     one, a chunked one, or one that the client holds back (Expect), the connection closes. It also closes, after on_done,
- *     when a rest does not come in time.
+ *     when a rest does not come in time. In HTTP/2 the client is told to stop with RST_STREAM(NO_ERROR) instead.
  * S3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped, a response with fewer bytes closes
- *     the connection, and a head above 128 KiB is answered as 500 without a body.
+ *     the connection (HTTP/2: resets the stream), and a head above 128 KiB is answered as 500 without a body.
  * S4. Before the connection closes after its last answer, all of that answer is sent, as long as the client reads it.
+ * S5. An HTTP/2 client that abuses the connection (http/h2_guard.h) loses it: GOAWAY, and on_abort(FLOOD) for what is in hand.
  *
  * Output of a connection is bounded by write_cap_bytes and one piece (64 KiB), or one dm_http_request_reply(): with a full queue
  * no further request is given out.
  *
- * Threads: all of one server on one loop. Memory: an idle connection owns no buffer. */
+ * Threads: all of one server on one loop. Memory: an idle HTTP/1.1 connection owns no buffer; an HTTP/2 connection holds its
+ * compression tables, and of bodies that the owner does not take at most its window. */
 #ifndef DM_HTTP_SERVER_H
 #define DM_HTTP_SERVER_H
 
@@ -30,8 +41,25 @@
 #include "io/loop.h"
 #include "base/sys.h"
 
+struct dm_http_conn;
 struct dm_http_server;
+struct dm_stream;
 struct dm_http_request; /* one request on a client connection, and its response */
+
+/* What a client speaks on a connection. */
+enum dm_http_protocol {
+    DM_HTTP_PROTOCOL_ANY, /* what the first bytes say: the HTTP/2 preface, or else HTTP/1.1 */
+    DM_HTTP_PROTOCOL_1,
+    DM_HTTP_PROTOCOL_2,
+};
+
+struct dm_http2_settings {
+    uint32_t streams_max;             /* in hand at a time, on one connection */
+    uint32_t stream_window_bytes;     /* of a request's body that may be on its way, or wait for the owner */
+    uint32_t connection_window_bytes; /* the same of all bodies together */
+    uint32_t header_table_bytes;      /* of HPACK, each direction */
+    uint32_t frame_max_bytes;         /* 16384 … 2^24 - 1 */
+};
 
 struct dm_http_server_settings {
     struct dm_http_limits limits;
@@ -46,6 +74,12 @@ struct dm_http_server_settings {
     uint32_t body_rate_bytes;
     size_t write_cap_bytes; /* unsent response bytes kept before write stops taking */
     size_t connections_max;
+    bool allows_http2; /* by prior knowledge and where on_first_bytes says so */
+    uint32_t
+        tunnel_idle_timeout_ms; /* without a byte in either direction; 0 = off; found up to a quarter, at most 10 s, late */
+    uint32_t tunnel_timeout_ms; /* in all; 0 = off */
+    uint32_t drain_idle_ms;     /* how long a connection between requests lives on after dm_http_server_drain() */
+    struct dm_http2_settings http2;
 };
 extern const struct dm_http_server_settings dm_http_server_defaults;
 
@@ -67,6 +101,33 @@ struct dm_http_handler {
      * dm_http_request_user() is still the request's; on_abort follows. NULL: an empty answer. */
     void (*on_fault)(void *arg, struct dm_http_request *request, struct dm_http_end end,
                      struct dm_http_message *ret_message, struct dm_str *ret_body);
+    /* The first bytes of a connection are there (of TLS: its handshake is over). NULL: ANY. HTTP/2 is refused (ANY, 2) unless
+     * settings.allows_http2. */
+    enum dm_http_protocol (*on_first_bytes)(void *arg, struct dm_http_conn *conn);
+    /* The connection is gone, after everything else of it. May be NULL. */
+    void (*on_conn_end)(void *arg, struct dm_http_conn *conn);
+};
+
+/* HTTP/2 connections that were ended, streams that were refused, by what the client did. Only grows. */
+#define DM_HTTP2_COUNTERS(X)                                                                                           \
+    X(rapid_reset, "requests that their client reset at once")                                                         \
+    X(made_you_reset, "streams that the client made us reset")                                                         \
+    X(continuation_flood, "header blocks in too many pieces")                                                          \
+    X(settings_flood, "SETTINGS")                                                                                      \
+    X(ping_flood, "PING")                                                                                              \
+    X(empty_frames, "frames that carry nothing")                                                                       \
+    X(priority_flood, "PRIORITY")                                                                                      \
+    X(header_bomb, "header blocks that unpack to far too much")                                                        \
+    X(window_stall, "windows that are opened by crumbs")                                                               \
+    X(malformed_frames, "frames against the protocol")                                                                 \
+    X(malformed_messages, "streams that were reset: a message against the protocol")                                   \
+    X(refused_streams, "streams that were refused: too many at a time")                                                \
+    X(slow_streams, "streams that were reset: the client reads or sends too slowly")
+
+struct dm_http2_counters {
+#define DM_HTTP2_COUNTER_MEMBER(name, what) uint64_t name;
+    DM_HTTP2_COUNTERS(DM_HTTP2_COUNTER_MEMBER)
+#undef DM_HTTP2_COUNTER_MEMBER
 };
 
 /* The handler and arg are borrowed and outlive the server. */
@@ -76,14 +137,29 @@ struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_
 void dm_http_server_free(struct dm_http_server *server);
 /* Takes over an accepted descriptor. */
 void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer);
-/* Idle connections close now, the others after the request in hand, which is answered with Connection: close. */
+/* Connections end politely: the next answer on HTTP/1.1 says Connection: close, an HTTP/2 client is told to begin nothing new
+ * (GOAWAY, twice), and what is in hand goes through. A connection between requests closes after settings.drain_idle_ms. No
+ * connection is accepted any more. */
 void dm_http_server_drain(struct dm_http_server *server);
+/* Those between requests close now. What is still in hand goes on until dm_http_server_free(). */
+void dm_http_server_drain_end(struct dm_http_server *server);
 size_t dm_http_server_connections(const struct dm_http_server *server);
+const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_http_server *server);
+
+/* What the owner keeps about a connection. */
+void dm_http_conn_set_user(struct dm_http_conn *conn, void *user);
+void *dm_http_conn_user(const struct dm_http_conn *conn);
+const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn);
+const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 
 void dm_http_request_set_user(struct dm_http_request *request, void *user);
 void *dm_http_request_user(const struct dm_http_request *request);
 const struct dm_addr *dm_http_request_peer(const struct dm_http_request *request);
 struct dm_loop *dm_http_request_loop(const struct dm_http_request *request);
+struct dm_http_conn *dm_http_request_conn(const struct dm_http_request *request);
+bool dm_http_request_is_http2(const struct dm_http_request *request);
+/* Of HTTP/2; 0 in HTTP/1.1. */
+uint32_t dm_http_request_stream_id(const struct dm_http_request *request);
 
 /* A 1xx response other than 101 (103, or 100 to let the client send what it announced with Expect). Left out for HTTP/1.0,
  * after respond, and when the client does not read. */
@@ -97,7 +173,11 @@ void dm_http_request_end(struct dm_http_request *request, struct dm_str trailers
 /* Head, whole body and end at once, with Content-Length; what is left of the request is dropped. For bodies made in memory:
  * they are queued whole, above write_cap_bytes too. */
 void dm_http_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
-/* The response can't be completed: the connection is cut, so that the client sees it (but a client of HTTP/1.0 that got a
+/* Opens the tunnel that the request asks for: 101 or 200 with the fields of the message (its status and framing are not read;
+ * Upgrade and Connection are written from head->upgrade). After on_request_end, in place of respond, for a request whose head has
+ * an upgrade. */
+void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_http_message *message);
+/* The response can't be completed: the connection is cut (HTTP/2: the stream is reset), so that the client sees it (but a client of HTTP/1.0 that got a
  * response without Content-Length takes it for the end). No callback follows. */
 void dm_http_request_abort(struct dm_http_request *request);
 /* Presents body bytes again that on_body did not take. */

@@ -354,6 +354,8 @@ struct dm_api_server *dm_api_server_new(struct dm_loop *loop, struct dm_pool *po
 
     settings.write_cap_bytes = WRITE_CAP_BYTES;
     settings.connections_max = CONNECTIONS_MAX;
+    settings.allows_http2 = false;
+    settings.drain_idle_ms = 0;
     server->loop = loop;
     server->pool = pool;
     server->api = api;

@@ -267,6 +267,8 @@ int dm_keeper_admin_start(struct dm_keeper *k, struct dm_err *err)
     struct dm_err inner = {0};
 
     settings.connections_max = CONNECTIONS_MAX;
+    settings.allows_http2 = false;
+    settings.drain_idle_ms = 0;
     if (dm_listener_open(&k->admin, k->loop, &k->options.admin, BACKLOG, false, on_accept, &inner) < 0)
         return dm_fail(err, inner.code, "", "--admin: %s", inner.message);
     k->admin_server = dm_http_server_new(k->loop, &settings, &handler, k);

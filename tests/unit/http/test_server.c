@@ -556,10 +556,24 @@ static void draining_ends_idle_connections(void **state)
     rig_send(GET);
     check_got(HELLO);
     dm_http_server_drain(rig.server);
+    dm_http_server_drain_end(rig.server);
     check_ended();
     rig_connect();
     rig_read_all();
     assert_int_equal(rig.got.len, 0);
+}
+
+/* Its next request is on its way. */
+static void draining_waits_for_one_more_request(void **state)
+{
+    rig.script.on_request = hello_at_once;
+    rig_send(GET);
+    check_got(HELLO);
+    dm_http_server_drain(rig.server);
+    rig_settle();
+    rig_send(GET);
+    check_got(HELLO_CLOSE);
+    check_ended();
 }
 
 static void draining_answers_requests_in_hand(void **state)
@@ -755,6 +769,7 @@ int main(void)
         BOTH(replies_from_callbacks),
         BOTH(drain_inside_done),
         BOTH(draining_ends_idle_connections),
+        BOTH(draining_waits_for_one_more_request),
         BOTH(draining_answers_requests_in_hand),
         BOTH(free_in_every_state),
         BOTH(free_under_a_large_response),
