@@ -2,13 +2,13 @@
  *
  *   state        is                                              ends by
  *   deciding     inside on_request                               forward, or answer
- *   connecting   wish.upstream set or inside on_peer             on_peer: a peer, or answer
- *   forwarding   peer set, is_responding false                   on_response; on_peer_abort: another try, or answer
- *   responding   is_responding                                   on_response_end and on_peer_done; on_peer_abort: cut off
+ *   connecting   wish.upstream set or inside on_call             on_call: a call, or answer
+ *   forwarding   call set, is_responding false                   on_response; on_call_abort: another try, or answer
+ *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off
  *   answered     is_answered: the gateway's own words            on_client_done
- *   ended        caller NULL; freed once peer is NULL too
+ *   ended        caller NULL; freed once call is NULL too
  *
- * E1. An exchange is freed when neither side has it: caller and peer are NULL and no wish waits.
+ * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
  * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect with any
  *     method, after a kept connection that broke only with an idempotent one (RFC 9110, 9.2.2). The beginning of a body that
@@ -83,7 +83,7 @@ static void free_if_ended(struct dm_exchange *ex)
 {
     struct dm_worker *worker = ex->worker;
 
-    if (ex->caller || ex->peer || ex->wish.upstream)
+    if (ex->caller || ex->call || ex->wish.upstream)
         return;
     dm_upstream_unref(ex->upstream);
     dm_live_release_unref(ex->release);
@@ -126,19 +126,19 @@ static void end_client(struct dm_exchange *ex)
     ex->caller = NULL;
 }
 
-static void count_upstream(struct dm_exchange *ex, const struct dm_http_peer *peer)
+static void count_upstream(struct dm_exchange *ex, const struct dm_http_call *call)
 {
-    ex->tenant->counters->upstream_bytes_in += dm_http_peer_bytes_in(peer);
-    ex->tenant->counters->upstream_bytes_out += dm_http_peer_bytes_out(peer);
+    ex->tenant->counters->upstream_bytes_in += dm_http_call_bytes_in(call);
+    ex->tenant->counters->upstream_bytes_out += dm_http_call_bytes_out(call);
 }
 
-static void drop_peer(struct dm_exchange *ex)
+static void drop_call(struct dm_exchange *ex)
 {
-    if (ex->peer && dm_http_peer_has_response(ex->peer))
-        count_upstream(ex, ex->peer);
-    if (ex->peer)
-        dm_http_peer_close(ex->peer);
-    ex->peer = NULL;
+    if (ex->call && dm_http_call_has_response(ex->call))
+        count_upstream(ex, ex->call);
+    if (ex->call)
+        dm_http_call_cancel(ex->call);
+    ex->call = NULL;
     dm_upstream_cancel(&ex->wish);
 }
 
@@ -149,25 +149,25 @@ static const struct dm_unit *current_grants(struct dm_upstream_request *wish)
     return DM_CONTAINER_OF(wish, struct dm_exchange, wish)->tenant->grants;
 }
 
-static void on_peer(struct dm_upstream_request *wish, struct dm_http_peer *peer, enum dm_reason reason)
+static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call, enum dm_reason reason)
 {
     struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
 
-    if (!peer) {
+    if (!call) {
         dm_answer(ex, reason);
         return;
     }
-    ex->peer = peer;
+    ex->call = call;
     ex->sent_ns = dm_loop_now_ns(ex->worker->loop);
     ex->request.host = dm_upstream_authority(ex->upstream, wish->endpoint);
-    dm_http_peer_set_user(peer, ex);
-    dm_http_peer_send(peer, &ex->request);
+    dm_http_call_set_user(call, ex);
+    dm_http_call_send(call, &ex->request);
     if (ex->body_sent > 0) /* a new connection takes it whole */
-        (void)dm_http_peer_write(peer, ex->replay, ex->body_sent);
+        (void)dm_http_call_write(call, ex->replay, ex->body_sent);
     else
-        ex->may_replay = !dm_http_peer_is_reused(peer) && dm_upstream_targets(ex->upstream) > 1;
+        ex->may_replay = !dm_http_call_is_reused(call) && dm_upstream_targets(ex->upstream) > 1;
     if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
-        dm_http_peer_end(peer, DM_STR_NULL);
+        dm_http_call_end(call, DM_STR_NULL);
     else
         dm_http_request_resume(ex->caller);
 }
@@ -175,11 +175,12 @@ static void on_peer(struct dm_upstream_request *wish, struct dm_http_peer *peer,
 static void forward(struct dm_exchange *ex)
 {
     ex->tries++;
-    ex->wish.on_peer = on_peer;
+    ex->wish.on_call = on_call;
     ex->wish.current_grants = current_grants;
     ex->wish.grants = ex->tenant->grants;
-    ex->wish.timeouts = (struct dm_http_peer_timeouts){ex->backend->connect_timeout_ms,
-                                                       ex->backend->response_timeout_ms, ex->backend->idle_timeout_ms};
+    ex->wish.connect_ms = ex->backend->connect_timeout_ms;
+    ex->wish.timeouts = (struct dm_http_timeouts){ex->backend->response_timeout_ms, ex->backend->idle_timeout_ms,
+                                                  ex->backend->idle_timeout_ms};
     dm_upstream_get(ex->upstream, &ex->wish);
 }
 
@@ -219,9 +220,9 @@ static size_t on_request_body(void *user, struct dm_http_request *caller, const 
     struct dm_exchange *ex = user;
     size_t taken;
 
-    if (!ex->peer)
-        return 0; /* on_peer resumes */
-    taken = dm_http_peer_write(ex->peer, ptr, len);
+    if (!ex->call)
+        return 0; /* on_call resumes */
+    taken = dm_http_call_write(ex->call, ptr, len);
     if (ex->may_replay)
         keep_for_replay(ex, ptr, taken);
     ex->body_sent += taken;
@@ -233,16 +234,16 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
     struct dm_exchange *ex = user;
 
     ex->has_request_ended = true;
-    if (ex->peer && ex->request.framing != DM_HTTP_FRAMING_NONE)
-        dm_http_peer_end(ex->peer, dm_forward_trailers(ex, trailers, true));
+    if (ex->call && ex->request.framing != DM_HTTP_FRAMING_NONE)
+        dm_http_call_end(ex->call, dm_forward_trailers(ex, trailers, true));
 }
 
 static void on_client_writable(void *user, struct dm_http_request *caller)
 {
     struct dm_exchange *ex = user;
 
-    if (ex->peer)
-        dm_http_peer_resume(ex->peer);
+    if (ex->call)
+        dm_http_call_resume(ex->call);
 }
 
 static void on_client_done(void *user, struct dm_http_request *caller)
@@ -273,7 +274,7 @@ static void on_client_abort(void *user, struct dm_http_request *caller, struct d
 
     set_abort_reason(ex, end);
     end_client(ex);
-    drop_peer(ex);
+    drop_call(ex);
     free_if_ended(ex);
 }
 
@@ -289,7 +290,7 @@ static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_e
 
     worker->counters->worker.faults++;
     if (ex)
-        drop_peer(ex); /* before anything else is sent: if the head is not gone yet, the backend sees nothing */
+        drop_call(ex); /* before anything else is sent: if the head is not gone yet, the backend sees nothing */
     else
         dm_worker_next_id(worker, own_id);
     dm_buf_reset(&worker->answer);
@@ -315,7 +316,7 @@ const struct dm_http_handler dm_exchange_handler = {
 /* --- backend events ----------------------------------------------------------------------------------------------- */
 
 /* 103 and the like go through; 100 was the gateway's to say. */
-static void on_inform(void *user, struct dm_http_peer *peer, const struct dm_http_head *head)
+static void on_inform(void *user, struct dm_http_call *call, const struct dm_http_head *head)
 {
     struct dm_exchange *ex = user;
     struct dm_buf *fields;
@@ -331,11 +332,11 @@ static void on_inform(void *user, struct dm_http_peer *peer, const struct dm_htt
 /* Nothing of the response was passed on. */
 static void refuse_response(struct dm_exchange *ex)
 {
-    drop_peer(ex);
+    drop_call(ex);
     dm_answer(ex, DM_REASON_BACKEND_BAD_RESPONSE);
 }
 
-static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_head *head)
+static void on_response(void *user, struct dm_http_call *call, struct dm_http_head *head)
 {
     struct dm_exchange *ex = user;
     struct dm_buf *fields = dm_worker_scratch(ex->worker);
@@ -357,14 +358,14 @@ static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_he
     dm_http_request_respond(ex->caller, &message);
 }
 
-static size_t on_response_body(void *user, struct dm_http_peer *peer, const char *ptr, size_t len)
+static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
 
     return ex->caller ? dm_http_request_write(ex->caller, ptr, len) : len;
 }
 
-static void on_response_end(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers)
+static void on_response_end(void *user, struct dm_http_call *call, const struct dm_http_head *trailers)
 {
     struct dm_exchange *ex = user;
 
@@ -372,7 +373,7 @@ static void on_response_end(void *user, struct dm_http_peer *peer, const struct 
         dm_http_request_end(ex->caller, dm_forward_trailers(ex, trailers, false));
 }
 
-static void on_peer_writable(void *user, struct dm_http_peer *peer)
+static void on_call_writable(void *user, struct dm_http_call *call)
 {
     struct dm_exchange *ex = user;
 
@@ -380,13 +381,12 @@ static void on_peer_writable(void *user, struct dm_http_peer *peer)
         dm_http_request_resume(ex->caller);
 }
 
-static void on_peer_done(void *user, struct dm_http_peer *peer)
+static void on_call_done(void *user, struct dm_http_call *call)
 {
     struct dm_exchange *ex = user;
 
-    count_upstream(ex, peer);
-    ex->peer = NULL;
-    dm_upstream_put(ex->upstream, ex->wish.endpoint, peer, ex->backend->idle_timeout_ms, ex->tenant->grants);
+    count_upstream(ex, call);
+    ex->call = NULL;
     free_if_ended(ex);
 }
 
@@ -407,13 +407,13 @@ static bool did_connect(struct dm_http_end end)
 }
 
 /* E3 */
-static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_peer *peer, struct dm_http_end end)
+static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_call *call, struct dm_http_end end)
 {
-    if (ex->tries >= TRIES_MAX || dm_http_peer_has_response(peer))
+    if (ex->tries >= TRIES_MAX || dm_http_call_has_response(call))
         return false;
     if (!did_connect(end))
         return ex->tries < dm_upstream_targets(ex->upstream) && (ex->body_sent == 0 || ex->may_replay);
-    return ex->body_sent == 0 && dm_http_peer_is_reused(peer) &&
+    return ex->body_sent == 0 && dm_http_call_is_reused(call) &&
            (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));
 }
@@ -433,14 +433,14 @@ static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
     free_if_ended(ex);
 }
 
-static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_end end)
+static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_end end)
 {
     struct dm_exchange *ex = user;
-    bool again = !ex->is_responding && may_try_again(ex, peer, end);
+    bool again = !ex->is_responding && may_try_again(ex, call, end);
 
-    ex->peer = NULL;
+    ex->call = NULL;
     if (did_connect(end))
-        count_upstream(ex, peer);
+        count_upstream(ex, call);
     else
         dm_upstream_failed(ex->upstream, ex->wish.endpoint);
     if (!ex->caller) {
@@ -455,13 +455,12 @@ static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_
     }
 }
 
-const struct dm_http_peer_handler dm_exchange_peer_handler = {
+const struct dm_http_call_handler dm_exchange_call_handler = {
     .on_inform = on_inform,
     .on_response = on_response,
     .on_body = on_response_body,
     .on_response_end = on_response_end,
-    .on_writable = on_peer_writable,
-    .on_done = on_peer_done,
-    .on_abort = on_peer_abort,
-    .on_idle_end = dm_upstream_idle_end,
+    .on_writable = on_call_writable,
+    .on_done = on_call_done,
+    .on_abort = on_call_abort,
 };

@@ -24,7 +24,7 @@ struct dm_exchange {
     struct dm_arena arena;
     struct dm_worker *worker;
     struct dm_http_request *caller; /* NULL once the client's side is through */
-    struct dm_http_peer *peer;      /* NULL before there is a connection and once the backend's side is through */
+    struct dm_http_call *call;      /* NULL before there is a connection and once the backend's side is through */
 
     /* What was decided from the request's head. Pinned: release and applications. */
     struct dm_live_tenant *tenant;
@@ -72,6 +72,6 @@ uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 
 /* Callbacks of the worker's server (arg: the worker) and client. */
 extern const struct dm_http_handler dm_exchange_handler;
-extern const struct dm_http_peer_handler dm_exchange_peer_handler;
+extern const struct dm_http_call_handler dm_exchange_call_handler;
 
 #endif

@@ -168,7 +168,8 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_memory(worker);
     init_secrets(worker, sys);
     worker->server = server_new(worker);
-    worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_exchange_peer_handler);
+    worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_upstream_peer_handler,
+                                        &dm_exchange_call_handler);
     worker->upstream_env =
         (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults), worker->client};
     dm_access_log_init(&worker->log, worker->loop);

@@ -1,19 +1,22 @@
-/* The client side of HTTP/1.1: one connection to a backend, used for one exchange at a time, kept for the next one when
- * both sides allow it. The mirror of server.h:
+/* The client side: connections to backends (peers), and exchanges on them (calls). The mirror of server.h.
+ *
+ * A peer belongs to a pool, which connects it, opens calls on it and is told when there is room for another one and when the
+ * connection takes none any more. A call belongs to whoever speaks on it:
  *
  *     send     write*   end                          (by the owner)
  *     on_inform*  on_response  on_body*  on_response_end
- *     on_done or on_abort                            (last callback of this exchange)
+ *     on_done or on_abort                            (last callback of this call; it is gone after it)
  *
- * After on_done, dm_http_peer_is_reusable() tells whether the connection may be kept: an idle one calls on_idle_end when the
- * backend closes it. Inside on_done the owner keeps it, closes it, or sends the next request.
+ * A connection of HTTP/1.1 has one call at a time and is kept for the next when both sides allow it.
  *
- * C1. on_done may come from inside dm_http_peer_end() when that is called in on_response_end; no other callback comes from
- *     inside a call.
+ * C1. on_done may come from inside dm_http_call_end() when that is called in on_response_end; no other callback of a call comes
+ *     from inside one of its functions.
  * C2. Bytes behind a response, or before its request left, are no response: they end the connection, with ABORT_FAULT and
- *     fault 0 for an exchange in hand.
+ *     fault 0 for a call in hand.
  * C3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped; a request that ends with fewer
  *     bytes ends our direction; one whose head is above 128 KiB is not sent (ABORT_FAULT, DM_HTTP_HEAD_TOO_LARGE).
+ * C4. The pool hears of a connection behind the call that ended on it, and of one that failed before the calls do: inside
+ *     on_abort no further call is opened on it by mistake.
  *
  * Threads: one loop. Memory: an idle connection owns no buffer. */
 #ifndef DM_HTTP_CLIENT_H
@@ -23,8 +26,9 @@
 #include "io/loop.h"
 #include "base/sys.h"
 
-struct dm_http_client; /* settings, handler and free lists shared by connections of one owner */
+struct dm_http_client; /* settings, handlers and free lists shared by connections of one owner */
 struct dm_http_peer;   /* one connection to a backend */
+struct dm_http_call;   /* one exchange on it */
 
 struct dm_http_client_settings {
     struct dm_http_limits limits;
@@ -32,64 +36,76 @@ struct dm_http_client_settings {
 };
 extern const struct dm_http_client_settings dm_http_client_defaults;
 
-/* Per connection, given at connect. */
-struct dm_http_peer_timeouts {
-    uint32_t connect_ms;  /* 0 as in the others: no limit but the system's */
-    uint32_t response_ms; /* from the end of the request to the end of the response head */
-    uint32_t
-        idle_ms; /* inside a body, without a byte in either direction while the backend is waited for; found up to a
-                             quarter, at most 10 s, late */
+struct dm_http_peer_settings {
+    struct dm_addr addr;
+    uint32_t connect_ms; /* 0: no limit but the system's */
 };
 
-struct dm_http_peer_handler {
+/* Of one call; 0: no limit. */
+struct dm_http_timeouts {
+    uint32_t response_ms; /* from the end of the request to the end of the response head */
+    uint32_t idle_ms;     /* inside a body, without a byte in either direction while the backend is waited for; found up
+                             to a quarter, at most 10 s, late */
+    uint32_t kept_ms;     /* the connection, behind this call, without another one */
+};
+
+/* What a call's owner hears. */
+struct dm_http_call_handler {
     /* An interim response (1xx other than 101). May be NULL. */
-    void (*on_inform)(void *user, struct dm_http_peer *peer, const struct dm_http_head *head);
+    void (*on_inform)(void *user, struct dm_http_call *call, const struct dm_http_head *head);
     /* The owner may drop and add fields during the call. */
-    void (*on_response)(void *user, struct dm_http_peer *peer, struct dm_http_head *head);
-    size_t (*on_body)(void *user, struct dm_http_peer *peer, const char *ptr, size_t len);
-    void (*on_response_end)(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers);
-    void (*on_writable)(void *user, struct dm_http_peer *peer);
-    /* The exchange is through. */
-    void (*on_done)(void *user, struct dm_http_peer *peer);
-    /* The exchange failed; the connection is closed and freed after the call. */
-    void (*on_abort)(void *user, struct dm_http_peer *peer, struct dm_http_end end);
-    /* An idle, kept connection ended; it is freed after the call. */
-    void (*on_idle_end)(void *idle_user, struct dm_http_peer *peer);
+    void (*on_response)(void *user, struct dm_http_call *call, struct dm_http_head *head);
+    size_t (*on_body)(void *user, struct dm_http_call *call, const char *ptr, size_t len);
+    void (*on_response_end)(void *user, struct dm_http_call *call, const struct dm_http_head *trailers);
+    void (*on_writable)(void *user, struct dm_http_call *call);
+    /* The call is through. */
+    void (*on_done)(void *user, struct dm_http_call *call);
+    /* The call failed. */
+    void (*on_abort)(void *user, struct dm_http_call *call, struct dm_http_end end);
+};
+
+/* What a connection's owner hears; both may come from inside dm_http_call_cancel(). */
+struct dm_http_peer_handler {
+    /* A call is through, and dm_http_peer_open() works again. */
+    void (*on_room)(void *owner, struct dm_http_peer *peer);
+    /* No call can be opened on it any more, and the owner forgets it. Calls in hand may go on. */
+    void (*on_end)(void *owner, struct dm_http_peer *peer);
 };
 
 struct dm_http_client *dm_http_client_new(struct dm_loop *loop, const struct dm_http_client_settings *settings,
-                                          const struct dm_http_peer_handler *handler);
-/* All connections must be closed before. Turns the loop until they are gone: not from a callback. */
+                                          const struct dm_http_peer_handler *peer_handler,
+                                          const struct dm_http_call_handler *call_handler);
+/* All connections must be closed and all calls ended before. Turns the loop until they are gone: not from a callback. */
 void dm_http_client_free(struct dm_http_client *client);
 
-/* Starts to connect. A send before the connection stands is kept and goes out with it. A failure that the kernel reports at
- * once comes as on_abort from the loop, never from inside this call, and not before send. */
-struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const struct dm_addr *addr,
-                                            const struct dm_http_peer_timeouts *timeouts);
-/* The exchange that owns the connection now; callbacks get it. Set before send. */
-void dm_http_peer_set_user(struct dm_http_peer *peer, void *user);
-void *dm_http_peer_user(const struct dm_http_peer *peer);
-
-void dm_http_peer_send(struct dm_http_peer *peer, const struct dm_http_message *message);
-size_t dm_http_peer_write(struct dm_http_peer *peer, const char *ptr, size_t len);
-void dm_http_peer_end(struct dm_http_peer *peer, struct dm_str trailers);
-/* Presents body bytes again that on_body did not take. */
-void dm_http_peer_resume(struct dm_http_peer *peer);
-/* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */
-bool dm_http_peer_has_response(const struct dm_http_peer *peer);
-/* Was this connection used before this exchange? */
-bool dm_http_peer_is_reused(const struct dm_http_peer *peer);
-/* In on_done: may it be kept? */
-bool dm_http_peer_is_reusable(const struct dm_http_peer *peer);
-/* Gives the connection to a pool: from here on on_idle_end is what comes, with idle_user, at the latest after idle_ms. */
-void dm_http_peer_keep(struct dm_http_peer *peer, void *idle_user, uint32_t idle_ms);
-/* Out of the pool again; set_user and send follow. */
-void dm_http_peer_take(struct dm_http_peer *peer, const struct dm_http_peer_timeouts *timeouts);
-/* Closes now; no callback follows. Of a request in hand nothing more is sent. */
+/* Starts to connect. A failure that the kernel reports at once comes from the loop, never from inside this function. */
+struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const struct dm_http_peer_settings *settings,
+                                            void *owner);
+/* Begins a call, also before the connection stands; set_user and send follow before the loop turns. NULL: no room. */
+struct dm_http_call *dm_http_peer_open(struct dm_http_peer *peer, const struct dm_http_timeouts *timeouts);
+/* Would open work? */
+bool dm_http_peer_has_room(const struct dm_http_peer *peer);
+/* The owner forgets it, nothing more is told to it. Closes now, or behind the last call in hand. */
 void dm_http_peer_close(struct dm_http_peer *peer);
 /* Where it is connected to. */
 const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *peer);
-uint64_t dm_http_peer_bytes_in(const struct dm_http_peer *peer);
-uint64_t dm_http_peer_bytes_out(const struct dm_http_peer *peer);
+
+/* Callbacks get it. */
+void dm_http_call_set_user(struct dm_http_call *call, void *user);
+void dm_http_call_send(struct dm_http_call *call, const struct dm_http_message *message);
+/* Returns how many bytes were taken: all, or on_writable comes. */
+size_t dm_http_call_write(struct dm_http_call *call, const char *ptr, size_t len);
+void dm_http_call_end(struct dm_http_call *call, struct dm_str trailers);
+/* Presents body bytes again that on_body did not take. */
+void dm_http_call_resume(struct dm_http_call *call);
+/* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent. */
+void dm_http_call_cancel(struct dm_http_call *call);
+/* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */
+bool dm_http_call_has_response(const struct dm_http_call *call);
+/* Was the connection used before this call? */
+bool dm_http_call_is_reused(const struct dm_http_call *call);
+/* On the wire, of this call; also in on_done and on_abort. */
+uint64_t dm_http_call_bytes_in(const struct dm_http_call *call);
+uint64_t dm_http_call_bytes_out(const struct dm_http_call *call);
 
 #endif

@@ -1,61 +1,72 @@
-/* What the files of the client share. One connection is two half machines, writing a request and reading its response:
+/* What the client's files share: the part of a connection that all protocols have, and what a protocol does.
  *
- * writing   NONE --[send]--> BODY --[end]--> DONE
- * reading   IDLE --[send]--> HEAD --[final head]--> BODY --[end]--> DONE        any --[fault, timeout]--> CLOSED
- * kept      after on_done, between keep and take: writing NONE, reading IDLE
- *
- * P1. has_exchange is true from send to on_done/on_abort; only then callbacks with the user come.
- * P2. A byte behind a response, on a kept connection, or before the first byte of a request has left is nobody's: it ends
- *     the connection, and the exchange that it would have answered (response smuggling).
- * P3. A response that is complete before its request ends the connection after it.
- * P4. The timer is armed wherever the backend is waited for; on_due() looks at the state and at the pace.
- * P5. A connection that fails while the owner has it between exchanges is dead: the next send, keep or close tells or frees.
- * P6. The memory goes when the owner has forgotten the connection and its stream is closed, and never inside a call. */
+ * P1. A connection is its owner's until on_end or dm_http_peer_close(), whichever is first.
+ * P2. One that fails inside a function called by its owner is dead: what is to be told comes from the loop.
+ * P3. The memory goes when neither owner nor call has the connection and its stream is closed, and never inside a call. */
 #ifndef DM_HTTP_CLIENT_INT_H
 #define DM_HTTP_CLIENT_INT_H
 
+#include "base/buf.h"
 #include "base/freelist.h"
-#include "http/body.h"
 #include "http/client.h"
-#include "http/pace.h"
-#include "http/writer.h"
 #include "io/stream.h"
 
-enum dm_http_peer_writing { WRITE_NONE, WRITE_BODY, WRITE_DONE };
-enum dm_http_peer_reading { READ_IDLE, READ_HEAD, READ_BODY, READ_DONE, READ_CLOSED };
+#define DM_HTTP_HEAD_OUT_MAX (128u << 10)
+
+/* As the functions of client.h. */
+struct dm_http_call_ops {
+    void (*send)(struct dm_http_call *call, const struct dm_http_message *message);
+    size_t (*write)(struct dm_http_call *call, const char *ptr, size_t len);
+    void (*end)(struct dm_http_call *call, struct dm_str trailers);
+    void (*resume)(struct dm_http_call *call);
+    void (*cancel)(struct dm_http_call *call);
+    bool (*has_response)(const struct dm_http_call *call);
+    uint64_t (*bytes_in)(const struct dm_http_call *call);
+    uint64_t (*bytes_out)(const struct dm_http_call *call);
+};
+
+struct dm_http_call {
+    const struct dm_http_call_ops *ops;
+    struct dm_http_peer *peer;
+    void *user;
+    struct dm_http_timeouts timeouts;
+    bool is_reused;
+};
+
+struct dm_http_peer_ops {
+    struct dm_http_call *(*open)(struct dm_http_peer *peer, const struct dm_http_timeouts *timeouts);
+    bool (*has_room)(const struct dm_http_peer *peer);
+    bool (*has_calls)(const struct dm_http_peer *peer);
+    /* The owner has forgotten it while calls are in hand. */
+    void (*leave)(struct dm_http_peer *peer);
+    /* Owner and calls are told of the end, with the stream closed. */
+    void (*fail)(struct dm_http_peer *peer, struct dm_http_end end);
+    void (*free)(struct dm_http_peer *peer);
+};
 
 struct dm_http_peer {
     struct dm_stream stream;
+    const struct dm_http_peer_ops *ops;
     struct dm_http_client *client;
-    void *user;
+    void *owner;
     struct dm_timer timer;
-    struct dm_task tell; /* of a dead connection: what the owner is to hear comes from the loop */
-    struct dm_http_body body;
-    struct dm_http_writer writer;
-    struct dm_http_pace pace; /* both directions together */
-    struct dm_http_peer_timeouts timeouts;
+    struct dm_task tell; /* P2 */
     struct dm_addr addr;
     struct dm_http_end end; /* why it is dead */
-    size_t scan;
-    uint64_t position;                  /* in the stream: where the bytes begin that are not consumed */
-    uint64_t exchange_in, exchange_out; /* in the stream: where this exchange began */
-    uint64_t head_due_ns;               /* when the response head is too late */
-    uint32_t exchange;                  /* number of the exchange: an owner may begin the next one inside on_done */
-    uint8_t writing, reading;
-    uint8_t method; /* enum dm_http_method of the request in hand */
-    bool has_exchange, is_kept, is_connected, is_reused, is_body_stalled;
-    bool is_closing; /* not to be used again */
-    bool is_dead, is_forgotten, is_stream_closed;
+    bool is_owned, is_connected, is_dead;
+    bool is_closed;        /* by us */
+    bool is_stream_closed; /* and the stream is gone */
 };
 
 struct dm_http_client {
     struct dm_loop *loop;
     struct dm_http_client_settings settings;
-    const struct dm_http_peer_handler *handler;
-    struct dm_freelist free_peers;
-    struct dm_stream_type type;
+    const struct dm_http_peer_handler *peer_handler;
+    const struct dm_http_call_handler *handler;
+    struct dm_freelist free_h1_peers;
+    struct dm_stream_type h1_type;
     struct dm_buf out;
-    size_t n_owned;           /* connections that the owner has not forgotten */
+    size_t n_open;            /* connections that are not closed by us */
     struct dm_http_head head; /* of the message being parsed */
 };
 
@@ -66,30 +77,27 @@ static inline struct dm_http_peer *dm_http_peer_of(struct dm_stream *stream)
 
 static inline size_t dm_http_peer_unsent(const struct dm_http_peer *peer)
 {
-    return peer->is_dead ? 0 : dm_stream_unsent(&peer->stream);
+    return peer->is_closed ? 0 : dm_stream_unsent(&peer->stream);
 }
 
 /* client.c */
 
-/* The exchange, or the idle connection, is over, and the owner hears of it; in neither, the connection is dead (P5). */
-void dm_http_peer_fail(struct dm_http_peer *peer, struct dm_http_end end);
-/* P5 */
+/* Fills a zeroed connection and connects it. */
+void dm_http_peer_start(struct dm_http_peer *peer, struct dm_http_client *client,
+                        const struct dm_http_peer_settings *settings, const struct dm_stream_type *type, void *owner);
+/* 0: never. */
+void dm_http_peer_arm(struct dm_http_peer *peer, uint32_t ms);
+/* Closes the stream; nothing more comes from it. */
+void dm_http_peer_cut(struct dm_http_peer *peer);
+/* P2 */
 void dm_http_peer_die(struct dm_http_peer *peer, struct dm_http_end end);
-/* Who is waited for changed. */
-void dm_http_peer_look(struct dm_http_peer *peer);
-/* Until the next look at the pace. */
-void dm_http_peer_arm_look(struct dm_http_peer *peer);
-/* The request is sent from here on. */
-void dm_http_peer_await_head(struct dm_http_peer *peer);
-
-/* client_read.c */
-
-/* When both sides are through. */
-void dm_http_peer_maybe_done(struct dm_http_peer *peer);
-size_t dm_http_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len);
-void dm_http_peer_on_eof(struct dm_stream *stream);
-
-/* client_write.c */
-void dm_http_peer_on_writable(struct dm_stream *stream);
+/* The owner hears on_end, if it still has the connection. */
+void dm_http_peer_tell_end(struct dm_http_peer *peer);
+/* P3, behind the last call of a connection that was cut. */
+void dm_http_peer_free_later(struct dm_http_peer *peer);
+/* What a failure of the stream is for the calls. */
+struct dm_http_end dm_http_peer_end_of(const struct dm_http_peer *peer, int code);
+/* of the stream */
+void dm_http_peer_on_closed(struct dm_stream *stream);
 
 #endif

@@ -7,20 +7,22 @@
 #include <netinet/in.h>
 
 #define IDLE_MAX 1024 /* kept per endpoint */
+#define CONNS_KEEP 64 /* records of connections, for reuse */
 #define DOWN_NS (1000ull * 1000 * 1000)
 
-/* One idle connection; the list is a stack, so that the rest grows old and ends. */
-struct idle {
-    struct idle *next, *prev;
+/* One connection, from connect to its end. Idle ones are a stack, so that the rest grows old and ends. */
+struct conn {
+    struct conn *next, *prev; /* in the endpoint's idle or busy ones */
     struct endpoint *endpoint;
     struct dm_http_peer *peer;
+    bool is_idle;
 };
 
 struct endpoint {
     struct dm_upstream *upstream;
-    struct idle *idle;
-    struct idle *spare; /* records for reuse */
-    size_t n_idle;
+    struct conn *idle, *busy;
+    struct conn *spare; /* records for reuse */
+    size_t n_idle, n_spare;
     uint64_t down_until_ns;
     struct dm_addr addr;                /* with is_numeric */
     const struct dm_unit *addr_allowed; /* the grants that were found to hold addr; compared, not read */
@@ -39,11 +41,11 @@ struct dm_upstream {
     uint64_t id;
     uint32_t refs, weight_sum;
     uint32_t n_endpoints;
-    bool is_retired; /* nobody gets it any more: nothing is kept idle */
+    bool is_retired; /* nothing is kept idle */
     struct endpoint endpoints[];
 };
 
-/* --- life --------------------------------------------------------------------------------------------------------- */
+/* --- endpoints ---------------------------------------------------------------------------------------------------- */
 
 static void set_numeric(struct endpoint *e, const struct dm_uendpoint *from)
 {
@@ -101,29 +103,91 @@ bool dm_upstream_is_same(const struct dm_upstream *u, const struct dm_unit *rele
     return true;
 }
 
-static void idle_remove(struct idle *idle)
-{
-    struct endpoint *e = idle->endpoint;
+/* --- records of connections --------------------------------------------------------------------------------------- */
 
-    if (idle->next)
-        idle->next->prev = idle->prev;
-    if (idle->prev)
-        idle->prev->next = idle->next;
-    else
-        e->idle = idle->next;
-    e->n_idle--;
-    idle->next = e->spare;
-    e->spare = idle;
+static struct conn **list_of(struct conn *c)
+{
+    return c->is_idle ? &c->endpoint->idle : &c->endpoint->busy;
 }
+
+static void unlink_conn(struct conn *c)
+{
+    if (c->next)
+        c->next->prev = c->prev;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        *list_of(c) = c->next;
+    c->endpoint->n_idle -= c->is_idle;
+}
+
+static void link_conn(struct conn *c, bool is_idle)
+{
+    struct conn **list;
+
+    c->is_idle = is_idle;
+    list = list_of(c);
+    c->prev = NULL;
+    c->next = *list;
+    if (c->next)
+        c->next->prev = c;
+    *list = c;
+    c->endpoint->n_idle += is_idle;
+}
+
+static void move_conn(struct conn *c, bool is_idle)
+{
+    unlink_conn(c);
+    link_conn(c, is_idle);
+}
+
+static struct conn *conn_new(struct endpoint *e)
+{
+    struct conn *c = e->spare;
+
+    if (c) {
+        e->spare = c->next;
+        e->n_spare--;
+    } else {
+        c = dm_alloc(sizeof(*c));
+    }
+    *c = (struct conn){.endpoint = e};
+    link_conn(c, false);
+    return c;
+}
+
+static void conn_free(struct conn *c)
+{
+    struct endpoint *e = c->endpoint;
+
+    unlink_conn(c);
+    if (e->n_spare >= CONNS_KEEP) {
+        dm_free(c);
+        return;
+    }
+    c->next = e->spare;
+    e->spare = c;
+    e->n_spare++;
+}
+
+static void close_conn(struct conn *c)
+{
+    struct dm_http_peer *peer = c->peer;
+
+    conn_free(c);
+    dm_http_peer_close(peer);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void free_endpoint(struct endpoint *e)
 {
-    while (e->idle) {
-        dm_http_peer_close(e->idle->peer);
-        idle_remove(e->idle);
-    }
+    while (e->idle)
+        close_conn(e->idle);
+    while (e->busy)
+        close_conn(e->busy);
     while (e->spare) {
-        struct idle *next = e->spare->next;
+        struct conn *next = e->spare->next;
         dm_free(e->spare);
         e->spare = next;
     }
@@ -206,31 +270,41 @@ void dm_upstream_failed(struct dm_upstream *u, uint32_t endpoint)
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
-static struct dm_http_peer *take_idle(struct endpoint *e, const struct dm_http_peer_timeouts *timeouts)
+static void take_idle(struct endpoint *e, struct dm_upstream_request *r)
 {
-    struct dm_http_peer *peer = e->idle->peer;
+    struct conn *c = e->idle;
 
-    idle_remove(e->idle);
-    dm_http_peer_take(peer, timeouts);
+    move_conn(c, false);
     e->upstream->counters->upstream_reuses++;
-    return peer;
+    r->on_call(r, dm_http_peer_open(c->peer, &r->timeouts), DM_REASON_NONE);
 }
 
-static bool is_allowed(const struct dm_upstream_request *r, const struct dm_addr *addr)
+/* The answer for a numeric endpoint holds until dm_upstream_recheck. */
+static bool is_allowed(struct endpoint *e, const struct dm_addr *addr, const struct dm_unit *grants)
 {
-    return r->grants && dm_ugrants_allow(r->grants, addr);
+    if (DM_LIKELY(e->addr_allowed == grants && grants))
+        return true;
+    if (!grants || !dm_ugrants_allow(grants, addr))
+        return false;
+    if (e->is_numeric)
+        e->addr_allowed = grants;
+    return true;
 }
 
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
+    struct dm_http_peer_settings settings = {*addr, r->connect_ms};
     struct dm_upstream *u = e->upstream;
+    struct conn *c;
 
-    if (!is_allowed(r, addr)) {
-        r->on_peer(r, NULL, DM_REASON_EGRESS_NOT_APPROVED);
+    if (!is_allowed(e, addr, r->grants)) {
+        r->on_call(r, NULL, DM_REASON_EGRESS_NOT_APPROVED);
         return;
     }
     u->counters->upstream_connects++;
-    r->on_peer(r, dm_http_client_connect(u->env.client, addr, &r->timeouts), DM_REASON_NONE);
+    c = conn_new(e);
+    c->peer = dm_http_client_connect(u->env.client, &settings, c);
+    r->on_call(r, dm_http_peer_open(c->peer, &r->timeouts), DM_REASON_NONE);
 }
 
 static void set_port(struct dm_addr *addr, uint16_t port)
@@ -246,14 +320,14 @@ static void connect_resolved(struct endpoint *e, const struct dm_dns_answer *ans
     struct dm_addr addr;
 
     if (answer->count == 0) {
-        r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
+        r->on_call(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
         return;
     }
     e->n_addresses = (uint32_t)answer->count;
     for (size_t i = 0; i < answer->count; i++) {
         addr = answer->addrs[e->next_address++ % answer->count];
         set_port(&addr, e->port);
-        if (is_allowed(r, &addr))
+        if (is_allowed(e, &addr, r->grants))
             break;
     }
     connect_to(e, &addr, r);
@@ -267,7 +341,7 @@ static void on_resolved(struct dm_dns_query *query, int code, const struct dm_dn
     r->upstream = NULL;
     r->grants = r->current_grants(r);
     if (code < 0)
-        r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
+        r->on_call(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
     else
         connect_resolved(&u->endpoints[r->endpoint], answer, r);
     dm_upstream_unref(u);
@@ -283,7 +357,7 @@ static void resolve(struct endpoint *e, struct dm_upstream_request *r)
     if (rc > 0)
         connect_resolved(e, answer, r);
     else if (rc < 0)
-        r->on_peer(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
+        r->on_call(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
     else
         r->upstream = dm_upstream_ref(e->upstream);
 }
@@ -294,12 +368,12 @@ void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
 
     r->upstream = NULL;
     if (!e) {
-        r->on_peer(r, NULL, DM_REASON_NO_ENDPOINT);
+        r->on_call(r, NULL, DM_REASON_NO_ENDPOINT);
         return;
     }
     r->endpoint = (uint32_t)(e - u->endpoints);
     if (e->idle && !r->wants_fresh)
-        r->on_peer(r, take_idle(e, &r->timeouts), DM_REASON_NONE);
+        take_idle(e, r);
     else if (e->is_numeric)
         connect_to(e, &e->addr, r);
     else
@@ -315,57 +389,40 @@ void dm_upstream_cancel(struct dm_upstream_request *r)
     r->upstream = NULL;
 }
 
-/* U3 for one that goes idle. The answer for a numeric endpoint holds until dm_upstream_recheck. */
-static bool may_keep(struct endpoint *e, const struct dm_http_peer *peer, const struct dm_unit *grants)
+static void on_room(void *owner, struct dm_http_peer *peer)
 {
-    if (DM_LIKELY(e->addr_allowed == grants && grants))
-        return true;
-    if (!grants || !dm_ugrants_allow(grants, dm_http_peer_addr(peer)))
-        return false;
-    if (e->is_numeric)
-        e->addr_allowed = grants;
-    return true;
-}
+    struct conn *c = owner;
 
-void dm_upstream_put(struct dm_upstream *u, uint32_t endpoint, struct dm_http_peer *peer, uint32_t idle_ms,
-                     const struct dm_unit *grants)
-{
-    struct endpoint *e = &u->endpoints[endpoint];
-    struct idle *idle = e->spare;
-
-    if (!dm_http_peer_is_reusable(peer) || e->n_idle >= IDLE_MAX || u->is_retired || !may_keep(e, peer, grants)) {
-        dm_http_peer_close(peer);
-        return;
-    }
-    if (idle)
-        e->spare = idle->next;
+    (void)peer;
+    if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX))
+        close_conn(c);
     else
-        idle = dm_alloc(sizeof(*idle));
-    *idle = (struct idle){e->idle, NULL, e, peer};
-    if (e->idle)
-        e->idle->prev = idle;
-    e->idle = idle;
-    e->n_idle++;
-    dm_http_peer_keep(peer, idle, idle_ms);
+        move_conn(c, true);
 }
 
-void dm_upstream_idle_end(void *idle_user, struct dm_http_peer *peer)
+static void on_end(void *owner, struct dm_http_peer *peer)
 {
-    (void)peer; /* closed by the client */
-    idle_remove(idle_user);
+    (void)peer; /* the client's */
+    conn_free(owner);
+}
+
+const struct dm_http_peer_handler dm_upstream_peer_handler = {on_room, on_end};
+
+static void recheck(struct conn *conns, const struct dm_unit *grants)
+{
+    for (struct conn *c = conns, *next; c; c = next) {
+        next = c->next;
+        if (!is_allowed(c->endpoint, dm_http_peer_addr(c->peer), grants))
+            close_conn(c);
+    }
 }
 
 void dm_upstream_recheck(struct dm_upstream *u, const struct dm_unit *grants)
 {
     for (uint32_t i = 0; i < u->n_endpoints; i++) {
         u->endpoints[i].addr_allowed = NULL;
-        for (struct idle *idle = u->endpoints[i].idle, *next; idle; idle = next) {
-            next = idle->next;
-            if (may_keep(idle->endpoint, idle->peer, grants))
-                continue;
-            dm_http_peer_close(idle->peer);
-            idle_remove(idle);
-        }
+        recheck(u->endpoints[i].idle, grants);
+        recheck(u->endpoints[i].busy, grants);
     }
     u->is_retired = grants == NULL;
 }

@@ -1,10 +1,10 @@
-/* What one worker keeps about one backend of one tenant: its endpoints and the idle connections to them.
+/* What one worker keeps about one backend of one tenant: its endpoints and the connections to them.
  *
  * U1. An upstream belongs to one tenant; connections never move between upstreams (P2).
  * U2. It lives on unchanged over releases that leave id and endpoints as they were; otherwise a new one takes its place, and
  *     the old one goes, idle connections first, with its last exchange.
- * U3. Every address is held against the tenant's grants when it is connected to, and idle connections again when the grants
- *     change (P5).
+ * U3. Every address is held against the tenant's grants when it is connected to, and connections again when the grants change: one
+ *     that they no longer hold takes no further call (P5).
  * U4. An endpoint that could not be connected to is passed over for a second, unless all are. Endpoints take turns by weight,
  *     evenly spread; the addresses of a name take turns, and those that the grants do not hold are passed over.
  *
@@ -36,23 +36,24 @@ void dm_upstream_unref(struct dm_upstream *upstream);
 bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_unit *release,
                          const struct dm_ubackend *backend);
 
-/* A wish for a connection, embedded in the exchange; zero it before the first use. */
+/* A wish for a call on a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {
-    /* peer: connected, connecting or taken from the idle ones; set_user and send follow. NULL: reason says why not (NO_ENDPOINT,
-     * BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED). endpoint: index, for dm_upstream_failed. */
-    void (*on_peer)(struct dm_upstream_request *request, struct dm_http_peer *peer, enum dm_reason reason);
+    /* call: on a connection that is connected, connecting or was idle; set_user and send follow. NULL: reason says why not
+     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED). endpoint: index, for dm_upstream_failed. */
+    void (*on_call)(struct dm_upstream_request *request, struct dm_http_call *call, enum dm_reason reason);
     struct dm_upstream *upstream; /* NULL when not waiting */
     const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */
     const struct dm_unit *(*current_grants)(struct dm_upstream_request *request);
-    struct dm_http_peer_timeouts timeouts;
+    uint32_t connect_ms;
+    struct dm_http_timeouts timeouts;
     struct dm_dns_query query;
     uint32_t endpoint;
     bool wants_fresh; /* no idle connection (a second try) */
 };
 
-/* on_peer is called before this returns, or later from the loop. */
+/* on_call is called before this returns, or later from the loop. */
 void dm_upstream_get(struct dm_upstream *upstream, struct dm_upstream_request *request);
-/* on_peer will not come. */
+/* on_call will not come. */
 void dm_upstream_cancel(struct dm_upstream_request *request);
 /* U4. */
 void dm_upstream_failed(struct dm_upstream *upstream, uint32_t endpoint);
@@ -61,13 +62,10 @@ size_t dm_upstream_targets(const struct dm_upstream *upstream);
 /* What the Host field says for this endpoint; borrowed from the upstream. */
 struct dm_str dm_upstream_authority(const struct dm_upstream *upstream, uint32_t endpoint);
 
-/* Gives back a connection whose exchange is through: kept idle for idle_ms if it can be used again and the grants
- * (NULL: none) still hold its address, else closed. */
-void dm_upstream_put(struct dm_upstream *upstream, uint32_t endpoint, struct dm_http_peer *peer, uint32_t idle_ms,
-                     const struct dm_unit *grants);
-/* The client's on_idle_end; idle_user is what dm_upstream_put gave. */
-void dm_upstream_idle_end(void *idle_user, struct dm_http_peer *peer);
-/* U3: closes idle connections to addresses that the grants no longer hold. grants NULL: all. */
+/* U3: connections to addresses that the grants no longer hold end, behind the call in hand. grants NULL: all, and none is kept
+ * idle from here on. */
 void dm_upstream_recheck(struct dm_upstream *upstream, const struct dm_unit *grants);
+/* Of the client whose connections upstreams own. */
+extern const struct dm_http_peer_handler dm_upstream_peer_handler;
 
 #endif

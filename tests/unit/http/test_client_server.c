@@ -37,7 +37,8 @@ struct receiver {
 };
 
 struct caller {
-    struct dm_http_peer *peer;
+    struct dm_http_peer *peer; /* owned until on_end */
+    struct dm_http_call *call;
     struct dm_timer timer; /* a pause in reading or writing */
     struct sender request;
     struct receiver response;
@@ -298,7 +299,7 @@ static void write_request(struct caller *c)
 {
     while (c->request.at < c->request.total) {
         const char *ptr;
-        size_t len = next_piece(&c->request, &ptr), taken = dm_http_peer_write(c->peer, ptr, len);
+        size_t len = next_piece(&c->request, &ptr), taken = dm_http_call_write(c->call, ptr, len);
         c->request.at += taken;
         if (taken < len)
             return;
@@ -307,7 +308,7 @@ static void write_request(struct caller *c)
             return;
         }
     }
-    dm_http_peer_end(c->peer, trailers_of(c->request.number));
+    dm_http_call_end(c->call, trailers_of(c->request.number));
 }
 
 static void end_exchange(struct caller *c)
@@ -319,11 +320,12 @@ static void end_exchange(struct caller *c)
         dm_timer_arm(client_process.loop, &c->timer, (uint32_t)draw(1000));
 }
 
-static void drop_peer(struct caller *c)
+static void drop_call(struct caller *c)
 {
     c->n_aborted++;
-    dm_http_peer_close(c->peer);
-    c->peer = NULL;
+    dm_http_call_cancel(c->call);
+    assert_null(c->peer);
+    c->call = NULL;
     end_exchange(c);
 }
 
@@ -334,14 +336,14 @@ static void on_caller_timer(struct dm_timer *timer)
     if (!c->is_in_exchange) {
         begin_exchange(c);
     } else if (one_in(abort_chance)) {
-        drop_peer(c);
+        drop_call(c);
     } else {
-        dm_http_peer_resume(c->peer);
+        dm_http_call_resume(c->call);
         write_request(c);
     }
 }
 
-static const struct dm_http_peer_timeouts timeouts = {600000, 600000, 600000};
+static const struct dm_http_timeouts timeouts = {600000, 600000, 60000};
 
 static void write_numbers(struct dm_buf *out, const struct caller *c)
 {
@@ -368,8 +370,8 @@ static void send_request(struct caller *c, bool is_head)
     dm_buf_init_fixed(&fields, memory, sizeof(memory));
     write_numbers(&fields, c);
     m.fields = dm_buf_str(&fields);
-    dm_http_peer_set_user(c->peer, c);
-    dm_http_peer_send(c->peer, &m);
+    dm_http_call_set_user(c->call, c);
+    dm_http_call_send(c->call, &m);
     write_request(c);
 }
 
@@ -382,27 +384,27 @@ static void begin_exchange(struct caller *c)
     c->is_in_exchange = true;
     c->request = (struct sender){number, is_head ? 0 : draw_size(), 0};
     c->response = (struct receiver){number, draw_size(), 0, false};
-    if (c->peer)
-        dm_http_peer_take(c->peer, &timeouts);
-    else
-        c->peer = dm_http_client_connect(client, &listener.addr, &timeouts);
+    if (!c->peer)
+        c->peer = dm_http_client_connect(client, &(struct dm_http_peer_settings){listener.addr, 600000}, c);
     c->is_kept = false;
+    c->call = dm_http_peer_open(c->peer, &timeouts);
+    assert_non_null(c->call);
     send_request(c, is_head);
     if (is_head)
         c->response.total = 0;
 }
 
-static void on_response(void *user, struct dm_http_peer *peer, struct dm_http_head *head)
+static void on_response(void *user, struct dm_http_call *call, struct dm_http_head *head)
 {
     struct caller *c = user;
 
-    assert_true(c->is_in_exchange && c->peer == peer);
+    assert_true(c->is_in_exchange && c->call == call);
     assert_int_equal(head->status, 200);
     if (one_in(abort_chance))
-        drop_peer(c);
+        drop_call(c);
 }
 
-static size_t on_response_body(void *user, struct dm_http_peer *peer, const char *ptr, size_t len)
+static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)
 {
     struct caller *c = user;
     size_t taken;
@@ -410,13 +412,13 @@ static size_t on_response_body(void *user, struct dm_http_peer *peer, const char
     assert_true(c->is_in_exchange);
     taken = take_piece(&c->response, ptr, len);
     if (one_in(abort_chance))
-        drop_peer(c);
+        drop_call(c);
     else if (taken < len && !dm_timer_is_armed(&c->timer))
         dm_timer_arm(client_process.loop, &c->timer, (uint32_t)draw(2000));
     return taken;
 }
 
-static void on_response_end(void *user, struct dm_http_peer *peer, const struct dm_http_head *trailers)
+static void on_response_end(void *user, struct dm_http_call *call, const struct dm_http_head *trailers)
 {
     struct caller *c = user;
 
@@ -424,7 +426,7 @@ static void on_response_end(void *user, struct dm_http_peer *peer, const struct 
     c->response.is_ended = true;
 }
 
-static void on_peer_writable(void *user, struct dm_http_peer *peer)
+static void on_call_writable(void *user, struct dm_http_call *call)
 {
     struct caller *c = user;
 
@@ -432,45 +434,53 @@ static void on_peer_writable(void *user, struct dm_http_peer *peer)
         write_request(c);
 }
 
-static void on_peer_done(void *user, struct dm_http_peer *peer)
+static void on_call_done(void *user, struct dm_http_call *call)
 {
     struct caller *c = user;
 
     assert_true(c->response.is_ended);
     c->n_done++;
+    c->call = NULL;
     end_exchange(c);
-    if (dm_http_peer_is_reusable(peer) && c->n_begun < N_EXCHANGES && !one_in(10)) {
-        dm_http_peer_keep(peer, c, 60000);
-        c->is_kept = true;
-        return;
-    }
-    dm_http_peer_close(peer);
-    c->peer = NULL;
 }
 
-static void on_peer_abort(void *user, struct dm_http_peer *peer, struct dm_http_end end)
+static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_end end)
 {
     struct caller *c = user;
 
     /* Without cuts only a kept connection may break that the server closed behind its response. */
-    if (!has_cuts && !dm_http_peer_is_reused(peer))
+    if (!has_cuts && !dm_http_call_is_reused(call))
         fail_msg("%s, error %d", dm_http_abort_name(end.why), end.error);
     c->n_aborted++;
-    c->peer = NULL;
+    c->call = NULL;
+    assert_null(c->peer);
     end_exchange(c);
 }
 
-static void on_idle_end(void *idle_user, struct dm_http_peer *peer)
+static void on_room(void *owner, struct dm_http_peer *peer)
 {
-    struct caller *c = idle_user;
+    struct caller *c = owner;
 
-    assert_true(c->is_kept && !c->is_in_exchange);
+    assert_true(c->peer == peer && !c->is_in_exchange && !c->is_kept);
+    c->is_kept = true;
+    if (c->n_begun < N_EXCHANGES && !one_in(10))
+        return;
+    dm_http_peer_close(peer);
+    c->peer = NULL;
+}
+
+static void on_end(void *owner, struct dm_http_peer *peer)
+{
+    struct caller *c = owner;
+
+    assert_ptr_equal(c->peer, peer);
     c->is_kept = false;
     c->peer = NULL;
 }
 
-static const struct dm_http_peer_handler client_handler = {
-    NULL, on_response, on_response_body, on_response_end, on_peer_writable, on_peer_done, on_peer_abort, on_idle_end};
+static const struct dm_http_peer_handler peer_handler = {on_room, on_end};
+static const struct dm_http_call_handler call_handler = {
+    NULL, on_response, on_response_body, on_response_end, on_call_writable, on_call_done, on_call_abort};
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */
 
@@ -518,7 +528,7 @@ static void start_world(uint64_t s, const struct dm_sim_faults *faults)
     server_settings.write_cap_bytes = client_settings.write_cap_bytes = 2000 + draw(100000);
     server_settings.head_timeout_ms = server_settings.body_timeout_ms = server_settings.idle_timeout_ms = 600000;
     server = dm_http_server_new(server_process.loop, &server_settings, &server_handler, NULL);
-    client = dm_http_client_new(client_process.loop, &client_settings, &client_handler);
+    client = dm_http_client_new(client_process.loop, &client_settings, &peer_handler, &call_handler);
     assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:80"), &addr, NULL), 0);
     assert_int_equal(dm_listener_open(&listener, server_process.loop, &addr, 64, false, on_accept, NULL), 0);
     for (int i = 0; i < N_CALLERS; i++) {
@@ -531,6 +541,8 @@ static void end_world(void)
 {
     for (int i = 0; i < N_CALLERS; i++) {
         dm_timer_cancel(client_process.loop, &callers[i].timer);
+        if (callers[i].is_in_exchange)
+            dm_http_call_cancel(callers[i].call);
         if (callers[i].peer)
             dm_http_peer_close(callers[i].peer);
     }

@@ -1,41 +1,37 @@
 /* The reading half of a connection: heads and bodies of responses. */
-#include "http/client_int.h"
+#include "http/h1_client_int.h"
 
-static void fail_reading(struct dm_http_peer *p, int fault)
+static void fail_reading(struct dm_h1_peer *p, int fault)
 {
-    dm_http_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_FAULT, fault, 0});
+    dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_FAULT, fault, 0});
 }
 
-void dm_http_peer_maybe_done(struct dm_http_peer *p)
+void dm_h1_peer_maybe_done(struct dm_h1_peer *p)
 {
-    void *user = p->user;
-
-    if (p->has_exchange && p->writing == WRITE_DONE && p->reading == READ_DONE) {
-        p->has_exchange = false;
-        p->client->handler->on_done(user, p);
-    }
+    if (p->has_call && p->writing == WRITE_DONE && p->reading == READ_DONE)
+        dm_h1_peer_done(p);
 }
 
-static void response_complete(struct dm_http_peer *p, const struct dm_http_head *trailers)
+static void response_complete(struct dm_h1_peer *p, const struct dm_http_head *trailers)
 {
-    uint32_t exchange = p->exchange;
+    uint32_t n_calls = p->n_calls;
 
     p->reading = READ_DONE;
     if (p->writing != WRITE_DONE)
         p->is_closing = true;
-    if (p->client->handler->on_response_end)
-        p->client->handler->on_response_end(p->user, p, trailers);
-    if (!p->has_exchange || p->exchange != exchange)
+    if (p->base.client->handler->on_response_end)
+        p->base.client->handler->on_response_end(p->call.user, &p->call, trailers);
+    if (!p->has_call || p->n_calls != n_calls)
         return;
     p->writing = WRITE_DONE; /* nobody wants the rest of the request */
     dm_http_writer_done(&p->writer);
-    dm_http_peer_maybe_done(p);
+    dm_h1_peer_maybe_done(p);
 }
 
-static void begin_response(struct dm_http_peer *p)
+static void begin_response(struct dm_h1_peer *p)
 {
-    struct dm_http_head *head = &p->client->head;
-    int rc = dm_http_body_init(&p->body, head, &p->client->settings.limits, UINT64_MAX);
+    struct dm_http_head *head = &p->base.client->head;
+    int rc = dm_http_body_init(&p->body, head, &p->base.client->settings.limits, UINT64_MAX);
 
     p->scan = 0;
     if (rc < 0) {
@@ -45,18 +41,18 @@ static void begin_response(struct dm_http_peer *p)
     p->reading = READ_BODY;
     p->is_closing = p->is_closing || !head->keep_alive || head->framing == DM_HTTP_FRAMING_CLOSE;
     if (!dm_http_body_is_done(&p->body)) {
-        dm_http_peer_look(p);
-        dm_http_peer_arm_look(p);
+        dm_h1_peer_look(p);
+        dm_h1_peer_arm_look(p);
     }
-    p->client->handler->on_response(p->user, p, head);
+    p->base.client->handler->on_response(p->call.user, &p->call, head);
     if (p->reading == READ_BODY && dm_http_body_is_done(&p->body))
         response_complete(p, NULL);
 }
 
 /* Returns whether there is more to do with the rest. */
-static bool read_head(struct dm_http_peer *p, const char *ptr, size_t len)
+static bool read_head(struct dm_h1_peer *p, const char *ptr, size_t len)
 {
-    struct dm_http_client *client = p->client;
+    struct dm_http_client *client = p->base.client;
     int rc = dm_http_parse_response(ptr, len, &p->scan, &client->settings.limits, (enum dm_http_method)p->method,
                                     &client->head);
 
@@ -70,41 +66,41 @@ static bool read_head(struct dm_http_peer *p, const char *ptr, size_t len)
     if (client->head.status >= 200)
         begin_response(p);
     else if (client->handler->on_inform)
-        client->handler->on_inform(p->user, p, &client->head);
+        client->handler->on_inform(p->call.user, &p->call, &client->head);
     return true;
 }
 
-static void body_through(struct dm_http_peer *p)
+static void body_through(struct dm_h1_peer *p)
 {
     struct dm_http_head *trailers = NULL;
 
     if (p->body.framing == DM_HTTP_FRAMING_CHUNKED && p->body.trailers.len > 2) {
-        if (dm_http_parse_trailers(p->body.trailers.ptr, p->body.trailers.len, &p->client->settings.limits,
-                                   &p->client->head) < 0) {
+        if (dm_http_parse_trailers(p->body.trailers.ptr, p->body.trailers.len, &p->base.client->settings.limits,
+                                   &p->base.client->head) < 0) {
             fail_reading(p, DM_HTTP_BAD_TRAILER);
             return;
         }
-        trailers = &p->client->head;
+        trailers = &p->base.client->head;
     }
     response_complete(p, trailers);
 }
 
 /* What the owner did not take is fed to the decoder again later; returns how many bytes are consumed. */
-static size_t stall(struct dm_http_peer *p, const struct dm_http_body *before, const char *ptr, size_t len)
+static size_t stall(struct dm_h1_peer *p, const struct dm_http_body *before, const char *ptr, size_t len)
 {
     struct dm_str data;
     size_t consumed;
 
     p->body = *before;
     p->is_body_stalled = true;
-    dm_http_peer_look(p);
-    dm_stream_pause(&p->stream);
+    dm_h1_peer_look(p);
+    dm_stream_pause(&p->base.stream);
     if (len == 0 || dm_http_body_feed(&p->body, dm_str_n(ptr, len), &consumed, &data) < 0)
         return 0;
     return consumed;
 }
 
-static bool read_body(struct dm_http_peer *p, const char *ptr, size_t len)
+static bool read_body(struct dm_h1_peer *p, const char *ptr, size_t len)
 {
     struct dm_http_body before = p->body;
     struct dm_str data;
@@ -117,7 +113,7 @@ static bool read_body(struct dm_http_peer *p, const char *ptr, size_t len)
     }
     p->position += consumed;
     if (data.len > 0) {
-        size_t taken = p->client->handler->on_body(p->user, p, data.ptr, data.len);
+        size_t taken = p->base.client->handler->on_body(p->call.user, &p->call, data.ptr, data.len);
         if (p->reading != READ_BODY)
             return false;
         if (taken < data.len) {
@@ -131,57 +127,59 @@ static bool read_body(struct dm_http_peer *p, const char *ptr, size_t len)
     return consumed > 0;
 }
 
-static bool may_parse(const struct dm_http_peer *p, uint32_t exchange)
+static bool may_parse(const struct dm_h1_peer *p, uint32_t n_calls)
 {
-    return p->exchange == exchange && (p->reading == READ_HEAD || p->reading == READ_BODY);
+    return p->n_calls == n_calls && (p->reading == READ_HEAD || p->reading == READ_BODY);
 }
 
 /* P2 */
-static bool is_expected(const struct dm_http_peer *p)
+static bool is_expected(const struct dm_h1_peer *p)
 {
-    return p->has_exchange && p->stream.bytes_out > p->exchange_out;
+    return p->has_call && p->base.stream.bytes_out > p->call_out;
 }
 
-size_t dm_http_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len)
+size_t dm_h1_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len)
 {
-    struct dm_http_peer *p = dm_http_peer_of(stream);
-    uint32_t exchange = p->exchange;
+    struct dm_h1_peer *p = dm_h1_peer_of_stream(stream);
+    uint32_t n_calls = p->n_calls;
     uint64_t start = stream->bytes_in - len;
     bool more = is_expected(p);
     size_t used = 0;
 
     p->position = start;
-    while (more && (used = (size_t)(p->position - start)) < len && may_parse(p, exchange))
+    while (more && (used = (size_t)(p->position - start)) < len && may_parse(p, n_calls))
         more = p->reading == READ_BODY ? read_body(p, ptr + used, len - used) : read_head(p, ptr + used, len - used);
     used = (size_t)(p->position - start);
-    if (p->reading == READ_CLOSED)
+    if (p->base.is_closed)
         return len;
-    if (used < len && (!may_parse(p, exchange) || !is_expected(p))) {
+    if (used < len && (!may_parse(p, n_calls) || !is_expected(p))) {
         fail_reading(p, 0);
         return len;
     }
     return used;
 }
 
-void dm_http_peer_on_eof(struct dm_stream *stream)
+void dm_h1_peer_on_eof(struct dm_stream *stream)
 {
-    struct dm_http_peer *p = dm_http_peer_of(stream);
+    struct dm_h1_peer *p = dm_h1_peer_of_stream(stream);
 
-    if (p->has_exchange && p->reading == READ_BODY && dm_http_body_end(&p->body) == 0) {
+    if (p->has_call && p->reading == READ_BODY && dm_http_body_end(&p->body) == 0) {
         p->is_closing = true;
         response_complete(p, NULL);
         return;
     }
     if (p->reading != READ_CLOSED)
-        dm_http_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_PEER_CLOSED, 0, 0});
+        dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_PEER_CLOSED, 0, 0});
 }
 
-void dm_http_peer_resume(struct dm_http_peer *p)
+void dm_h1_call_resume(struct dm_http_call *call)
 {
+    struct dm_h1_peer *p = dm_h1_peer_of_call(call);
+
     if (!p->is_body_stalled || p->reading != READ_BODY)
         return;
     p->is_body_stalled = false;
-    dm_http_peer_look(p);
-    dm_http_peer_arm_look(p);
-    dm_stream_resume(&p->stream);
+    dm_h1_peer_look(p);
+    dm_h1_peer_arm_look(p);
+    dm_stream_resume(&p->base.stream);
 }
