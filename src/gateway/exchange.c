@@ -179,8 +179,9 @@ static void forward(struct dm_exchange *ex)
     ex->wish.current_grants = current_grants;
     ex->wish.grants = ex->tenant->grants;
     ex->wish.connect_ms = ex->backend->connect_timeout_ms;
-    ex->wish.timeouts = (struct dm_http_timeouts){ex->backend->response_timeout_ms, ex->backend->idle_timeout_ms,
-                                                  ex->backend->idle_timeout_ms};
+    ex->wish.timeouts = (struct dm_http_timeouts){.response_ms = ex->backend->response_timeout_ms,
+                                                  .idle_ms = ex->backend->idle_timeout_ms,
+                                                  .kept_ms = ex->backend->idle_timeout_ms};
     dm_upstream_get(ex->upstream, &ex->wish);
 }
 

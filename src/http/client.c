@@ -32,6 +32,33 @@ void dm_http_peer_cut(struct dm_http_peer *p)
         dm_stream_abort(&p->stream);
 }
 
+void dm_http_peer_cut_gracefully(struct dm_http_peer *p, uint32_t linger_ms)
+{
+    struct dm_http_client *client = p->client;
+
+    if (p->is_closed)
+        return;
+    p->is_closed = p->is_lingering = true;
+    client->n_open--;
+    dm_timer_cancel(client->loop, &p->timer);
+    p->next = client->lingering;
+    if (p->next)
+        p->next->prev = p;
+    client->lingering = p;
+    dm_stream_close_gracefully(&p->stream, linger_ms);
+}
+
+static void end_linger(struct dm_http_peer *p)
+{
+    if (p->next)
+        p->next->prev = p->prev;
+    if (p->prev)
+        p->prev->next = p->next;
+    else
+        p->client->lingering = p->next;
+    p->is_lingering = false;
+}
+
 void dm_http_peer_die(struct dm_http_peer *p, struct dm_http_end end)
 {
     if (p->is_dead)
@@ -78,6 +105,8 @@ void dm_http_peer_on_closed(struct dm_stream *stream)
     struct dm_http_peer *p = dm_http_peer_of(stream);
 
     p->is_stream_closed = true;
+    if (p->is_lingering)
+        end_linger(p);
     free_if_gone(p);
 }
 
@@ -218,6 +247,8 @@ void dm_http_client_free(struct dm_http_client *client)
 
     if (!client)
         return;
+    for (struct dm_http_peer *p = client->lingering; p; p = p->next)
+        dm_stream_close(&p->stream);
     while (client->free_h1_peers.n_used > client->n_open && n_failed < POLL_FAILURES_MAX)
         n_failed += dm_loop_turn(client->loop, 0) < 0;
     dm_h1_client_done(client);

@@ -9,8 +9,13 @@
  *
  * A connection of HTTP/1.1 has one call at a time and is kept for the next when both sides allow it.
  *
- * C1. on_done may come from inside dm_http_call_end() when that is called in on_response_end; no other callback of a call comes
- *     from inside one of its functions.
+ * A message with a protocol asks for a tunnel (RFC 9110 section 7.8) and has no body. When the backend agrees, on_response
+ * comes with status 101, and from there on write and on_body carry raw bytes; end and on_response_end are the half-closes,
+ * on_done comes when both are through. What is written before waits (write takes nothing). Any other status is a response as
+ * always.
+ *
+ * C1. on_done may come from inside dm_http_call_end() when that is called in on_response_end, or in a tunnel behind it; no other
+ *     callback of a call comes from inside one of its functions.
  * C2. Bytes behind a response, or before its request left, are no response: they end the connection, with ABORT_FAULT and
  *     fault 0 for a call in hand.
  * C3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped; a request that ends with fewer
@@ -47,6 +52,8 @@ struct dm_http_timeouts {
     uint32_t idle_ms;     /* inside a body, without a byte in either direction while the backend is waited for; found up
                              to a quarter, at most 10 s, late */
     uint32_t kept_ms;     /* the connection, behind this call, without another one */
+    uint32_t tunnel_idle_ms;  /* a tunnel without a byte in either direction (ABORT_IDLE); found up to a quarter late */
+    uint32_t tunnel_total_ms; /* a tunnel, however busy (ABORT_SHUTDOWN) */
 };
 
 /* What a call's owner hears. */

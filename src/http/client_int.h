@@ -54,8 +54,10 @@ struct dm_http_peer {
     struct dm_addr addr;
     struct dm_http_end end; /* why it is dead */
     bool is_owned, is_connected, is_dead;
-    bool is_closed;        /* by us */
-    bool is_stream_closed; /* and the stream is gone */
+    bool is_closed; /* by us */
+    bool is_lingering;
+    bool is_stream_closed;            /* and the stream is gone */
+    struct dm_http_peer *next, *prev; /* while the rest of its output is sent after it was closed */
 };
 
 struct dm_http_client {
@@ -66,6 +68,7 @@ struct dm_http_client {
     struct dm_freelist free_h1_peers;
     struct dm_stream_type h1_type;
     struct dm_buf out;
+    struct dm_http_peer *lingering;
     size_t n_open;            /* connections that are not closed by us */
     struct dm_http_head head; /* of the message being parsed */
 };
@@ -89,6 +92,8 @@ void dm_http_peer_start(struct dm_http_peer *peer, struct dm_http_client *client
 void dm_http_peer_arm(struct dm_http_peer *peer, uint32_t ms);
 /* Closes the stream; nothing more comes from it. */
 void dm_http_peer_cut(struct dm_http_peer *peer);
+/* The same, once what was written is sent and the backend has closed too, at the latest after linger_ms. */
+void dm_http_peer_cut_gracefully(struct dm_http_peer *peer, uint32_t linger_ms);
 /* P2 */
 void dm_http_peer_die(struct dm_http_peer *peer, struct dm_http_end end);
 /* The owner hears on_end, if it still has the connection. */

@@ -58,7 +58,10 @@ void dm_h1_peer_done(struct dm_h1_peer *p)
     if (DM_UNLIKELY(p->base.is_closed))
         return;
     if (DM_UNLIKELY(!p->base.is_owned || !is_reusable(p))) {
-        close_behind_call(p);
+        if (p->tunnel_due_ns)
+            dm_h1_tunnel_close(p);
+        else
+            close_behind_call(p);
         return;
     }
     p->reading = READ_IDLE;
@@ -124,6 +127,8 @@ static void on_due(struct dm_timer *timer)
 
     if (!p->has_call)
         dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});
+    else if (DM_UNLIKELY(p->tunnel_due_ns))
+        dm_h1_tunnel_on_due(p);
     else if (awaits_head(p) && dm_http_peer_unsent(&p->base) == 0)
         on_due_awaiting_head(p);
     else
@@ -206,12 +211,16 @@ static struct dm_http_call *open_call(struct dm_http_peer *peer, const struct dm
 
     if (!has_room(peer))
         return NULL;
+    if (DM_UNLIKELY(p->protocol)) {
+        dm_free(p->protocol);
+        p->protocol = NULL;
+    }
     p->call.is_reused = p->n_calls > 0;
     p->call.timeouts = *timeouts;
     p->call.user = NULL;
     p->n_calls++;
     p->has_call = true;
-    p->is_body_stalled = false;
+    p->is_body_stalled = p->has_waiting_output = p->has_ended_early = false;
     p->call_in = peer->stream.bytes_in;
     p->call_out = peer->stream.bytes_out + dm_http_peer_unsent(peer);
     p->reading = READ_HEAD;
@@ -229,6 +238,7 @@ static void free_peer(struct dm_http_peer *peer)
     struct dm_h1_peer *p = dm_h1_peer_of(peer);
 
     dm_http_writer_done(&p->writer);
+    dm_free(p->protocol);
     dm_freelist_give(&peer->client->free_h1_peers, p);
 }
 

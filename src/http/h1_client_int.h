@@ -3,6 +3,7 @@
  * writing   NONE --[send]--> BODY --[end]--> DONE
  * reading   IDLE --[open]--> HEAD --[final head]--> BODY --[end]--> DONE        any --[fault, timeout, cancel]--> CLOSED
  * kept      between calls: writing NONE, reading IDLE
+ * tunnel    HEAD, writing DONE --[101]--> both TUNNEL --[half-close]--> DONE
  *
  * P1. has_call is true from open to on_done/on_abort; only then callbacks with the user come.
  * P2. A byte behind a response, on a kept connection, or before the first byte of a request has left is nobody's: it ends
@@ -17,8 +18,8 @@
 #include "http/pace.h"
 #include "http/writer.h"
 
-enum dm_h1_peer_writing { WRITE_NONE, WRITE_BODY, WRITE_DONE };
-enum dm_h1_peer_reading { READ_IDLE, READ_HEAD, READ_BODY, READ_DONE, READ_CLOSED };
+enum dm_h1_peer_writing { WRITE_NONE, WRITE_BODY, WRITE_TUNNEL, WRITE_DONE };
+enum dm_h1_peer_reading { READ_IDLE, READ_HEAD, READ_BODY, READ_TUNNEL, READ_DONE, READ_CLOSED };
 
 struct dm_h1_peer {
     struct dm_http_peer base;
@@ -30,11 +31,14 @@ struct dm_h1_peer {
     uint64_t position;          /* in the stream: where the bytes begin that are not consumed */
     uint64_t call_in, call_out; /* in the stream: where this call began */
     uint64_t head_due_ns;       /* when the response head is too late */
+    uint64_t tunnel_due_ns;     /* when it has lived long enough */
+    char *protocol;             /* that was asked for; heap or NULL */
     uint32_t n_calls;           /* number of the call: the next one may begin inside on_done */
     uint8_t writing, reading;
     uint8_t method; /* enum dm_http_method of the request in hand */
     bool has_call, is_body_stalled;
-    bool is_closing; /* not to be used again */
+    bool is_closing;                          /* not to be used again */
+    bool has_waiting_output, has_ended_early; /* before the tunnel stood */
 };
 
 static inline struct dm_h1_peer *dm_h1_peer_of(struct dm_http_peer *peer)
@@ -76,6 +80,19 @@ void dm_h1_peer_maybe_done(struct dm_h1_peer *peer);
 size_t dm_h1_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len);
 void dm_h1_peer_on_eof(struct dm_stream *stream);
 void dm_h1_call_resume(struct dm_http_call *call);
+
+/* h1_client_tunnel.c */
+
+/* Is this 101 what was asked for? Then the tunnel has begun, and the owner knows. */
+bool dm_h1_tunnel_begin(struct dm_h1_peer *peer, struct dm_http_head *head);
+/* Returns whether all was taken. */
+bool dm_h1_tunnel_read(struct dm_h1_peer *peer, const char *ptr, size_t len);
+void dm_h1_tunnel_on_eof(struct dm_h1_peer *peer);
+size_t dm_h1_tunnel_write(struct dm_h1_peer *peer, const char *ptr, size_t len);
+void dm_h1_tunnel_end(struct dm_h1_peer *peer);
+void dm_h1_tunnel_on_due(struct dm_h1_peer *peer);
+/* Behind its call. */
+void dm_h1_tunnel_close(struct dm_h1_peer *peer);
 
 /* h1_client_write.c */
 

@@ -49,6 +49,14 @@ static void begin_response(struct dm_h1_peer *p)
         response_complete(p, NULL);
 }
 
+static bool switch_protocol(struct dm_h1_peer *p)
+{
+    if (dm_h1_tunnel_begin(p, &p->base.client->head))
+        return true;
+    fail_reading(p, DM_HTTP_BAD_STATUS); /* nobody asked for it */
+    return false;
+}
+
 /* Returns whether there is more to do with the rest. */
 static bool read_head(struct dm_h1_peer *p, const char *ptr, size_t len)
 {
@@ -58,11 +66,13 @@ static bool read_head(struct dm_h1_peer *p, const char *ptr, size_t len)
 
     if (rc == 0)
         return false;
-    if (rc < 0 || client->head.status == 101) { /* nobody asked for an upgrade */
-        fail_reading(p, rc < 0 ? -rc : DM_HTTP_BAD_STATUS);
+    if (rc < 0) {
+        fail_reading(p, -rc);
         return false;
     }
     p->position += (size_t)rc;
+    if (DM_UNLIKELY(client->head.status == 101))
+        return switch_protocol(p);
     if (client->head.status >= 200)
         begin_response(p);
     else if (client->handler->on_inform)
@@ -129,13 +139,22 @@ static bool read_body(struct dm_h1_peer *p, const char *ptr, size_t len)
 
 static bool may_parse(const struct dm_h1_peer *p, uint32_t n_calls)
 {
-    return p->n_calls == n_calls && (p->reading == READ_HEAD || p->reading == READ_BODY);
+    return p->n_calls == n_calls && (p->reading == READ_HEAD || p->reading == READ_BODY || p->reading == READ_TUNNEL);
 }
 
 /* P2 */
 static bool is_expected(const struct dm_h1_peer *p)
 {
     return p->has_call && p->base.stream.bytes_out > p->call_out;
+}
+
+static bool read_some(struct dm_h1_peer *p, const char *ptr, size_t len)
+{
+    if (p->reading == READ_BODY)
+        return read_body(p, ptr, len);
+    if (DM_LIKELY(p->reading == READ_HEAD))
+        return read_head(p, ptr, len);
+    return dm_h1_tunnel_read(p, ptr, len);
 }
 
 size_t dm_h1_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len)
@@ -148,7 +167,7 @@ size_t dm_h1_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len)
 
     p->position = start;
     while (more && (used = (size_t)(p->position - start)) < len && may_parse(p, n_calls))
-        more = p->reading == READ_BODY ? read_body(p, ptr + used, len - used) : read_head(p, ptr + used, len - used);
+        more = read_some(p, ptr + used, len - used);
     used = (size_t)(p->position - start);
     if (p->base.is_closed)
         return len;
@@ -163,6 +182,10 @@ void dm_h1_peer_on_eof(struct dm_stream *stream)
 {
     struct dm_h1_peer *p = dm_h1_peer_of_stream(stream);
 
+    if (p->has_call && p->reading == READ_TUNNEL) {
+        dm_h1_tunnel_on_eof(p);
+        return;
+    }
     if (p->has_call && p->reading == READ_BODY && dm_http_body_end(&p->body) == 0) {
         p->is_closing = true;
         response_complete(p, NULL);
@@ -176,10 +199,12 @@ void dm_h1_call_resume(struct dm_http_call *call)
 {
     struct dm_h1_peer *p = dm_h1_peer_of_call(call);
 
-    if (!p->is_body_stalled || p->reading != READ_BODY)
+    if (!p->is_body_stalled || (p->reading != READ_BODY && p->reading != READ_TUNNEL))
         return;
     p->is_body_stalled = false;
-    dm_h1_peer_look(p);
-    dm_h1_peer_arm_look(p);
+    if (p->reading == READ_BODY) {
+        dm_h1_peer_look(p);
+        dm_h1_peer_arm_look(p);
+    }
     dm_stream_resume(&p->base.stream);
 }
