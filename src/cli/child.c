@@ -30,7 +30,7 @@ void dm_child_done(struct dm_child *child)
 
 void dm_child_arg(struct dm_child *child, const char *fmt, ...)
 {
-    char text[DM_CHILD_PATH_MAX];
+    char text[DM_CHILD_ARG_MAX];
     va_list args;
 
     va_start(args, fmt);

@@ -8,7 +8,8 @@
 #include "io/process.h"
 
 #define DM_CHILD_PATH_MAX 1024
-#define DM_CHILD_ARGS_MAX 28
+#define DM_CHILD_ARGS_MAX 48
+#define DM_CHILD_ARG_MAX 4096 /* bytes of each */
 
 struct dm_child {
     struct dm_process process;

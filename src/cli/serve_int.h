@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "io/lockfile.h"
 #include "io/signals.h"
+#include "model/listener.h"
 
 #define DM_SERVE_LISTEN_DEFAULT "127.0.0.1:8080"
 #define DM_SERVE_API_DEFAULT "127.0.0.1:9080"
@@ -35,6 +36,8 @@ DM_MUST_USE int dm_serve_read_options(struct serve *s);
 DM_MUST_USE int dm_serve_open_data(struct serve *s, char ret[PATH_MAX]);
 /* Are the ports free of those that are to be started? After adopting. */
 DM_MUST_USE int dm_serve_check_ports(const struct serve *s);
+/* What the gateway listens on, by the arguments that it was or will be started with; returns how many. */
+size_t dm_serve_gates(const struct serve *s, struct dm_listener_spec ret[DM_LISTENERS_MAX]);
 /* The arguments and lock files of both. */
 void dm_serve_make_args(struct serve *s);
 

@@ -2,9 +2,8 @@
 #include <errno.h>
 
 #include "cli/serve_int.h"
-#include "model/cidr.h"
-#include "model/client_bound.h"
 #include "model/link.h"
+#include "model/listener.h"
 
 #define ADMIN_DEFAULT "127.0.0.1:9090"
 #define SOCKET_PATH_MAX 100 /* sun_path holds 108 */
@@ -29,19 +28,29 @@ static int check_address(const struct serve *s, const char *option, const char *
     return DM_EXIT_OK;
 }
 
+static int check_listeners(const struct serve *s)
+{
+    struct dm_listener_spec specs[DM_LISTENERS_MAX];
+    struct dm_err err = {0};
+    const char *listen;
+    size_t n = 0;
+
+    for (size_t i = 0; (listen = dm_args_at(&s->cli->args, "listen", i)); i++)
+        if (dm_listener_parse(dm_str_of(listen), specs, &n, &err) < 0)
+            return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--listen: %s", err.message);
+    return DM_EXIT_OK;
+}
+
 static int read_addresses(struct serve *s)
 {
-    const char *api = option_or(s, "api", DM_SERVE_API_DEFAULT), *admin = option_or(s, "admin", ADMIN_DEFAULT), *listen;
+    const char *api = option_or(s, "api", DM_SERVE_API_DEFAULT), *admin = option_or(s, "admin", ADMIN_DEFAULT);
     int rc;
 
     if ((rc = check_address(s, "api", api)) != DM_EXIT_OK || (rc = check_address(s, "admin", admin)) != DM_EXIT_OK)
         return rc;
     snprintf(s->api, sizeof(s->api), "%s", api);
     snprintf(s->admin, sizeof(s->admin), "%s", admin);
-    for (size_t i = 0; (listen = dm_args_at(&s->cli->args, "listen", i)); i++)
-        if ((rc = check_address(s, "listen", listen)) != DM_EXIT_OK)
-            return rc;
-    return DM_EXIT_OK;
+    return check_listeners(s);
 }
 
 static int check_workers(const struct serve *s)
@@ -55,35 +64,25 @@ static int check_workers(const struct serve *s)
     return DM_EXIT_OK;
 }
 
-static const struct {
-    const char *option;
-    uint64_t max;
-} bounds[] = {
-#define BOUND_ROW(option, member, max) {option, max},
-    DM_CLIENT_BOUNDS(BOUND_ROW)
-#undef BOUND_ROW
-};
-
-static int check_bounds(const struct serve *s)
+static int check_limits(const struct serve *s)
 {
-    uint64_t n;
+    struct dm_listener_limits limits;
+    struct dm_err err = {0};
 
-    for (size_t i = 0; i < DM_COUNT(bounds); i++) {
-        const char *text = option_or(s, bounds[i].option, "0");
-        if (dm_str_to_u64(dm_str_of(text), &n) < 0 || n > bounds[i].max)
-            return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s must be a number from 0 to %llu, found '%s'",
-                               bounds[i].option, (unsigned long long)bounds[i].max, text);
+    for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++) {
+        const char *word = dm_listener_limits[i].word, *text = dm_args_get(&s->cli->args, word);
+        if (text && dm_listener_limit_read(&limits, dm_str_of(word), dm_str_of(text), &err) < 0)
+            return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--%s: %s", word, err.message);
     }
     return DM_EXIT_OK;
 }
 
 static int check_trusted_fronts(const struct serve *s)
 {
-    struct dm_cidr fronts[DM_CIDR_LIST_MAX];
+    struct dm_listener_sources fronts = {.n = 0};
     struct dm_err err = {0};
-    size_t n = 0;
 
-    if (dm_cidr_parse_list(dm_str_of(option_or(s, "trusted-fronts", "")), fronts, &n, &err) < 0)
+    if (dm_listener_parse_sources(dm_str_of(option_or(s, "trusted-fronts", "")), &fronts, &err) < 0)
         return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--trusted-fronts: %s", err.message);
     return DM_EXIT_OK;
 }
@@ -93,7 +92,7 @@ int dm_serve_read_options(struct serve *s)
     int rc;
 
     if ((rc = read_addresses(s)) != DM_EXIT_OK || (rc = check_workers(s)) != DM_EXIT_OK ||
-        (rc = check_bounds(s)) != DM_EXIT_OK)
+        (rc = check_limits(s)) != DM_EXIT_OK)
         return rc;
     return check_trusted_fronts(s);
 }
@@ -161,8 +160,8 @@ void dm_serve_make_args(struct serve *s)
     pass_on(s, &s->gateway, "workers");
     pass_on(s, &s->gateway, "access-log");
     pass_on(s, &s->gateway, "trusted-fronts");
-    for (size_t i = 0; i < DM_COUNT(bounds); i++)
-        pass_on(s, &s->gateway, bounds[i].option);
+    for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
+        pass_on(s, &s->gateway, dm_listener_limits[i].word);
     pass_on(s, &s->gateway, "log-level");
     pass_on(s, &s->gateway, "log-format");
     snprintf(s->gateway.lock, sizeof(s->gateway.lock), "%s/gateway/run/keeper.lock", s->data);
@@ -171,23 +170,31 @@ void dm_serve_make_args(struct serve *s)
 /* --- ports -------------------------------------------------------------------------------------------------------- */
 
 /* Whoever listens there already would answer in the place of ours. */
-static int check_free(const struct serve *s, const struct dm_child *child, const char *option, const char *address)
+static int try_address(const struct serve *s, const char *option, const struct dm_addr *addr)
 {
     struct dm_sys *sys = dm_sys_real();
-    struct dm_addr addr;
-    int fd;
+    char address[DM_ADDR_TEXT_MAX];
+    int fd = sys->ops->listen(sys, addr, 1, false);
 
-    if (child->process.state != DM_PROCESS_IDLE || dm_addr_parse(dm_str_of(address), &addr, NULL) < 0)
-        return DM_EXIT_OK;
-    if ((fd = sys->ops->listen(sys, &addr, 1, false)) >= 0) {
+    if (fd >= 0) {
         sys->ops->close(sys, fd);
         return DM_EXIT_OK;
     }
+    dm_addr_format(addr, true, address);
     if (fd == -EADDRINUSE)
         return dm_cli_fail(s->cli, DM_EXIT_FAILED,
                            "%s is in use by another process; stop that one, or choose another with --%s", address,
                            option);
     return dm_cli_fail(s->cli, DM_EXIT_FAILED, "can't listen on %s (--%s): %s", address, option, strerror(-fd));
+}
+
+static int check_free(const struct serve *s, const struct dm_child *child, const char *option, const char *address)
+{
+    struct dm_addr addr;
+
+    if (child->process.state != DM_PROCESS_IDLE || dm_addr_parse(dm_str_of(address), &addr, NULL) < 0)
+        return DM_EXIT_OK;
+    return try_address(s, option, &addr);
 }
 
 /* Of a gateway whose keeper is gone: they serve, and its next keeper adopts them. */
@@ -203,16 +210,31 @@ static bool has_workers(const struct serve *s)
     return false;
 }
 
+/* Sockets of the file system are the gateway's to look at, and an IPv6 that a machine may not have is its to do without. */
 static int check_gates(const struct serve *s)
 {
-    char address[DM_ADDR_TEXT_MAX];
+    struct dm_listener_spec specs[DM_LISTENERS_MAX];
     int rc = DM_EXIT_OK;
+    size_t n;
 
-    if (has_workers(s))
+    if (has_workers(s) || s->gateway.process.state != DM_PROCESS_IDLE)
         return DM_EXIT_OK;
-    for (size_t i = 0; rc == DM_EXIT_OK && dm_child_option(&s->gateway, "--listen", i, address, sizeof(address)); i++)
-        rc = check_free(s, &s->gateway, "listen", address);
+    n = dm_serve_gates(s, specs);
+    for (size_t i = 0; rc == DM_EXIT_OK && i < n; i++)
+        if (specs[i].addr.ss.ss_family != AF_UNIX && !specs[i].is_optional)
+            rc = try_address(s, "listen", &specs[i].addr);
     return rc;
+}
+
+size_t dm_serve_gates(const struct serve *s, struct dm_listener_spec ret[DM_LISTENERS_MAX])
+{
+    char text[DM_LISTENER_TEXT_MAX + 1];
+    size_t n = 0;
+
+    for (size_t i = 0; dm_child_option(&s->gateway, "--listen", i, text, sizeof(text)); i++)
+        if (dm_listener_parse(dm_str_of(text), ret, &n, NULL) < 0)
+            break; /* of a gateway of another version */
+    return n;
 }
 
 int dm_serve_check_ports(const struct serve *s)

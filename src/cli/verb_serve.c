@@ -56,13 +56,16 @@ static void look_at(struct dm_child *child, const char *address)
 /* All that the living gateway was told to listen on. */
 static void tell_gates(const struct serve *s)
 {
-    char address[DM_ADDR_TEXT_MAX] = DM_SERVE_LISTEN_DEFAULT, url[DM_ADDR_TEXT_MAX + 16];
-    size_t n = 0;
+    struct dm_listener_spec specs[DM_LISTENERS_MAX];
+    size_t n = dm_serve_gates(s, specs);
+    char url[DM_ADDR_TEXT_MAX + 16];
 
-    while (dm_child_option(&s->gateway, "--listen", n, address, sizeof(address)) || n == 0) {
-        url_of(address, url, sizeof(url));
-        dm_cli_say(s->cli, n == 0 ? "  gateway  %s   what callers use" : "           %s", url);
-        n++;
+    for (size_t i = 0; i < n; i++) {
+        if (specs[i].addr.ss.ss_family == AF_UNIX)
+            snprintf(url, sizeof(url), "%s", specs[i].name);
+        else
+            url_of(specs[i].name, url, sizeof(url));
+        dm_cli_say(s->cli, i == 0 ? "  gateway  %s   what callers use" : "           %s", url);
     }
 }
 
@@ -330,19 +333,22 @@ static const struct dm_option options[] = {
     {"data", 0, "DIR",
      "Where everything is kept; made when missing (default: $XDG_DATA_HOME/daemun if that is set, else ./daemun-data).",
      .completes = DM_COMPLETES_DIRECTORIES},
-    {"listen", 0, "ADDRESS:PORT", "Where the gateway takes requests; may be repeated (default: 127.0.0.1:8080).",
+    {"listen", 0, "ADDRESS",
+     "Where the gateway takes requests: 192.0.2.1:80, [2001:db8::1]:80, *:80 (IPv4 and IPv6) or unix:/PATH, and behind it in "
+     "the same argument words for that listener, such as 'proxy-protocol=10.0.0.0/8 connections=1000'; may be repeated "
+     "(default: 127.0.0.1:8080).",
      .is_repeatable = true},
     {"api", 0, "ADDRESS:PORT", "Where the controller's API listens (default: 127.0.0.1:9080)."},
     {"admin", 0, "ADDRESS:PORT", "Where the gateway's metrics and health are (default: 127.0.0.1:9090)."},
     {"workers", 0, "N", "Worker processes of the gateway (default: one a core)."},
     {"access-log", 0, "on|off", "Write an access log below DIR/log (default: on).", .choices = switch_names},
-    {"trusted-fronts", 0, "CIDR,...", "Balancers whose Forwarded and X-Forwarded-* fields count (default: none)."},
-    {"head-timeout-ms", 0, "N", "Time for the head of a request; 0: no limit (default: 10000)."},
-    {"idle-timeout-ms", 0, "N", "Time between the requests of a connection; 0: no limit (default: 75000)."},
-    {"body-timeout-ms", 0, "N", "Time without a byte of a body; 0: no limit (default: 30000)."},
-    {"body-rate", 0, "N", "Least bytes a second of a body, on average after 10 s; 0: no limit (default: 256)."},
-    {"body-max", 0, "BYTES", "Largest body of a request; 0: no limit (default: 0)."},
-    {"log-level", 0, "LEVEL", "What the two processes log on standard error (default: info).", .choices = level_names},
+    {"trusted-fronts", 0, "CIDR,...",
+     "Balancers whose Forwarded and X-Forwarded-* fields count; unix: is whoever comes by a Unix socket (default: none)."},
+#define LIMIT_ROW(member, word, min, max, def, doc, beyond) {word, 0, "N", doc " (default: " #def ")."},
+    DM_LISTENER_LIMITS(LIMIT_ROW)
+#undef LIMIT_ROW
+        {"log-level", 0, "LEVEL", "What the two processes log on standard error (default: info).",
+         .choices = level_names},
     {"log-format", 0, "FORMAT", "text, or json for machines (default: text on a terminal).", .choices = format_names},
     {"master-token-file", 0, "FILE", "Write the first master token to this file (mode 0600) instead of showing it.",
      .completes = DM_COMPLETES_FILES},

@@ -60,14 +60,16 @@ static void set_request_id(struct dm_exchange *ex)
     ex->request_id = dm_str_n(ex->own_id, DM_REQUEST_ID_LEN);
 }
 
-static struct dm_exchange *exchange_new(struct dm_worker *worker, struct dm_http_request *caller,
+static struct dm_exchange *exchange_new(const struct dm_worker_listener *listener, struct dm_http_request *caller,
                                         struct dm_http_head *head)
 {
+    struct dm_worker *worker = listener->worker;
     struct dm_exchange *ex = dm_freelist_take(&worker->exchanges);
 
     memset(ex, 0, sizeof(*ex));
     dm_arena_init(&ex->arena, &worker->chunks, ARENA_BYTES);
     ex->worker = worker;
+    ex->listener = listener;
     ex->caller = caller;
     ex->head = head;
     ex->begun_ns = dm_loop_now_ns(worker->loop);
@@ -282,7 +284,7 @@ static void on_client_abort(void *user, struct dm_http_request *caller, struct d
 static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_end end,
                      struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
-    struct dm_worker *worker = arg;
+    struct dm_worker *worker = ((const struct dm_worker_listener *)arg)->worker;
     struct dm_exchange *ex = dm_http_request_user(caller); /* of a request whose body is none or too slow */
     struct dm_buf *fields = dm_worker_scratch(worker);
     char own_id[DM_REQUEST_ID_LEN];

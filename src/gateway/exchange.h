@@ -16,6 +16,7 @@
 #include "snapshot/release.h"
 
 struct dm_worker;
+struct dm_worker_listener;
 
 #define DM_REQUEST_ID_LEN 32  /* of our own */
 #define DM_REQUEST_ID_MAX 128 /* of a trusted front's */
@@ -23,6 +24,7 @@ struct dm_worker;
 struct dm_exchange {
     struct dm_arena arena;
     struct dm_worker *worker;
+    const struct dm_worker_listener *listener; /* that the request came by */
     struct dm_http_request *caller; /* NULL once the client's side is through */
     struct dm_http_call *call;      /* NULL before there is a connection and once the backend's side is through */
 
@@ -70,7 +72,7 @@ const struct dm_ucredential *dm_exchange_find_credential(struct dm_exchange *ex,
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 
-/* Callbacks of the worker's server (arg: the worker) and client. */
+/* Callbacks of the servers (arg: the struct dm_worker_listener) and of the client of a worker. */
 extern const struct dm_http_handler dm_exchange_handler;
 extern const struct dm_http_call_handler dm_exchange_call_handler;
 

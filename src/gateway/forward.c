@@ -8,18 +8,6 @@
 
 /* --- who asks ----------------------------------------------------------------------------------------------------- */
 
-static bool is_trusted(const struct dm_worker *worker, const struct dm_addr *addr)
-{
-    struct dm_cidr address;
-
-    if (worker->options->n_trusted_fronts == 0 || dm_cidr_of_addr(addr, &address) < 0)
-        return false;
-    for (size_t i = 0; i < worker->options->n_trusted_fronts; i++)
-        if (dm_cidr_holds(&worker->options->trusted_fronts[i], &address))
-            return true;
-    return false;
-}
-
 static size_t count_of(struct dm_str s, char c)
 {
     size_t n = 0;
@@ -50,7 +38,7 @@ static bool parse_client(struct dm_str text, struct dm_addr *ret)
 }
 
 /* One line of the list, from the right: each trusted front vouches for the one before it. True: the line before counts. */
-static bool walk_list(const struct dm_worker *worker, struct dm_str list, struct dm_addr *client)
+static bool walk_list(const struct dm_listener_sources *fronts, struct dm_str list, struct dm_addr *client)
 {
     struct dm_addr addr;
 
@@ -63,7 +51,7 @@ static bool walk_list(const struct dm_worker *worker, struct dm_str list, struct
             return false;
         if (element.len > 0) {
             *client = addr;
-            if (!is_trusted(worker, &addr))
+            if (!dm_listener_sources_hold(fronts, &addr))
                 return false;
         }
         if (comma == 0)
@@ -79,7 +67,7 @@ static void find_client(const struct dm_exchange *ex, struct dm_addr *client)
 
     for (unsigned i = head->field_count; i > 0; i--)
         if (head->fields[i - 1].id == DM_HTTP_FIELD_ID_X_FORWARDED_FOR &&
-            !walk_list(ex->worker, head->fields[i - 1].value, client))
+            !walk_list(&ex->listener->spec->trusted_fronts, head->fields[i - 1].value, client))
             return;
 }
 
@@ -110,7 +98,7 @@ void dm_forward_identify(struct dm_exchange *ex)
     const struct dm_addr *peer = dm_http_request_peer(ex->caller);
 
     ex->client = peer;
-    ex->is_direct = !is_trusted(ex->worker, peer);
+    ex->is_direct = !dm_listener_sources_hold(&ex->listener->spec->trusted_fronts, peer);
     if (!ex->is_direct) {
         identify_behind_front(ex);
         return;

@@ -5,9 +5,8 @@
 #include "base/buf.h"
 #include "gateway/options.h"
 #include "http/server.h"
-#include "model/client_bound.h"
 
-enum { DRAIN_MS = 10000, BODY_RATE_BYTES = 256 };
+enum { DRAIN_MS = 10000, DRAIN_MS_MAX = 3600000 };
 
 static const char help[] =
     "daemun-gateway: the data plane of Daemun.\n"
@@ -16,24 +15,24 @@ static const char help[] =
     "\n"
     "  --data DIR               where the gateway keeps its configuration and run files\n"
     "  --log-dir DIR            where access logs go                    (default: DIR/log)\n"
-    "  --listen ADDR:PORT       where requests come in; may be repeated (default: 0.0.0.0:8080)\n"
+    "  --listen 'ADDR WORD ...' where requests come in, and how; may be repeated (default: 0.0.0.0:8080)\n"
+    "                           ADDR: 192.0.2.1:80, [2001:db8::1]:80, *:80 (IPv4 and IPv6), unix:/PATH\n"
+    "                           words: http2=on|off  proxy-protocol=SOURCES  trusted-fronts=SOURCES  LIMIT=N\n"
+    "                           SOURCES: addresses, blocks such as 10.0.0.0/8 and unix:, with commas between\n"
     "  --workers N              worker processes                        (default: one a core)\n"
     "  --controller unix:/PATH  the controller's link socket            (default: none; serves what is on disk)\n"
     "  --controller-uid UID     the user the controller runs as         (default: the gateway's own)\n"
     "  --admin ADDR:PORT        /metrics, /healthz, /status             (default: 127.0.0.1:9090)\n"
     "  --id NAME                name of this gateway                    (default: made at first start)\n"
-    "  --trusted-fronts CIDR,.. balancers whose Forwarded fields count  (default: none)\n"
-    "  --head-timeout-ms N      for the head of a request; 0: no limit  (default: 10000)\n"
-    "  --idle-timeout-ms N      between requests; 0: no limit           (default: 75000)\n"
-    "  --body-timeout-ms N      without a byte of a body; 0: no limit   (default: 30000)\n"
-    "  --body-rate N            least bytes a second of a body, in each direction for itself,\n"
-    "                           on average after 10 s; 0: no limit      (default: 256)\n"
-    "  --body-max BYTES         largest body of a request; 0: no limit  (default: 0)\n"
+    "  --trusted-fronts SOURCES balancers whose Forwarded fields count  (default: none)\n"
     "  --drain-ms N             how long requests may finish at SIGTERM (default: 10000)\n"
     "  --access-log on|off                                              (default: on)\n"
     "  --log-level debug|info|warn|error                                (default: info)\n"
     "  --log-format text|json                                           (default: text on a terminal)\n"
-    "  --help, --version\n";
+    "  --help, --version\n"
+    "\n"
+    "Limits: words of one listener, or options that hold for all that do not say them. 0: no limit.\n"
+    "\n";
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_names[] = {"json", "text", NULL};
@@ -103,17 +102,13 @@ static int read_log_dir(struct dm_gateway_options *options, struct dm_str value,
 
 static int read_listen(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
-    struct dm_addr addr;
-    int rc;
+    int rc = dm_listener_parse(value, options->listen, &options->n_listen, err);
 
-    if (options->n_listen == DM_GATEWAY_LISTEN_MAX)
-        return dm_fail(err, DM_EINVAL, "", "expected at most %d addresses", DM_GATEWAY_LISTEN_MAX);
-    if ((rc = dm_addr_parse(value, &addr, err)) < 0)
+    if (rc < 0)
         return rc;
-    if (dm_addr_port(&addr) == 0)
-        return dm_fail(err, DM_EINVAL, "", "expected an address with a port from 1 to 65535, found '%.*s'",
-                       DM_STR_ARG(value));
-    options->listen[options->n_listen++] = addr;
+    if (options->listen[options->n_listen - 1].is_tls)
+        return dm_fail(err, DM_EINVAL, "", "tls: this gateway has no TLS");
+    options->listen_text[options->n_listen_text++] = value.ptr;
     return 0;
 }
 
@@ -180,23 +175,12 @@ static int read_id(struct dm_gateway_options *options, struct dm_str value, stru
 
 static int read_trusted_fronts(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
-    return dm_cidr_parse_list(value, options->trusted_fronts, &options->n_trusted_fronts, err);
+    return dm_listener_parse_sources(value, &options->listen_defaults.trusted_fronts, err);
 }
 
-static const struct {
-    const char *name;
-    size_t at; /* of a uint64_t */
-    uint64_t max;
-} numbers[] = {
-#define NUMBER_ROW(option, member, max) {"--" option, offsetof(struct dm_gateway_options, member), max},
-    DM_CLIENT_BOUNDS(NUMBER_ROW)
-#undef NUMBER_ROW
-        {"--drain-ms", offsetof(struct dm_gateway_options, drain_ms), DM_BOUND_MS_MAX},
-};
-
-static uint64_t *number_in(struct dm_gateway_options *options, size_t i)
+static int read_drain(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
-    return (uint64_t *)(void *)((char *)options + numbers[i].at);
+    return read_number(value, 0, DRAIN_MS_MAX, &options->drain_ms, err);
 }
 
 static int read_access_log(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
@@ -258,6 +242,7 @@ static const struct {
     {"--admin", read_admin},
     {"--id", read_id},
     {"--trusted-fronts", read_trusted_fronts},
+    {"--drain-ms", read_drain},
     {"--access-log", read_access_log},
     {"--log-level", read_log_level},
     {"--log-format", read_log_format},
@@ -274,12 +259,9 @@ void dm_gateway_options_defaults(struct dm_gateway_options *options)
     *options = (struct dm_gateway_options){.access_log = true,
                                            .log_level = DM_LOG_INFO,
                                            .log_is_text = isatty(STDERR_FILENO),
-                                           .head_timeout_ms = dm_http_server_defaults.head_timeout_ms,
-                                           .idle_timeout_ms = dm_http_server_defaults.idle_timeout_ms,
-                                           .body_timeout_ms = dm_http_server_defaults.body_timeout_ms,
-                                           .body_rate_bytes = BODY_RATE_BYTES,
                                            .drain_ms = DRAIN_MS,
                                            .controller_uid = geteuid()};
+    dm_listener_defaults(&options->listen_defaults);
     options->n_workers = cores < 1 ? 1 : (unsigned)DM_MIN(cores, DM_GATEWAY_WORKERS_MAX);
     if (dm_addr_parse(DM_STR("127.0.0.1:9090"), &options->admin, NULL) < 0)
         abort();
@@ -291,10 +273,9 @@ static int store(struct dm_gateway_options *options, struct dm_str name, struct 
     for (size_t i = 0; i < DM_COUNT(table); i++)
         if (dm_str_eq(name, dm_str_of(table[i].name)))
             return table[i].read(options, value, err);
-    for (size_t i = 0; i < DM_COUNT(numbers); i++)
-        if (dm_str_eq(name, dm_str_of(numbers[i].name)))
-            return read_number(value, 0, numbers[i].max, number_in(options, i), err);
-    return DM_ENOENT;
+    if (!dm_str_starts(name, DM_STR("--")))
+        return DM_ENOENT;
+    return dm_listener_limit_read(&options->listen_defaults.limits, dm_str_skip(name, 2), value, err);
 }
 
 static int read_option(struct dm_gateway_options *options, struct dm_str name, struct dm_str value, struct dm_err *err)
@@ -309,11 +290,23 @@ static int read_option(struct dm_gateway_options *options, struct dm_str name, s
 
 static int finish(struct dm_gateway_options *options, struct dm_err *err)
 {
+    int rc;
+
     if (!options->data_dir[0])
         return dm_fail(err, DM_EINVAL, "", "--data: expected a directory, found no such option");
-    if (options->n_listen == 0)
-        return read_listen(options, DM_STR("0.0.0.0:8080"), err);
+    if (options->n_listen == 0 && (rc = read_listen(options, DM_STR("0.0.0.0:8080"), err)) < 0)
+        return rc;
+    for (size_t i = 0; i < options->n_listen; i++)
+        dm_listener_fill(&options->listen[i], &options->listen_defaults);
     return 0;
+}
+
+static void print_help(void)
+{
+    fputs(help, stdout);
+    for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
+        printf("  --%-18s %s (default: %llu)\n", dm_listener_limits[i].word, dm_listener_limits[i].doc,
+               (unsigned long long)dm_listener_limits[i].def);
 }
 
 int dm_gateway_options_read(struct dm_gateway_options *options, int n_args, const char *const *args, struct dm_err *err)
@@ -325,7 +318,10 @@ int dm_gateway_options_read(struct dm_gateway_options *options, int n_args, cons
         struct dm_str arg = dm_str_of(args[i]), name = arg, value;
         size_t eq = dm_str_find(arg, '=');
         if (dm_str_eq(arg, DM_STR("--help")) || dm_str_eq(arg, DM_STR("--version"))) {
-            fputs(dm_str_eq(arg, DM_STR("--help")) ? help : "daemun-gateway " DM_VERSION "\n", stdout);
+            if (dm_str_eq(arg, DM_STR("--help")))
+                print_help();
+            else
+                puts("daemun-gateway " DM_VERSION);
             return 1;
         }
         if (eq < arg.len) {
@@ -368,24 +364,22 @@ static void add_arg(struct dm_gateway_args *args, struct dm_buf *buf, const char
     dm_buf_add_char(buf, '\0');
 }
 
-static void add_number(const struct dm_gateway_options *options, size_t i, struct dm_gateway_args *args,
-                       struct dm_buf *buf)
+static void add_limit(const struct dm_gateway_options *options, size_t i, struct dm_gateway_args *args,
+                      struct dm_buf *buf)
 {
-    uint64_t number;
-
-    memcpy(&number, (const char *)options + numbers[i].at, sizeof(number));
-    add_arg(args, buf, "%s=%llu", numbers[i].name, (unsigned long long)number);
+    add_arg(args, buf, "--%s=%llu", dm_listener_limits[i].word,
+            (unsigned long long)dm_listener_limit_get(&options->listen_defaults.limits, i));
 }
 
-static void add_trusted_fronts(const struct dm_gateway_options *options, struct dm_gateway_args *args,
+static void add_trusted_fronts(const struct dm_listener_sources *fronts, struct dm_gateway_args *args,
                                struct dm_buf *buf)
 {
     char cidr[DM_CIDR_TEXT_MAX];
 
-    add_arg(args, buf, "--trusted-fronts=");
-    for (size_t i = 0; i < options->n_trusted_fronts; i++) {
+    add_arg(args, buf, "--trusted-fronts=%s", fronts->has_unix ? "unix:," : "");
+    for (size_t i = 0; i < fronts->n; i++) {
         buf->len--;
-        dm_cidr_format(&options->trusted_fronts[i], cidr);
+        dm_cidr_format(&fronts->blocks[i], cidr);
         dm_buf_printf(buf, "%s,", cidr);
         dm_buf_add_char(buf, '\0');
     }
@@ -394,7 +388,6 @@ static void add_trusted_fronts(const struct dm_gateway_options *options, struct 
 void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_gateway_role role, unsigned slot,
                              struct dm_gateway_args *ret)
 {
-    char text[DM_ADDR_TEXT_MAX];
     struct dm_buf buf;
 
     ret->count = 0;
@@ -406,16 +399,14 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     add_arg(ret, &buf, "--log-level=%s", level_names[options->log_level]);
     add_arg(ret, &buf, "--log-format=%s", format_names[options->log_is_text]);
     add_arg(ret, &buf, "--access-log=%s", switch_names[options->access_log]);
-    for (size_t i = 0; i < DM_COUNT(numbers); i++)
-        add_number(options, i, ret, &buf);
+    add_arg(ret, &buf, "--drain-ms=%llu", (unsigned long long)options->drain_ms);
+    for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
+        add_limit(options, i, ret, &buf);
     if (options->id[0])
         add_arg(ret, &buf, "--id=%s", options->id);
-    for (size_t i = 0; i < options->n_listen; i++) {
-        dm_addr_format(&options->listen[i], true, text);
-        add_arg(ret, &buf, "--listen=%s", text);
-    }
-    if (options->n_trusted_fronts > 0)
-        add_trusted_fronts(options, ret, &buf);
+    for (size_t i = 0; i < options->n_listen_text; i++)
+        add_arg(ret, &buf, "--listen=%s", options->listen_text[i]);
+    add_trusted_fronts(&options->listen_defaults.trusted_fronts, ret, &buf);
     if (buf.failed)
         abort();
 }

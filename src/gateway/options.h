@@ -5,12 +5,11 @@
 
 #include "base/log.h"
 #include "base/sys.h"
-#include "model/cidr.h"
 #include "model/link.h"
+#include "model/listener.h"
 
 enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER };
 
-#define DM_GATEWAY_LISTEN_MAX 8
 #define DM_GATEWAY_WORKERS_MAX DM_LINK_WORKERS_MAX
 #define DM_GATEWAY_ID_MAX 64
 #define DM_GATEWAY_DATA_MAX 80 /* bytes of data_dir: the address of a Unix socket below it has at most 107 */
@@ -20,26 +19,21 @@ struct dm_gateway_options {
     enum dm_gateway_role role;
     char data_dir[DM_GATEWAY_DATA_MAX + 1]; /* absolute; documents, units, run lie below it; no slash at its end */
     const char *log_dir;                    /* access logs; NULL: data_dir/log */
-    struct dm_addr listen[DM_GATEWAY_LISTEN_MAX];
+    struct dm_listener_spec listen[DM_LISTENERS_MAX];
     size_t n_listen;
+    const char *listen_text[DM_LISTENERS_MAX]; /* as they were said, for processes of other roles */
+    size_t n_listen_text;
+    struct dm_listener_spec listen_defaults; /* what holds where a listener says nothing */
     unsigned n_workers;
-    unsigned slot;                                   /* of a worker: 0 … n_workers - 1 */
-    struct dm_cidr trusted_fronts[DM_CIDR_LIST_MAX]; /* peers whose Forwarded and X-Forwarded-* count */
-    size_t n_trusted_fronts;
+    unsigned slot; /* of a worker: 0 … n_workers - 1 */
     bool access_log;
     bool log_is_text;
     enum dm_log_level log_level;
     struct dm_addr admin;      /* metrics, healthz, status */
     struct dm_addr controller; /* the link: a Unix socket */
     bool has_controller;
-    uid_t controller_uid; /* who may be at the other end; by default our own */
-    uint64_t drain_ms;    /* how long workers may finish at SIGTERM */
-    /* As in dm_http_server_settings, within model/client_bound.h; 0: off. */
-    uint64_t head_timeout_ms;
-    uint64_t idle_timeout_ms;
-    uint64_t body_timeout_ms;
-    uint64_t body_rate_bytes;
-    uint64_t body_bytes_max;
+    uid_t controller_uid;           /* who may be at the other end; by default our own */
+    uint64_t drain_ms;              /* how long workers may finish at SIGTERM */
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
 };
 
@@ -51,8 +45,8 @@ struct dm_gateway_options {
 #define DM_GATEWAY_COUNTERS_KIND "counters"
 
 /* One "--name=value" each, for a process of another role. */
-#define DM_GATEWAY_ARGS_MAX 32
-#define DM_GATEWAY_ARGS_BYTES 8192
+#define DM_GATEWAY_ARGS_MAX 48
+#define DM_GATEWAY_ARGS_BYTES (DM_LISTENERS_MAX * DM_LISTENER_TEXT_MAX + 8192)
 struct dm_gateway_args {
     const char *items[DM_GATEWAY_ARGS_MAX];
     size_t count;

@@ -139,16 +139,47 @@ static void init_secrets(struct dm_worker *worker, struct dm_sys *sys)
     dm_mem_wipe(secret, sizeof(secret));
 }
 
-static struct dm_http_server *server_new(struct dm_worker *worker)
+static struct dm_http_server *server_new(struct dm_worker_listener *listener)
 {
+    const struct dm_listener_limits *limits = &listener->spec->limits;
     struct dm_http_server_settings settings = dm_http_server_defaults;
 
-    settings.head_timeout_ms = (uint32_t)worker->options->head_timeout_ms;
-    settings.idle_timeout_ms = (uint32_t)worker->options->idle_timeout_ms;
-    settings.body_timeout_ms = (uint32_t)worker->options->body_timeout_ms;
-    settings.body_rate_bytes = (uint32_t)worker->options->body_rate_bytes;
-    settings.body_bytes_max = worker->options->body_bytes_max;
-    return dm_http_server_new(worker->loop, &settings, &dm_exchange_handler, worker);
+    settings.limits.head_bytes = (uint32_t)limits->header_bytes;
+    settings.limits.fields = (uint32_t)limits->headers;
+    settings.limits.url_bytes = (uint32_t)limits->url_bytes;
+    settings.head_timeout_ms = (uint32_t)limits->head_timeout_ms;
+    settings.idle_timeout_ms = (uint32_t)limits->idle_timeout_ms;
+    settings.body_timeout_ms = (uint32_t)limits->body_timeout_ms;
+    settings.body_rate_bytes = (uint32_t)limits->body_rate;
+    settings.body_bytes_max = limits->body_max;
+    settings.connections_max = limits->connections;
+    return dm_http_server_new(listener->worker->loop, &settings, &dm_exchange_handler, listener);
+}
+
+static void init_listeners(struct dm_worker *worker)
+{
+    for (size_t i = 0; i < worker->options->n_listen; i++) {
+        struct dm_worker_listener *listener = &worker->listeners[i];
+
+        *listener = (struct dm_worker_listener){.worker = worker, .spec = &worker->options->listen[i]};
+        listener->server = server_new(listener);
+    }
+    worker->n_listeners = worker->options->n_listen;
+}
+
+size_t dm_worker_connections(const struct dm_worker *worker)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        n += dm_http_server_connections(worker->listeners[i].server);
+    return n;
+}
+
+void dm_worker_drain(struct dm_worker *worker)
+{
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        dm_http_server_drain(worker->listeners[i].server);
 }
 
 static const struct dm_dns_config dns_defaults;
@@ -167,7 +198,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     init_memory(worker);
     init_secrets(worker, sys);
-    worker->server = server_new(worker);
+    init_listeners(worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_upstream_peer_handler,
                                         &dm_exchange_call_handler);
     worker->upstream_env =
@@ -181,7 +212,8 @@ void dm_worker_done(struct dm_worker *worker)
     struct dm_map_slot *slot;
     size_t at = 0;
 
-    dm_http_server_free(worker->server);
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        dm_http_server_free(worker->listeners[i].server);
     dm_routes_done(&worker->routes);
     while ((slot = dm_map_next(&worker->tenants, &at)))
         dm_live_tenant_unref(slot->value);

@@ -20,10 +20,18 @@
 #include "http/serialize.h"
 #include "io/dns.h"
 
+/* One of the options' listeners and the server of its connections: what the exchanges' callbacks get as their arg. */
+struct dm_worker_listener {
+    struct dm_worker *worker;
+    const struct dm_listener_spec *spec;
+    struct dm_http_server *server;
+};
+
 struct dm_worker {
     struct dm_loop *loop;
     const struct dm_gateway_options *options;
-    struct dm_http_server *server;
+    struct dm_worker_listener listeners[DM_LISTENERS_MAX]; /* as in the options */
+    size_t n_listeners;
     struct dm_http_client *client;
     struct dm_upstream_env upstream_env;
     struct dm_routes routes;
@@ -52,6 +60,10 @@ int dm_worker_main(const struct dm_gateway_options *options);
 DM_MUST_USE int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
                                struct dm_counters_page *counters, const char *limits_path, struct dm_err *err);
 void dm_worker_done(struct dm_worker *worker);
+/* Client connections open, of all listeners. */
+size_t dm_worker_connections(const struct dm_worker *worker);
+/* Takes no more connections and ends those that there are, as dm_http_server_drain(). */
+void dm_worker_drain(struct dm_worker *worker);
 /* Takes over the unit (one reference). An older or equal mark than the live one is dropped: 0. counter_slot: of the tenant. */
 int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot);
 void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit_kind kind, struct dm_mark mark);

@@ -23,7 +23,7 @@ struct process;
 
 struct door {
     struct dm_listener listener;
-    struct process *process;
+    struct dm_http_server *server;
 };
 
 struct process {
@@ -33,7 +33,7 @@ struct process {
     struct dm_channel channel;
     struct dm_timer reconnect, tick, drain;
     struct dm_hook flush;
-    struct door doors[DM_GATEWAY_LISTEN_MAX];
+    struct door doors[DM_LISTENERS_MAX];
     size_t n_doors;
     struct dm_worker_counters before; /* of those who had this slot before */
     struct dm_lockfile lock;
@@ -90,7 +90,7 @@ static void report_counters(struct process *p)
 
     for (size_t i = 0; i < p->n_doors; i++)
         accepted += p->doors[i].listener.n_accepted;
-    c->connections_open = dm_http_server_connections(p->worker.server);
+    c->connections_open = dm_worker_connections(&p->worker);
     c->connections_accepted = before->connections_accepted + accepted;
     c->loop_turns = before->loop_turns + stats->turns;
     c->loop_busy_ns = before->loop_busy_ns + stats->busy_ns;
@@ -113,7 +113,7 @@ static void on_tick(struct dm_timer *timer)
     report_counters(p);
     report_usage(p);
     dm_timer_arm(p->worker.loop, &p->tick, p->is_draining ? DRAIN_TICK_MS : TICK_MS);
-    if (p->is_draining && dm_http_server_connections(p->worker.server) == 0)
+    if (p->is_draining && dm_worker_connections(&p->worker) == 0)
         dm_loop_stop(p->worker.loop);
 }
 
@@ -121,7 +121,7 @@ static void on_tick(struct dm_timer *timer)
 
 static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
 {
-    dm_http_server_accept(DM_CONTAINER_OF(listener, struct door, listener)->process->worker.server, fd, peer);
+    dm_http_server_accept(DM_CONTAINER_OF(listener, struct door, listener)->server, fd, peer);
 }
 
 static void fail(struct process *p, const struct dm_err *err)
@@ -131,20 +131,43 @@ static void fail(struct process *p, const struct dm_err *err)
     dm_loop_stop(p->worker.loop);
 }
 
+/* A Unix socket has one listener: that of the first worker. */
+static bool is_left_out(const struct process *p, const struct dm_listener_spec *spec)
+{
+    return spec->addr.ss.ss_family == AF_UNIX && p->options->slot > 0;
+}
+
+/* 1 when it listens, 0 where there is nothing to listen on. */
+static int open_door(struct process *p, struct door *door, const struct dm_worker_listener *listener,
+                     struct dm_err *err)
+{
+    const struct dm_listener_spec *spec = listener->spec;
+    int rc;
+
+    if (is_left_out(p, spec))
+        return 0;
+    door->server = listener->server;
+    rc = dm_listener_open(&door->listener, p->worker.loop, &spec->addr, BACKLOG, true, on_accept, err);
+    if (rc >= 0)
+        return 1;
+    if (!spec->is_optional || rc == DM_EEXIST || rc == DM_EPERM)
+        return rc;
+    dm_log(DM_LOG_WARN, "listener_left_out", "%s", err->message);
+    return 0;
+}
+
 static void listen_all(struct process *p)
 {
     struct dm_err err = {0};
+    int rc;
 
     p->is_serving = true;
-    for (size_t i = 0; i < p->options->n_listen; i++) {
-        struct door *door = &p->doors[i];
-        door->process = p;
-        if (dm_listener_open(&door->listener, p->worker.loop, &p->options->listen[i], BACKLOG, true, on_accept, &err) <
-            0) {
+    for (size_t i = 0; i < p->worker.n_listeners; i++) {
+        if ((rc = open_door(p, &p->doors[p->n_doors], &p->worker.listeners[i], &err)) < 0) {
             fail(p, &err);
             return;
         }
-        p->n_doors++;
+        p->n_doors += (size_t)rc;
     }
     dm_log(DM_LOG_INFO, "worker_serving", "worker %u serves", p->options->slot);
 }
@@ -170,7 +193,7 @@ static void start_draining(struct process *p, uint32_t ms)
     p->is_draining = true;
     for (size_t i = 0; i < p->n_doors; i++)
         dm_listener_close(&p->doors[i].listener);
-    dm_http_server_drain(p->worker.server);
+    dm_worker_drain(&p->worker);
     p->drain.on_due = on_drain_due;
     dm_timer_arm(p->worker.loop, &p->drain, ms);
     dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);

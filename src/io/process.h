@@ -14,7 +14,7 @@
 
 #include "io/loop.h"
 
-enum { DM_SPAWN_ARGS_MAX = 32, DM_SPAWN_FDS_MAX = 8 };
+enum { DM_SPAWN_ARGS_MAX = 64, DM_SPAWN_FDS_MAX = 8 };
 
 /* What the next start is made of; filled anew for each by on_spawn. Strings are borrowed until on_spawned. */
 struct dm_spawn {

@@ -1,6 +1,7 @@
 #include "model/reference.h"
 #include "model/field_int.h"
 #include "model/format.h"
+#include "model/listener.h"
 #include "model/openapi.h"
 #include "model/reason.h"
 
@@ -165,4 +166,47 @@ void dm_reference_reasons(struct dm_buf *ret)
         dm_buf_printf(ret, " | %s | %s | %s | %s | %s |\n", info->title, info->detail, dm_reason_who_name(info->who),
                       info->fix, info->is_worded ? "yes" : "");
     }
+}
+
+static void add_limit(struct dm_buf *ret, const struct dm_listener_limit *limit)
+{
+    dm_buf_printf(ret, "| `%s` | `%llu` | %llu to %llu | %s%s | %s |\n", limit->word, (unsigned long long)limit->def,
+                  (unsigned long long)limit->min, (unsigned long long)limit->max, limit->doc,
+                  limit->min == 0 ? "; 0: no limit" : "", limit->beyond);
+}
+
+void dm_reference_listeners(struct dm_buf *ret)
+{
+    dm_buf_add_lit(
+        ret,
+        "# Listeners\n\n"
+        "Generated from the tables in `src/model/listener.c`; `daemun-reference` writes it again.\n\n"
+        "Where a gateway takes requests, and what holds for the connections that come in there, is one argument of "
+        "`daemun-gateway` or `daemun serve`, which may be repeated:\n\n"
+        "    --listen 'ADDRESS [WORD ...]'\n"
+        "    --listen '*:80 trusted-fronts=10.0.0.0/8 connections=20000'\n"
+        "    --listen 'unix:/run/daemun/gate.sock trusted-fronts=unix:'\n\n"
+        "| address | what it is |\n|---|---|\n"
+        "| `192.0.2.1:80` | an address of IPv4 |\n"
+        "| `[2001:db8::1]:80` | an address of IPv6 |\n"
+        "| `0.0.0.0:80` | all addresses of IPv4 |\n"
+        "| `[::]:80` | all addresses of IPv6, and none of IPv4 |\n"
+        "| `*:80` | short for the two listeners `0.0.0.0:80` and `[::]:80` with the same words; the second is left out "
+        "where the machine has no IPv6 |\n"
+        "| `unix:/path` | a socket in the file system, mode 0660. The file of a dead process is replaced, the one of a "
+        "living process refused. |\n\n"
+        "| word | default | meaning |\n|---|---|---|\n"
+        "| `http2=on\\|off` | `on` | Is HTTP/2 spoken with those who ask for it? |\n"
+        "| `proxy-protocol=SOURCES` | nobody | Who begins a connection with a PROXY header (version 1 or 2): it must, and "
+        "the address in it is the client's. From anywhere else the header is no request. |\n"
+        "| `trusted-fronts=SOURCES` | as the option `--trusted-fronts` | Whose `Forwarded` and `X-Forwarded-*` fields "
+        "count. Behind a PROXY header it is asked of the address in it. |\n\n"
+        "`SOURCES` are addresses and blocks such as `10.0.0.0/8`, with commas between; `unix:` is whoever comes by a "
+        "Unix socket.\n\n"
+        "## Limits\n\n"
+        "Each is a word of a listener (`body-max=1000000`) and an option of its own (`--body-max 1000000`) that holds for "
+        "all listeners that do not say it.\n\n"
+        "| limit | default | bounds | what it is | beyond it |\n|---|---|---|---|---|\n");
+    for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
+        add_limit(ret, &dm_listener_limits[i]);
 }

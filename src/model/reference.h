@@ -1,4 +1,4 @@
-/* The reference for people, generated from the tables: docs/reference/resources.md and reasons.md. */
+/* The reference for people, generated from the tables: docs/reference/resources.md, reasons.md and listeners.md. */
 #ifndef DM_MODEL_REFERENCE_H
 #define DM_MODEL_REFERENCE_H
 
@@ -8,5 +8,6 @@
 
 void dm_reference_resources(struct dm_buf *ret);
 void dm_reference_reasons(struct dm_buf *ret);
+void dm_reference_listeners(struct dm_buf *ret);
 
 #endif

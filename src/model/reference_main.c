@@ -27,7 +27,8 @@ int main(int argc, char **argv)
         return 2;
     }
     if (dm_crypto_init() < 0 || write_page(argv[1], "resources.md", dm_reference_resources) < 0 ||
-        write_page(argv[1], "reasons.md", dm_reference_reasons) < 0)
+        write_page(argv[1], "reasons.md", dm_reference_reasons) < 0 ||
+        write_page(argv[1], "listeners.md", dm_reference_listeners) < 0)
         return 1;
     return 0;
 }

@@ -1,5 +1,5 @@
 #include "model/tenant.h"
-#include "model/client_bound.h"
+#include "model/listener.h"
 #include "model/field.h"
 #include "model/format.h"
 
@@ -28,15 +28,15 @@ static const struct dm_field caps_fields[] = {
      .doc =
          "Requests at a time on one HTTP/2 connection, beyond which they are `too_many_streams`; 0 is the listener's "
          "limit."},
-    {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, idle_timeout_ms), .max = DM_BOUND_MS_MAX,
+    {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, idle_timeout_ms), .max = DM_LISTENER_MS_MAX,
      .doc = "How long a caller's connection is kept between requests; 0 is the listener's limit."},
-    {"head_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, head_timeout_ms), .max = DM_BOUND_MS_MAX,
+    {"head_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, head_timeout_ms), .max = DM_LISTENER_MS_MAX,
      .doc =
          "How long the head of a further request on a connection may take, then `request_timeout`; 0 is the listener's "
          "limit."},
-    {"body_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_timeout_ms), .max = DM_BOUND_MS_MAX,
+    {"body_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_timeout_ms), .max = DM_LISTENER_MS_MAX,
      .doc = "Longest silence within a request's body, then `request_timeout`; 0 is the listener's limit."},
-    {"body_rate_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_rate_bytes), .max = DM_BOUND_RATE_MAX,
+    {"body_rate_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_rate_bytes), .max = DM_LISTENER_RATE_MAX,
      .doc = "Bytes a second that a body must keep up on the average, either way; 0 is the listener's limit."},
 };
 

@@ -20,7 +20,7 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
 {
     struct rig *rig = DM_CONTAINER_OF(listener, struct rig, door);
 
-    dm_http_server_accept(rig->worker.server, fd, peer);
+    dm_http_server_accept(rig->worker.listeners[0].server, fd, peer);
 }
 
 void rig_init(struct rig *rig)
@@ -38,6 +38,7 @@ void rig_init(struct rig *rig)
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
     dm_gateway_options_defaults(&rig->options);
     rig->options.access_log = false;
+    assert_int_equal(dm_listener_parse(DM_STR("127.0.0.1:8080"), rig->options.listen, &rig->options.n_listen, &err), 0);
     rig->counters = dm_calloc(1, sizeof(*rig->counters));
     if (dm_worker_init(&rig->worker, dm_sys_real(), &rig->options, rig->counters, path, &err) < 0)
         fail_msg("%s", err.message);

@@ -111,6 +111,6 @@ int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err)
     int rc = check_port("--admin", &k->options.admin, false, err);
 
     for (size_t i = 0; rc == 0 && i < k->options.n_listen; i++)
-        rc = check_port("--listen", &k->options.listen[i], reuse_port, err);
+        rc = check_port("--listen", &k->options.listen[i].addr, reuse_port, err);
     return rc;
 }

@@ -129,7 +129,7 @@ static void say_running(const struct dm_keeper *k)
 {
     char text[DM_ADDR_TEXT_MAX], admin[DM_ADDR_TEXT_MAX];
 
-    dm_addr_format(&k->options.listen[0], true, text);
+    dm_addr_format(&k->options.listen[0].addr, true, text);
     dm_addr_format(&k->admin.addr, true, admin);
     dm_log(DM_LOG_INFO, "keeper_started",
            "gateway '%s' %s: %u workers on %s%s, %zu tenants on disk, metrics on http://%s/metrics", k->options.id,

@@ -15,6 +15,8 @@ int keeper_fixture_setup(void **state)
     assert_int_equal(dm_crypto_init(), 0);
     dm_log_init("test", "test", STDERR_FILENO, false, DM_LOG_ERROR + 1);
     assert_non_null(mkdtemp(dir));
+    dm_gateway_options_defaults(&f->options);
+    f->options.access_log = f->options.log_is_text = false;
     snprintf(f->options.data_dir, sizeof(f->options.data_dir), "%s", dir);
     f->options.n_workers = 1;
     f->options.log_level = DM_LOG_ERROR;

@@ -27,6 +27,7 @@ enum { WAIT_MS = 30000, WORKERS = 2 };
 struct controller {
     struct keeper_fixture *f;
     int listener, fd;
+    char listen[DM_ADDR_TEXT_MAX];
     struct dm_buf in;
     struct dm_arena arena;
     struct dm_link_message last;
@@ -190,6 +191,19 @@ static void choose_port(struct dm_addr *ret)
     close(fd);
 }
 
+/* text: the option as it is passed on, of at least DM_ADDR_TEXT_MAX bytes; it outlives the options. */
+static void listen_on_free_port(struct dm_gateway_options *options, char *text)
+{
+    struct dm_addr addr;
+
+    choose_port(&addr);
+    dm_addr_format(&addr, true, text);
+    options->n_listen = 0;
+    assert_int_equal(dm_listener_parse(dm_str_of(text), options->listen, &options->n_listen, NULL), 0);
+    options->listen_text[0] = text;
+    options->n_listen_text = 1;
+}
+
 static int setup(void **state)
 {
     struct controller *c = dm_calloc(1, sizeof(*c));
@@ -201,9 +215,8 @@ static int setup(void **state)
     c->f = *state;
     options = &c->f->options;
     options->n_workers = WORKERS;
-    options->n_listen = 1;
     options->access_log = true;
-    choose_port(&options->listen[0]);
+    listen_on_free_port(options, c->listen);
     assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &options->admin, NULL), 0);
     n = snprintf(text, sizeof(text), "unix:%s/link", options->data_dir);
     assert_int_equal(dm_addr_parse(dm_str_n(text, (size_t)n), &options->controller, NULL), 0);
@@ -623,12 +636,13 @@ static void test_port_in_use(void **state)
 {
     struct controller *c = *state;
     struct dm_gateway_options options = c->f->options;
-    char said[4096];
+    char said[4096], listens[DM_ADDR_TEXT_MAX];
+    const struct dm_addr *addr = &options.listen[0].addr;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-    choose_port(&options.listen[0]);
-    assert_int_equal(bind(fd, (struct sockaddr *)&options.listen[0].ss, options.listen[0].len), 0);
+    listen_on_free_port(&options, listens);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&addr->ss, addr->len), 0);
     assert_int_equal(listen(fd, 1), 0);
     snprintf(options.data_dir, sizeof(options.data_dir), "%.60s/other", c->f->options.data_dir);
     assert_int_equal(run_keeper_with(&options, said, sizeof(said)), 1);

@@ -23,7 +23,7 @@ static void test_defaults(void **state)
     assert_int_equal(READ("--data", "/var/lib/x"), 0);
     assert_string_equal(options.data_dir, "/var/lib/x");
     assert_int_equal(options.n_listen, 1);
-    assert_int_equal(dm_addr_port(&options.listen[0]), 8080);
+    assert_int_equal(dm_addr_port(&options.listen[0].addr), 8080);
     assert_int_equal(dm_addr_port(&options.admin), 9090);
     assert_true(options.n_workers >= 1);
     assert_true(options.access_log);
@@ -41,7 +41,7 @@ static void test_everything(void **state)
     assert_int_equal(options.n_listen, 2);
     assert_int_equal(options.n_workers, 3);
     assert_true(options.has_controller);
-    assert_int_equal(options.n_trusted_fronts, 2);
+    assert_int_equal(options.listen[1].trusted_fronts.n, 2);
     assert_string_equal(options.id, "gw-1");
     assert_int_equal(options.log_level, DM_LOG_DEBUG);
     assert_true(options.log_is_text);
@@ -57,6 +57,9 @@ static void test_refused(void **state)
         {"--workers", "many", "found 'many'"},
         {"--listen", "8080", "127.0.0.1:80"},
         {"--listen", "127.0.0.1:0", "port from 1"},
+        {"--listen", "127.0.0.1:80 head-timeout-ms=x",
+         "head-timeout-ms: expected a number from 0 to 3600000, found 'x'"},
+        {"--connections", "0", "a number from 1 to"},
         {"--admin", "nowhere", "expected an address"},
         {"--controller", "127.0.0.1:1", "unix:/path"},
         {"--controller-uid", "-1", "a number"},
@@ -102,7 +105,8 @@ static void test_passed_on(void **state)
     struct dm_gateway_options before;
     struct dm_gateway_args args;
 
-    assert_int_equal(READ("--data=/d", "--listen=0.0.0.0:80", "--listen=[::1]:81", "--workers=4", "--id=x",
+    assert_int_equal(READ("--data=/d", "--listen=0.0.0.0:80", "--listen=[::1]:81 head-timeout-ms=9 trusted-fronts=",
+                          "--listen=*:82 http2=off proxy-protocol=10.0.0.0/8,unix:", "--workers=4", "--id=x",
                           "--trusted-fronts=10.0.0.0/8,2001:db8::/32", "--log-level=warn", "--log-format=json",
                           "--access-log=off", "--drain-ms=77", "--head-timeout-ms=1", "--idle-timeout-ms=2",
                           "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
@@ -113,21 +117,25 @@ static void test_passed_on(void **state)
     assert_int_equal(options.role, DM_ROLE_WORKER);
     assert_int_equal(options.slot, 3);
     assert_string_equal(options.data_dir, before.data_dir);
-    assert_int_equal(options.n_listen, 2);
-    assert_true(dm_addr_eq(&options.listen[1], &before.listen[1]));
+    assert_int_equal(options.n_listen, 4);
+    assert_memory_equal(options.listen, before.listen, sizeof(before.listen));
+    assert_int_equal(options.listen[1].limits.head_timeout_ms, 9);
+    assert_int_equal(options.listen[1].trusted_fronts.n, 0);
+    assert_int_equal(options.listen[3].limits.head_timeout_ms, 1);
+    assert_false(options.listen[3].has_http2);
+    assert_true(options.listen[3].is_optional);
     assert_int_equal(options.n_workers, 4);
     assert_string_equal(options.id, "x");
-    assert_int_equal(options.n_trusted_fronts, 2);
-    assert_memory_equal(&options.trusted_fronts[1], &before.trusted_fronts[1], sizeof(struct dm_cidr));
+    assert_int_equal(options.listen[0].trusted_fronts.n, 2);
     assert_int_equal(options.log_level, DM_LOG_WARN);
     assert_false(options.log_is_text);
     assert_false(options.access_log);
     assert_int_equal(options.drain_ms, 77);
-    assert_int_equal(options.head_timeout_ms, 1);
-    assert_int_equal(options.idle_timeout_ms, 2);
-    assert_int_equal(options.body_timeout_ms, 3);
-    assert_int_equal(options.body_rate_bytes, 4);
-    assert_int_equal(options.body_bytes_max, 5000000000);
+    assert_int_equal(options.listen[0].limits.head_timeout_ms, 1);
+    assert_int_equal(options.listen[0].limits.idle_timeout_ms, 2);
+    assert_int_equal(options.listen[0].limits.body_timeout_ms, 3);
+    assert_int_equal(options.listen[0].limits.body_rate, 4);
+    assert_int_equal(options.listen[0].limits.body_max, 5000000000);
 }
 
 int main(void)

@@ -240,10 +240,10 @@ static void test_addresses_behind_fronts(void **state)
     };
     struct stage *s = *state;
 
-    assert_int_equal(dm_cidr_parse(DM_STR("127.0.0.0/8"), &s->rig.options.trusted_fronts[0], NULL), 0);
+    assert_int_equal(dm_cidr_parse(DM_STR("127.0.0.0/8"), &s->rig.options.listen[0].trusted_fronts.blocks[0], NULL), 0);
     stage_apply(s, &allow);
     refuse(s, FROM("192.0.2.7"), DM_REASON_IP_DENIED); /* the sender is no front: what it says counts for nothing */
-    s->rig.options.n_trusted_fronts = 1;
+    s->rig.options.listen[0].trusted_fronts.n = 1;
     for (int is_deny = 0; is_deny < 2; is_deny++) {
         if (is_deny)
             stage_release(s, &deny);

@@ -126,7 +126,7 @@ static void test_random_exchanges_leave_nothing(void **state)
     assert_true(c->requests > EXCHANGES / 10);
     assert_int_equal(c->exchanges_begun, c->exchanges_ended);
     assert_int_equal(c->exchanges_ended, c->requests);
-    assert_int_equal(dm_http_server_connections(s->rig.worker.server), 0);
+    assert_int_equal(dm_worker_connections(&s->rig.worker), 0);
     assert_int_equal(s->origin.n_bad, 0);
 }
 

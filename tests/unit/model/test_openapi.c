@@ -167,6 +167,7 @@ static void committed_pages_are_the_generated_ones(void **state)
 {
     assert_committed("resources.md", dm_reference_resources);
     assert_committed("reasons.md", dm_reference_reasons);
+    assert_committed("listeners.md", dm_reference_listeners);
 }
 
 int main(void)

@@ -117,8 +117,9 @@ static void set_up(struct play *p)
 
     rig_init(&p->rig);
     if (find_word(p->c, "trusted", &word)) {
-        assert_int_equal(dm_cidr_parse(DM_STR("127.0.0.0/8"), &p->rig.options.trusted_fronts[0], NULL), 0);
-        p->rig.options.n_trusted_fronts = 1;
+        assert_int_equal(dm_cidr_parse(DM_STR("127.0.0.0/8"), &p->rig.options.listen[0].trusted_fronts.blocks[0], NULL),
+                         0);
+        p->rig.options.listen[0].trusted_fronts.n = 1;
     }
     dm_buf_init(&p->answer, TEXT_MAX);
     dm_buf_init(&p->up, TEXT_MAX);
