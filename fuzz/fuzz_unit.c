@@ -1,6 +1,7 @@
 /* A unit file with any content under a right checksum is refused, or can be read through without leaving it. */
 #include "base/mem.h"
 #include "snapshot/applications.h"
+#include "snapshot/domains.h"
 #include "snapshot/grants.h"
 #include "snapshot/release.h"
 #include "snapshot/rules.h"
@@ -44,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             read_release(unit);
         else if (dm_unit_header(unit)->kind == DM_UNIT_APPLICATIONS)
             (void)dm_uapplications_find(unit, digest);
+        else if (dm_unit_header(unit)->kind == DM_UNIT_DOMAINS)
+            (void)dm_udomains_certificate(unit, dm_str_n(bytes, size % 9));
         else if (dm_addr_parse(DM_STR("10.1.2.3:80"), &addr, NULL) == 0)
             (void)dm_ugrants_allow(unit, &addr);
         dm_unit_unref(unit);

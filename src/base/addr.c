@@ -76,7 +76,7 @@ int dm_addr_parse(struct dm_str text, struct dm_addr *ret, struct dm_err *err)
                    DM_STR_ARG(text));
 }
 
-static struct dm_str unix_path(const struct dm_addr *addr)
+struct dm_str dm_addr_path(const struct dm_addr *addr)
 {
     const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->ss;
     size_t head = offsetof(struct sockaddr_un, sun_path);
@@ -105,7 +105,7 @@ size_t dm_addr_format(const struct dm_addr *addr, bool with_port, char *ret)
     switch (addr->ss.ss_family) {
     case AF_INET:
     case AF_INET6: return (size_t)format_inet(addr, with_port, ret);
-    case AF_UNIX: return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unix:%.*s", DM_STR_ARG(unix_path(addr)));
+    case AF_UNIX: return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unix:%.*s", DM_STR_ARG(dm_addr_path(addr)));
     default: return (size_t)snprintf(ret, DM_ADDR_TEXT_MAX, "unknown");
     }
 }
@@ -131,7 +131,7 @@ bool dm_addr_eq(const struct dm_addr *a, const struct dm_addr *b)
     case AF_INET6:
         return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
                a6->sin6_scope_id == b6->sin6_scope_id;
-    case AF_UNIX: return dm_str_eq(unix_path(a), unix_path(b));
+    case AF_UNIX: return dm_str_eq(dm_addr_path(a), dm_addr_path(b));
     default: return false;
     }
 }

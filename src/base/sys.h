@@ -111,6 +111,8 @@ DM_MUST_USE int dm_addr_parse(struct dm_str text, struct dm_addr *ret, struct dm
  * dm_addr_parse reads; without, IPv6 stands without brackets. A Unix socket without a name is "unix:". */
 #define DM_ADDR_TEXT_MAX 128
 size_t dm_addr_format(const struct dm_addr *addr, bool with_port, char *ret);
+/* Of a Unix socket; empty when it has none. Borrowed from addr. */
+struct dm_str dm_addr_path(const struct dm_addr *addr);
 /* 0 when it has none. */
 uint16_t dm_addr_port(const struct dm_addr *addr);
 bool dm_addr_eq(const struct dm_addr *a, const struct dm_addr *b);

@@ -25,8 +25,8 @@ struct dm_exchange {
     struct dm_arena arena;
     struct dm_worker *worker;
     const struct dm_worker_listener *listener; /* that the request came by */
-    struct dm_http_request *caller; /* NULL once the client's side is through */
-    struct dm_http_call *call;      /* NULL before there is a connection and once the backend's side is through */
+    struct dm_http_request *caller;            /* NULL once the client's side is through */
+    struct dm_http_call *call; /* NULL before there is a connection and once the backend's side is through */
 
     /* What was decided from the request's head. Pinned: release and applications. */
     struct dm_live_tenant *tenant;

@@ -86,7 +86,7 @@ static void add(struct dm_routes *routes, struct tenant_routes *of, struct dm_st
 static bool is_granted(const struct dm_unit *grants, struct dm_str host)
 {
     const struct dm_ugrants *root = DM_UNIT_ROOT(grants, dm_ugrants);
-    const struct dm_udomain *domains = dm_unit_at(grants, root->domains);
+    const struct dm_udomain_grant *domains = dm_unit_at(grants, root->domains);
 
     for (uint32_t i = 0; i < root->n_domains; i++) {
         struct dm_str name = dm_unit_str(grants, domains[i].name);
@@ -101,7 +101,7 @@ static void add_granted(struct dm_routes *routes, struct tenant_routes *of)
 {
     const struct dm_unit *grants = of->tenant->grants;
     const struct dm_ugrants *root = DM_UNIT_ROOT(grants, dm_ugrants);
-    const struct dm_udomain *domains = dm_unit_at(grants, root->domains);
+    const struct dm_udomain_grant *domains = dm_unit_at(grants, root->domains);
 
     for (uint32_t i = 0; i < root->n_domains; i++)
         add(routes, of, dm_unit_str(grants, domains[i].name), DM_ROUTE_NO_PRODUCT);

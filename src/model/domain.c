@@ -3,7 +3,7 @@
 #include "model/field.h"
 #include "model/format.h"
 
-const char *const dm_tls_version_names[] = {"1.2", "1.3", NULL};
+const char *const dm_domain_tls_version_names[] = {"1.2", "1.3", NULL};
 const char *const dm_client_certificate_names[] = {"none", "optional", "required", NULL};
 
 static void check_domain(const void *object, struct dm_check *check)
@@ -32,8 +32,8 @@ static const struct dm_field fields[] = {
      .doc =
          "Name of a certificate that covers the name. Left out: of the tenant's certificates that cover it the one that is "
          "valid longest; where there is none, the domain has no TLS."},
-    {"tls_min_version", DM_FIELD_ENUM, 0, DM_AT(struct dm_domain, tls_min_version), .names = dm_tls_version_names,
-     .doc = "The oldest version of TLS that callers may speak."},
+    {"tls_min_version", DM_FIELD_ENUM, 0, DM_AT(struct dm_domain, tls_min_version),
+     .names = dm_domain_tls_version_names, .doc = "The oldest version of TLS that callers may speak."},
     {"http2", DM_FIELD_BOOL, 0, DM_AT(struct dm_domain, http2), .def_int = 1,
      .doc = "HTTP/2 is offered to callers over TLS (ALPN)."},
     {"client_certificate", DM_FIELD_ENUM, 0, DM_AT(struct dm_domain, client_certificate),

@@ -9,8 +9,8 @@
 struct dm_certificate;
 struct dm_schema;
 
-enum dm_tls_version { DM_TLS_1_2, DM_TLS_1_3 };
-extern const char *const dm_tls_version_names[];
+enum dm_domain_tls_version { DM_DOMAIN_TLS_1_2, DM_DOMAIN_TLS_1_3 };
+extern const char *const dm_domain_tls_version_names[];
 
 enum dm_client_certificate {
     DM_CLIENT_CERTIFICATE_NONE,
@@ -22,7 +22,7 @@ extern const char *const dm_client_certificate_names[];
 struct dm_domain {
     struct dm_str name;
     struct dm_str certificate; /* name; "" = chosen (dm_domain_certificate), and in a document for gateways: no TLS */
-    int tls_min_version;       /* enum dm_tls_version */
+    int tls_min_version;       /* enum dm_domain_tls_version */
     bool http2;                /* offered by ALPN */
     int client_certificate;    /* enum dm_client_certificate */
     struct dm_str client_ca;   /* PEM bundle; given exactly when client_certificate is not NONE */

@@ -47,9 +47,18 @@ static bool endpoint_ok(const struct check *c, const struct dm_uendpoint *e)
            (e->address_bytes == 0 || e->address_bytes == 4 || e->address_bytes == 16);
 }
 
+static bool backend_tls_ok(const struct check *c, dm_off at)
+{
+    const struct dm_ubackend_tls *tls = ITEMS(c, at, struct dm_ubackend_tls);
+
+    return at == 0 || (FITS(c, at, 1, struct dm_ubackend_tls) && str_ok(c, tls->ca) && str_ok(c, tls->server_name) &&
+                       str_ok(c, tls->client_certificate));
+}
+
 static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
 {
-    if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint))
+    if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !backend_tls_ok(c, b->tls) ||
+        !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint))
         return false;
     for (uint32_t i = 0; i < b->n_endpoints; i++)
         if (!endpoint_ok(c, &ITEMS(c, b->endpoints, struct dm_uendpoint)[i]))
@@ -173,9 +182,9 @@ static bool errors_ok(const struct check *c, dm_off at, uint32_t count)
 
 static bool version_ok(struct check *c, const struct dm_uversion *v, uint32_t n_metrics, uint32_t n_backends)
 {
-    if (!str_ok(c, v->name) || !str_ok(c, v->path) || !FITS(c, v->policies, v->n_policies, struct dm_upolicy) ||
-        !FITS(c, v->mounts, v->n_mounts, struct dm_umount) || !errors_ok(c, v->errors, v->n_errors) ||
-        !rules_ok(c, v->rules, n_metrics))
+    if (!str_ok(c, v->name) || !str_ok(c, v->path) || !strs_ok(c, v->upgrades, v->n_upgrades) ||
+        !FITS(c, v->policies, v->n_policies, struct dm_upolicy) || !FITS(c, v->mounts, v->n_mounts, struct dm_umount) ||
+        !errors_ok(c, v->errors, v->n_errors) || !rules_ok(c, v->rules, n_metrics))
         return false;
     for (uint32_t i = 0; i < v->n_policies; i++)
         if (!policy_ok(c, &ITEMS(c, v->policies, struct dm_upolicy)[i]))
@@ -281,28 +290,54 @@ static bool applications_ok(const struct check *c, dm_off at)
     return n_used <= u->n_slots / 2; /* a probe always meets a free slot */
 }
 
-static bool block_ok(const struct dm_cidr *block)
+static bool approval_ok(const struct check *c, const struct dm_uapproval *approval)
 {
-    return (block->family == 4 && block->bits <= 32) || (block->family == 6 && block->bits <= 128);
+    const struct dm_cidr *block = &approval->block;
+
+    return str_ok(c, approval->path) && (approval->path.len > 0 || (block->family == 4 && block->bits <= 32) ||
+                                         (block->family == 6 && block->bits <= 128));
+}
+
+static bool certificate_ok(const struct check *c, const struct dm_ucertificate *certificate)
+{
+    return str_ok(c, certificate->name) && str_ok(c, certificate->chain) && str_ok(c, certificate->key_sealed) &&
+           str_ok(c, certificate->ocsp);
+}
+
+static bool domain_ok(const struct check *c, const struct dm_udomain *d, uint32_t n_certificates)
+{
+    return str_ok(c, d->name) && str_ok(c, d->client_ca) && str_ok(c, d->hsts) &&
+           (d->certificate < n_certificates || d->certificate == DM_UDOMAIN_NO_CERTIFICATE);
 }
 
 static bool domains_ok(const struct check *c, dm_off at)
 {
-    return FITS(c, at, 1, struct dm_udomains);
+    const struct dm_udomains *d = ITEMS(c, at, struct dm_udomains);
+
+    if (!FITS(c, at, 1, struct dm_udomains) || !FITS(c, d->domains, d->n_domains, struct dm_udomain) ||
+        !FITS(c, d->certificates, d->n_certificates, struct dm_ucertificate))
+        return false;
+    for (uint32_t i = 0; i < d->n_certificates; i++)
+        if (!certificate_ok(c, &ITEMS(c, d->certificates, struct dm_ucertificate)[i]))
+            return false;
+    for (uint32_t i = 0; i < d->n_domains; i++)
+        if (!domain_ok(c, &ITEMS(c, d->domains, struct dm_udomain)[i], d->n_certificates))
+            return false;
+    return true;
 }
 
 static bool grants_ok(const struct check *c, dm_off at)
 {
     const struct dm_ugrants *g = ITEMS(c, at, struct dm_ugrants);
 
-    if (!FITS(c, at, 1, struct dm_ugrants) || !FITS(c, g->domains, g->n_domains, struct dm_udomain) ||
+    if (!FITS(c, at, 1, struct dm_ugrants) || !FITS(c, g->domains, g->n_domains, struct dm_udomain_grant) ||
         !FITS(c, g->approvals, g->n_approvals, struct dm_uapproval))
         return false;
     for (uint32_t i = 0; i < g->n_domains; i++)
-        if (!str_ok(c, ITEMS(c, g->domains, struct dm_udomain)[i].name))
+        if (!str_ok(c, ITEMS(c, g->domains, struct dm_udomain_grant)[i].name))
             return false;
     for (uint32_t i = 0; i < g->n_approvals; i++)
-        if (!block_ok(&ITEMS(c, g->approvals, struct dm_uapproval)[i].block))
+        if (!approval_ok(c, &ITEMS(c, g->approvals, struct dm_uapproval)[i]))
             return false;
     return true;
 }

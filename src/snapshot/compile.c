@@ -33,7 +33,7 @@ int dm_compile(const struct dm_document *document, const uint8_t document_hash[D
     case DM_UNIT_RELEASE: rc = dm_compile_release(b, &document->release, &root, err); break;
     case DM_UNIT_APPLICATIONS: rc = dm_compile_applications(b, &document->applications, &root, err); break;
     case DM_UNIT_GRANTS: root = dm_compile_grants(b, &document->grants); break;
-    case DM_UNIT_DOMAINS: root = dm_compile_domains(b, &document->domains); break;
+    case DM_UNIT_DOMAINS: rc = dm_compile_domains(b, &document->domains, &root, err); break;
     }
     return rc < 0 ? rc : dm_builder_finish(b, &identity, root, err);
 }

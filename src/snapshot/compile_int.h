@@ -10,7 +10,8 @@ DM_MUST_USE int dm_compile_release(struct dm_builder *b, const struct dm_release
 DM_MUST_USE int dm_compile_applications(struct dm_builder *b, const struct dm_applications_body *body, dm_off *ret,
                                         struct dm_err *err);
 dm_off dm_compile_grants(struct dm_builder *b, const struct dm_grants_body *body);
-dm_off dm_compile_domains(struct dm_builder *b, const struct dm_domains_body *body);
+DM_MUST_USE int dm_compile_domains(struct dm_builder *b, const struct dm_domains_body *body, dm_off *ret,
+                                   struct dm_err *err);
 dm_off dm_compile_policy(struct dm_builder *b, const struct dm_policy *policy, uint32_t *ret_type);
 
 /* metric_index tells the index of a metric's name in the product. */

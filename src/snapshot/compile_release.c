@@ -40,9 +40,11 @@ static struct dm_ustr add_authority(struct dm_builder *b, const struct dm_backen
 
     if (backend->host_header.len > 0)
         return dm_builder_str(b, backend->host_header);
+    if (dm_unix_path(endpoint->host).ptr)
+        return dm_builder_str(b, DM_STR("localhost"));
     dm_buf_init_fixed(&buf, text, sizeof(text));
     dm_buf_printf(&buf, is_v6 ? "[%.*s]" : "%.*s", DM_STR_ARG(endpoint->host));
-    if (endpoint->port != 80)
+    if (endpoint->port != (backend->tls ? 443 : 80))
         dm_buf_printf(&buf, ":%lld", (long long)endpoint->port);
     return dm_builder_str(b, dm_buf_str(&buf));
 }
@@ -64,6 +66,19 @@ static dm_off add_endpoints(struct dm_builder *b, const struct dm_backend *backe
     return DM_BUILDER_ADD(b, out, backend->n_endpoints, struct dm_uendpoint);
 }
 
+static dm_off add_backend_tls(struct dm_builder *b, const struct dm_backend_tls *tls)
+{
+    struct dm_ubackend_tls out = {.verifies = true};
+
+    if (!tls)
+        return 0;
+    out.ca = dm_builder_str(b, tls->ca);
+    out.server_name = dm_builder_str(b, tls->server_name);
+    out.client_certificate = dm_builder_str(b, tls->client_certificate);
+    out.verifies = tls->verify;
+    return DM_BUILDER_ADD(b, &out, 1, struct dm_ubackend_tls);
+}
+
 static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *body)
 {
     struct dm_ubackend *out DM_CLEANUP(dm_freep) = dm_calloc(body->n_backends, sizeof(*out));
@@ -78,6 +93,10 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].connect_timeout_ms = (uint32_t)backend->connect_timeout_ms;
         out[i].response_timeout_ms = (uint32_t)backend->response_timeout_ms;
         out[i].idle_timeout_ms = (uint32_t)backend->idle_timeout_ms;
+        out[i].tunnel_idle_timeout_ms = (uint32_t)backend->tunnel_idle_timeout_ms;
+        out[i].tunnel_total_ms = (uint32_t)backend->tunnel_total_ms;
+        out[i].protocol = (uint8_t)backend->protocol;
+        out[i].tls = add_backend_tls(b, backend->tls);
     }
     return DM_BUILDER_ADD(b, out, body->n_backends, struct dm_ubackend);
 }
@@ -236,6 +255,15 @@ static dm_off add_errors(struct dm_builder *b, const struct dm_version *version)
     return DM_BUILDER_ADD(b, out, version->n_errors, struct dm_uerror);
 }
 
+static dm_off add_strs(struct dm_builder *b, const struct dm_str *items, size_t n)
+{
+    struct dm_ustr *out DM_CLEANUP(dm_freep) = dm_calloc(n, sizeof(*out));
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = dm_builder_str(b, items[i]);
+    return DM_BUILDER_ADD(b, out, n, struct dm_ustr);
+}
+
 static int add_version(struct dm_builder *b, const struct dm_version *version, const struct dm_release_body *body,
                        const struct dm_metric_names *metrics, struct dm_uversion *ret, struct dm_err *err)
 {
@@ -248,6 +276,8 @@ static int add_version(struct dm_builder *b, const struct dm_version *version, c
     ret->n_mounts = (uint32_t)version->n_backends;
     ret->errors = add_errors(b, version);
     ret->n_errors = (uint32_t)version->n_errors;
+    ret->upgrades = add_strs(b, version->upgrades, version->n_upgrades);
+    ret->n_upgrades = (uint32_t)version->n_upgrades;
     return dm_compile_rules(b, version->mapping_rules, version->n_mapping_rules, metrics, &ret->rules, err);
 }
 
@@ -266,15 +296,6 @@ static int add_versions(struct dm_builder *b, const struct dm_product *product, 
 }
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
-
-static dm_off add_strs(struct dm_builder *b, const struct dm_str *items, size_t n)
-{
-    struct dm_ustr *out DM_CLEANUP(dm_freep) = dm_calloc(n, sizeof(*out));
-
-    for (size_t i = 0; i < n; i++)
-        out[i] = dm_builder_str(b, items[i]);
-    return DM_BUILDER_ADD(b, out, n, struct dm_ustr);
-}
 
 static int add_product(struct dm_builder *b, const struct dm_product *product, const struct dm_release_body *body,
                        struct dm_uproduct *ret, struct dm_err *err)
@@ -312,33 +333,12 @@ static int check_ids(const struct dm_uproduct *products, size_t n, const struct 
     return 0;
 }
 
-/* What upstreams can't do must not be done in clear text or at another address instead. */
-static int check_backends(const struct dm_release_body *body, struct dm_err *err)
-{
-    for (size_t i = 0; i < body->n_backends; i++) {
-        const struct dm_backend *backend = &body->backends[i];
-        char pointer[64];
-
-        snprintf(pointer, sizeof(pointer), "/backends/%zu", i);
-        if (backend->tls)
-            return dm_fail(err, DM_EINVAL, pointer, "has TLS, which this gateway does not speak to backends");
-        if (backend->protocol != DM_BACKEND_HTTP1)
-            return dm_fail(err, DM_EINVAL, pointer, "has a protocol that this gateway does not speak to backends");
-        for (size_t e = 0; e < backend->n_endpoints; e++)
-            if (dm_unix_path(backend->endpoints[e].host).ptr)
-                return dm_fail(err, DM_EINVAL, pointer, "has a Unix socket, which this gateway does not reach");
-    }
-    return 0;
-}
-
 int dm_compile_release(struct dm_builder *b, const struct dm_release_body *body, dm_off *ret, struct dm_err *err)
 {
     struct dm_uproduct *products DM_CLEANUP(dm_freep) = dm_calloc(body->n_products, sizeof(*products));
     struct dm_urelease root = {.n_products = (uint32_t)body->n_products, .n_backends = (uint32_t)body->n_backends};
     int rc;
 
-    if ((rc = check_backends(body, err)) < 0)
-        return rc;
     for (size_t i = 0; i < body->n_products; i++)
         if ((rc = add_product(b, &body->products[i], body, &products[i], err)) < 0)
             return dm_err_prefix(err, "/products/%zu", i);

@@ -6,15 +6,24 @@
 #include "model/cidr.h"
 #include "snapshot/unit.h"
 
-struct dm_udomain {
+struct dm_udomain_grant {
     struct dm_ustr name; /* "api.example.com", or ".example.com" for a wildcard "*.example.com" */
     uint32_t is_wildcard;
     uint32_t unused;
 };
 
 struct dm_uapproval {
+    struct dm_ustr path; /* of a Unix socket; "" = block and ports */
     struct dm_cidr block;
     uint16_t port, port_to; /* inclusive; 0..65535 for any */
+};
+
+/* What one request or connection of the tenant's may take; 0 = what the listener allows. */
+struct dm_ucaps {
+    uint32_t header_bytes, headers, url_bytes, streams;
+    uint32_t idle_timeout_ms, head_timeout_ms, body_timeout_ms;
+    uint32_t body_rate_bytes;
+    uint64_t body_bytes;
 };
 
 struct dm_ugrants {
@@ -22,9 +31,11 @@ struct dm_ugrants {
     uint32_t weight;
     dm_off domains, approvals;
     uint32_t n_domains, n_approvals;
+    struct dm_ucaps caps;
 };
 
-/* May this tenant connect to this resolved address and port? (P5; special blocks by the rule of dm_cidr_grants.) */
+/* May this tenant connect to this resolved address and port? (P5; special blocks by the rule of dm_cidr_grants, Unix
+ * sockets by their path.) */
 bool dm_ugrants_allow(const struct dm_unit *unit, const struct dm_addr *addr);
 
 #endif

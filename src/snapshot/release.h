@@ -12,13 +12,21 @@ struct dm_urelease {
 };
 
 struct dm_uendpoint {
-    struct dm_ustr host; /* name or numeric address, no brackets */
+    struct dm_ustr host; /* name or numeric address, no brackets; or "unix:/path" */
     uint16_t port;
     uint16_t weight;
     uint8_t address_bytes; /* 4 or 16: `address` is numeric; 0: host is to be resolved */
     uint8_t unused[3];
     uint8_t address[16];
     struct dm_ustr authority; /* what the Host field says: the backend's host_header, or host[:port] */
+};
+
+struct dm_ubackend_tls {
+    struct dm_ustr ca;                 /* PEM bundle; "" = the system's */
+    struct dm_ustr server_name;        /* "" = the endpoint's host */
+    struct dm_ustr client_certificate; /* name, in the unit `domains`; "" = none */
+    uint32_t verifies;
+    uint32_t unused;
 };
 
 struct dm_ubackend {
@@ -29,7 +37,10 @@ struct dm_ubackend {
     uint32_t n_endpoints;
     uint32_t weight_sum;
     uint32_t connect_timeout_ms, response_timeout_ms, idle_timeout_ms;
-    uint32_t unused;
+    uint32_t tunnel_idle_timeout_ms, tunnel_total_ms;
+    dm_off tls;       /* struct dm_ubackend_tls; 0 = clear text */
+    uint8_t protocol; /* enum dm_backend_protocol */
+    uint8_t unused[3];
 };
 
 struct dm_umetric {
@@ -144,7 +155,8 @@ struct dm_uversion {
     struct dm_ustr name;
     uint64_t id;
     dm_off policies, rules, mounts, errors;
-    uint32_t n_policies, n_mounts, n_errors;
+    dm_off upgrades; /* struct dm_ustr[]: protocols that are let through, lower case */
+    uint32_t n_policies, n_mounts, n_errors, n_upgrades;
     uint32_t unused;
 };
 

@@ -1,4 +1,4 @@
-/* A unit: one tenant's release, applications or grants, compiled into one position-independent file that workers map
+/* A unit: one tenant's release, applications, grants or domains, compiled into one position-independent file that workers map
  * read-only. No pointers: every reference is an offset in bytes from the start of the file (dm_off), 0 = nothing.
  *
  * U1. A mapped unit has passed dm_unit_check(): the header fits this program, the checksum is right and every offset,
@@ -16,7 +16,9 @@
 #include "model/unit_kind.h"
 
 #define DM_UNIT_MAGIC "DMUNIT\r\n"
-#define DM_UNIT_FORMAT 1 /* raise on every change of a struct in unit.h, release.h, applications.h or grants.h */
+#define DM_UNIT_FORMAT                                                                                                 \
+    2 /* raise on every change of a struct in unit.h, release.h, applications.h, grants.h or
+                            domains.h */
 #define DM_UNIT_BYTES_MAX (256u << 20)
 #define DM_UNIT_TENANT_MAX 64
 
@@ -40,7 +42,7 @@ struct dm_unit_header {
     uint8_t checksum[DM_DIGEST_BYTES];      /* BLAKE2b-256 of the file with this member zero */
     char tenant[DM_UNIT_TENANT_MAX + 1];
     char unused[3];
-    dm_off root; /* struct dm_urelease, dm_uapplications or dm_ugrants */
+    dm_off root; /* struct dm_urelease, dm_uapplications, dm_ugrants or dm_udomains */
 };
 
 struct dm_unit {

@@ -214,7 +214,7 @@ static void has_safe_defaults(void **state)
     struct dm_policy policy;
 
     dm_model_default(&dm_schema_domain, &domain);
-    assert_int_equal(domain.tls_min_version, DM_TLS_1_2);
+    assert_int_equal(domain.tls_min_version, DM_DOMAIN_TLS_1_2);
     assert_int_equal(domain.client_certificate, DM_CLIENT_CERTIFICATE_NONE);
     assert_true(domain.http2);
     dm_model_default(&dm_schema_backend_tls, &tls);

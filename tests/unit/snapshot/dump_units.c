@@ -4,10 +4,10 @@
 #include "base/sys.h"
 
 static const char release[] =
-    "{\"backends\":[{\"name\":\"b\",\"base_path\":\"/in\",\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":80},"
+    "{\"backends\":[{\"name\":\"b\",\"base_path\":\"/in\",\"protocol\":\"http2\",\"tls\":{\"server_name\":\"b.test\"},\"endpoints\":[{\"host\":\"127.0.0.1\",\"port\":80},"
     "{\"host\":\"b.test\",\"port\":81,\"weight\":3},{\"host\":\"2001:db8::1\",\"port\":82}]}],\"products\":[{\"name\":\"p\","
     "\"domains\":[\"p.test\",\"*.p.test\"],\"metrics\":[{\"name\":\"m\",\"parent\":\"hits\"},{\"name\":\"n\"}],\"versions\":[{"
-    "\"name\":\"v1\",\"path\":\"/v1\",\"policies\":[{\"type\":\"api_key\",\"in\":[\"header\",\"basic\"]},"
+    "\"name\":\"v1\",\"path\":\"/v1\",\"upgrades\":[\"websocket\"],\"policies\":[{\"type\":\"api_key\",\"in\":[\"header\",\"basic\"]},"
     "{\"type\":\"headers\",\"request\":[{\"op\":\"set\",\"name\":\"X-A\",\"value\":\"1\"}],\"response\":[{\"op\":\"delete\","
     "\"name\":\"X-B\"}]},{\"type\":\"ip_check\",\"mode\":\"allow\",\"addresses\":[\"10.0.0.0/8\",\"2001:db8::/32\"]},"
     "{\"type\":\"cors\",\"allow_origins\":[\"https://a.test\"]}],\"mapping_rules\":["
@@ -26,7 +26,13 @@ static const char applications[] =
 static const char grants[] =
     "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"*.p.test\"},{\"name\":\"p.test\"}],"
     "\"endpoints\":[{\"address\":\"10.1.0.0/16\",\"port\":80,\"port_to\":90},"
-    "{\"address\":\"2001:db8::/32\",\"port\":443},{\"address\":\"127.0.0.1\",\"port\":0}]}";
+    "{\"address\":\"unix:/run/b.sock\",\"port\":0},{\"address\":\"2001:db8::/32\",\"port\":443},{\"address\":\"127.0.0.1\",\"port\":0}]}";
+
+static const char domains[] =
+    "{\"key_id\":1,\"domains\":[{\"name\":\"*.p.test\",\"certificate\":\"c\",\"client_certificate\":\"required\","
+    "\"client_ca\":\"-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n\",\"hsts_max_age_s\":60},"
+    "{\"name\":\"p.test\",\"certificate\":\"\",\"redirect_to_https\":true}],\"certificates\":[{\"name\":\"c\","
+    "\"chain\":\"-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n\",\"key_sealed\":\"AAAA\"}]}";
 
 static int dump(const char *dir, const char *name, enum dm_unit_kind kind, const char *body)
 {
@@ -53,5 +59,6 @@ int main(int argc, char **argv)
     return dump(argv[1], "release", DM_UNIT_RELEASE, release) < 0 ||
            dump(argv[1], "empty_release", DM_UNIT_RELEASE, small_release) < 0 ||
            dump(argv[1], "applications", DM_UNIT_APPLICATIONS, applications) < 0 ||
-           dump(argv[1], "grants", DM_UNIT_GRANTS, grants) < 0;
+           dump(argv[1], "grants", DM_UNIT_GRANTS, grants) < 0 ||
+           dump(argv[1], "domains", DM_UNIT_DOMAINS, domains) < 0;
 }

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "snapshot/applications.h"
 #include "snapshot/check_int.h"
+#include "snapshot/domains.h"
 #include "snapshot/grants.h"
 
 static const char digest_a[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -19,9 +20,10 @@ static const char applications[] =
     "\"digest\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}]},"
     "{\"id\":2,\"name\":\"two\",\"state\":\"suspended\",\"credentials\":[{\"id\":2,\"name\":\"k\",\"type\":\"api_key\","
     "\"digest\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"}]}]}";
-static const char grants[] = "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"*.p.test\"}],"
-                             "\"endpoints\":[{\"address\":\"10.1.0.0/16\",\"port\":80,\"port_to\":90},"
-                             "{\"address\":\"0.0.0.0/0\",\"port\":443},{\"address\":\"127.0.0.1\",\"port\":8080}]}";
+static const char grants[] =
+    "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"*.p.test\"}],"
+    "\"endpoints\":[{\"address\":\"10.1.0.0/16\",\"port\":80,\"port_to\":90},"
+    "{\"address\":\"unix:/run/app.sock\",\"port\":0},{\"address\":\"0.0.0.0/0\",\"port\":443},{\"address\":\"127.0.0.1\",\"port\":8080}]}";
 
 static void test_refuses_what_was_cut_or_changed(void **unused)
 {
@@ -104,7 +106,7 @@ static void test_grants_hold_addresses(void **unused)
         {"10.2.0.1:80", false},         {"8.8.8.8:443", true},          {"8.8.8.8:80", false},
         {"127.0.0.1:8080", true},       {"127.0.0.1:443", false},       {"127.0.0.2:8080", false},
         {"169.254.169.254:443", false}, {"[::ffff:10.1.2.3]:80", true}, {"[::1]:443", false},
-        {"unix:/run/x", false},
+        {"unix:/run/x", false},         {"unix:/run/app.sock", true},   {"unix:/run/app.soc", false},
     };
     struct compiled compiled;
     struct dm_addr addr;
@@ -115,6 +117,43 @@ static void test_grants_hold_addresses(void **unused)
         if (dm_ugrants_allow(compiled.unit, &addr) != cases[i].is_allowed)
             fail_msg("%s", cases[i].addr);
     }
+    compiled_done(&compiled);
+}
+
+#define PEM "-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n"
+
+static const char domains[] =
+    "{\"key_id\":3,\"domains\":[{\"name\":\"*.p.test\",\"certificate\":\"two\",\"client_certificate\":\"required\","
+    "\"client_ca\":\"" PEM "\",\"hsts_max_age_s\":60,\"hsts_include_subdomains\":true},"
+    "{\"name\":\"p.test\",\"certificate\":\"\",\"redirect_to_https\":true,\"http2\":false,\"tls_min_version\":\"1.3\"}],"
+    "\"certificates\":[{\"name\":\"one\",\"chain\":\"" PEM "\",\"key_sealed\":\"AAEC\"},"
+    "{\"name\":\"two\",\"chain\":\"" PEM "\",\"key_sealed\":\"AwQF\",\"ocsp_response\":\"/w==\"}]}";
+
+static void test_domains_and_certificates(void **unused)
+{
+    struct compiled compiled;
+    const struct dm_udomains *root;
+    const struct dm_udomain *items;
+    const struct dm_ucertificate *two;
+
+    compiled_init(&compiled, DM_UNIT_DOMAINS, domains);
+    root = DM_UNIT_ROOT(compiled.unit, dm_udomains);
+    items = dm_unit_at(compiled.unit, root->domains);
+    two = dm_udomains_certificate(compiled.unit, DM_STR("two"));
+    assert_int_equal(root->key_id, 3);
+    assert_int_equal(root->n_domains, 2);
+    assert_non_null(two);
+    assert_null(dm_udomains_certificate(compiled.unit, DM_STR("tw")));
+    assert_true(dm_str_eq(dm_unit_str(compiled.unit, two->key_sealed), DM_STR("\3\4\5")));
+    assert_true(dm_str_eq(dm_unit_str(compiled.unit, two->ocsp), DM_STR("\xff")));
+    assert_true(dm_str_eq(dm_unit_str(compiled.unit, items[0].name), DM_STR(".p.test")));
+    assert_true(dm_str_eq(dm_unit_str(compiled.unit, items[0].hsts), DM_STR("max-age=60; includeSubDomains")));
+    assert_int_equal(items[0].certificate, 1);
+    assert_true(items[0].is_wildcard && items[0].allows_http2 && !items[0].redirects_to_https);
+    assert_int_equal(items[1].certificate, DM_UDOMAIN_NO_CERTIFICATE);
+    assert_true(!items[1].is_wildcard && !items[1].allows_http2 && items[1].redirects_to_https);
+    assert_int_equal(items[1].hsts.len, 0);
+    assert_true(items[1].min_version > items[0].min_version);
     compiled_done(&compiled);
 }
 
@@ -145,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_survives_any_content),
         cmocka_unit_test(test_finds_credentials),
         cmocka_unit_test(test_grants_hold_addresses),
+        cmocka_unit_test(test_domains_and_certificates),
         cmocka_unit_test(test_opens_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
