@@ -1,5 +1,6 @@
 /* libsodium behind the project's own names. */
 #include <sodium.h>
+#include <stdlib.h>
 
 #include "base/crypto.h"
 
@@ -28,6 +29,20 @@ int dm_crypto_init(void)
 void dm_crypto_random(void *ret, size_t len)
 {
     randombytes_buf(ret, len);
+}
+
+void *dm_secret_alloc(size_t size)
+{
+    void *ptr = sodium_malloc(size);
+
+    if (!ptr)
+        abort();
+    return ptr;
+}
+
+void dm_secret_free(void *ptr)
+{
+    sodium_free(ptr);
 }
 
 uint64_t dm_siphash(const uint8_t key[16], struct dm_str data)

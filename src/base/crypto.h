@@ -34,6 +34,12 @@ void dm_digest_final(struct dm_digest_state *state, uint8_t ret[DM_DIGEST_BYTES]
 /* Constant-time in the contents; lengths are not secret. */
 bool dm_secret_eq(const void *a, const void *b, size_t len);
 
+/* Memory for secrets: between guard pages, locked as far as the system lets us, in no core dump, wiped when it is freed. Whole
+ * pages: for few and large ones. Being out of memory is fatal. */
+void *dm_secret_alloc(size_t size);
+/* NULL is fine. */
+void dm_secret_free(void *ptr);
+
 /* Ed25519 (RFC 8032). */
 void dm_sign_keypair(uint8_t ret_public[DM_SIGN_PUBLIC_BYTES], uint8_t ret_secret[DM_SIGN_SECRET_BYTES]);
 void dm_sign(const uint8_t secret[DM_SIGN_SECRET_BYTES], struct dm_str data, uint8_t ret[DM_SIGNATURE_BYTES]);

@@ -1,0 +1,120 @@
+#include "gateway/vault.h"
+
+#include "base/key_file.h"
+#include "base/mem.h"
+#include "model/tenant_key.h"
+
+#define KEYS_FIRST 64
+
+struct dm_vault {
+    struct {
+        uint8_t public_half[DM_BOX_PUBLIC_BYTES], secret[DM_BOX_SECRET_BYTES];
+    } * box;                    /* locked */
+    struct dm_tenant_key *keys; /* locked; in no order */
+    size_t n_keys, cap;
+};
+
+static int read_or_make(struct dm_sys *sys, const char *path, bool may_make, struct box_key *box, struct dm_err *err)
+{
+    int rc = dm_key_file_read(sys, path, (uint8_t *)box, sizeof(*box), err);
+
+    if (rc != DM_ENOENT || !may_make)
+        return rc;
+    dm_box_keypair(box->public_half, box->secret);
+    return dm_key_file_write(sys, path, (const uint8_t *)box, sizeof(*box), err);
+}
+
+int dm_vault_open(struct dm_sys *sys, const char *path, bool may_make, struct dm_vault **ret, struct dm_err *err)
+{
+    struct dm_vault *vault = dm_calloc(1, sizeof(*vault));
+    int rc;
+
+    vault->box = dm_secret_alloc(sizeof(*vault->box));
+    vault->keys = dm_secret_alloc(KEYS_FIRST * sizeof(*vault->keys));
+    vault->cap = KEYS_FIRST;
+    if ((rc = read_or_make(sys, path, may_make, vault->box, err)) < 0)
+        dm_vault_free(vault);
+    else
+        *ret = vault;
+    return rc;
+}
+
+void dm_vault_free(struct dm_vault *vault)
+{
+    if (!vault)
+        return;
+    dm_secret_free(vault->box);
+    dm_secret_free(vault->keys);
+    dm_free(vault);
+}
+
+const uint8_t *dm_vault_public(const struct dm_vault *vault)
+{
+    return vault->box->public_half;
+}
+
+static struct dm_tenant_key *find(const struct dm_vault *vault, uint64_t tenant_id)
+{
+    for (size_t i = 0; i < vault->n_keys; i++)
+        if (vault->keys[i].tenant_id == tenant_id)
+            return &vault->keys[i];
+    return NULL;
+}
+
+static struct dm_tenant_key *add(struct dm_vault *vault)
+{
+    if (vault->n_keys == vault->cap) {
+        struct dm_tenant_key *more = dm_secret_alloc(2 * vault->cap * sizeof(*more));
+        memcpy(more, vault->keys, vault->n_keys * sizeof(*more));
+        dm_secret_free(vault->keys);
+        vault->keys = more;
+        vault->cap *= 2;
+    }
+    return &vault->keys[vault->n_keys++];
+}
+
+int dm_vault_put(struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed)
+{
+    struct dm_tenant_key *place, key = {0};
+    int rc = dm_tenant_key_open(vault->box->public_half, vault->box->secret, sealed, &key);
+
+    if (rc == 0 && (key.tenant_id != tenant_id || key.key_id != key_id))
+        rc = DM_ECORRUPT;
+    if (rc == 0) {
+        place = find(vault, tenant_id);
+        *(place ? place : add(vault)) = key;
+    }
+    dm_mem_wipe(&key, sizeof(key));
+    return rc;
+}
+
+void dm_vault_drop(struct dm_vault *vault, uint64_t tenant_id)
+{
+    struct dm_tenant_key *key = find(vault, tenant_id);
+
+    if (!key)
+        return;
+    *key = vault->keys[--vault->n_keys];
+    dm_mem_wipe(&vault->keys[vault->n_keys], sizeof(*key));
+}
+
+int dm_vault_unseal(const struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed,
+                    struct dm_str context, char **ret, size_t *ret_len)
+{
+    const struct dm_tenant_key *key = find(vault, tenant_id);
+    char *plain;
+    int rc;
+
+    if (!key || key->key_id != key_id)
+        return DM_EAGAIN;
+    if (sealed.len < DM_SEAL_OVERHEAD)
+        return DM_ECORRUPT;
+    plain = dm_secret_alloc(sealed.len - DM_SEAL_OVERHEAD + 1);
+    if ((rc = dm_seal_open(key->key, sealed, context, (uint8_t *)plain)) < 0) {
+        dm_secret_free(plain);
+        return rc;
+    }
+    *ret = plain;
+    *ret_len = sealed.len - DM_SEAL_OVERHEAD;
+    return 0;
+}
