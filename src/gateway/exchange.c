@@ -19,6 +19,7 @@
 #include "gateway/decide.h"
 #include "gateway/forward.h"
 #include "gateway/grpc.h"
+#include "gateway/policy/filter.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 
@@ -35,6 +36,11 @@ const struct dm_ucredential *dm_exchange_find_credential(struct dm_exchange *ex,
                                                          struct dm_str key)
 {
     return dm_credential_cache_find(ex->worker->credentials, ex->applications, type, key);
+}
+
+struct dm_encoders *dm_exchange_encoders(struct dm_exchange *ex)
+{
+    return ex->worker->encoders;
 }
 
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex)
@@ -119,6 +125,7 @@ static void count(const struct dm_exchange *ex)
 /* E2: the client's side is through. */
 static void end_client(struct dm_exchange *ex)
 {
+    dm_filter_drop(ex);
     ex->bytes_in = dm_http_request_bytes_in(ex->caller);
     ex->bytes_out = dm_http_request_bytes_out(ex->caller);
     if (ex->tenant)
@@ -245,6 +252,8 @@ static void on_client_writable(void *user, struct dm_http_request *caller)
 {
     struct dm_exchange *ex = user;
 
+    if (DM_UNLIKELY(ex->filter != NULL) && !dm_filter_writable(ex->filter))
+        return;
     if (ex->call)
         dm_http_call_resume(ex->call);
 }
@@ -335,6 +344,7 @@ static void on_inform(void *user, struct dm_http_call *call, const struct dm_htt
 /* Nothing of the response was passed on. */
 static void refuse_response(struct dm_exchange *ex)
 {
+    dm_filter_drop(ex);
     drop_call(ex);
     dm_answer(ex, DM_REASON_BACKEND_BAD_RESPONSE);
 }
@@ -351,7 +361,9 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
         message.framing = DM_HTTP_FRAMING_LENGTH; /* with HEAD and 304 it says what a GET would get */
     else if (message.framing == DM_HTTP_FRAMING_CLOSE)
         message.framing = DM_HTTP_FRAMING_CHUNKED;
-    if (dm_policies_response(ex, head) < 0 || dm_forward_response(ex, head, fields) < 0) {
+    if (dm_policies_response(ex, head) < 0 ||
+        (DM_UNLIKELY(ex->compression != NULL) && dm_compression_response(ex, head, &message) < 0) ||
+        dm_forward_response(ex, head, fields) < 0) {
         refuse_response(ex);
         return;
     }
@@ -361,18 +373,44 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
     dm_http_request_respond(ex->caller, &message);
 }
 
+/* The backend failed: the client is told, or cut off in the middle of the response. */
+static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
+{
+    struct dm_http_request *caller = ex->caller;
+
+    if (!ex->is_responding) {
+        dm_answer(ex, reason);
+        return;
+    }
+    ex->reason = DM_REASON_BACKEND_CLOSED;
+    end_client(ex);
+    dm_http_request_abort(caller);
+    free_if_ended(ex);
+}
+
 static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
 
+    if (DM_UNLIKELY(ex->filter != NULL))
+        return dm_filter_body(ex->filter, ptr, len);
     return ex->caller ? dm_http_request_write(ex->caller, ptr, len) : len;
+}
+
+/* The end comes when the client has taken what the filter holds. */
+static void end_filtered(struct dm_exchange *ex, const struct dm_http_head *trailers)
+{
+    if (dm_filter_end(ex->filter, dm_forward_trailers(ex, trailers, false)) < 0)
+        end_badly(ex, DM_REASON_BACKEND_BAD_RESPONSE);
 }
 
 static void on_response_end(void *user, struct dm_http_call *call, const struct dm_http_head *trailers)
 {
     struct dm_exchange *ex = user;
 
-    if (ex->caller)
+    if (DM_UNLIKELY(ex->filter != NULL))
+        end_filtered(ex, trailers);
+    else if (ex->caller)
         dm_http_request_end(ex->caller, dm_forward_trailers(ex, trailers, false));
 }
 
@@ -419,21 +457,6 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_cal
     return ex->body_sent == 0 && dm_http_call_is_reused(call) &&
            (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));
-}
-
-/* The backend failed: the client is told, or cut off in the middle of the response. */
-static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
-{
-    struct dm_http_request *caller = ex->caller;
-
-    if (!ex->is_responding) {
-        dm_answer(ex, reason);
-        return;
-    }
-    ex->reason = DM_REASON_BACKEND_CLOSED;
-    end_client(ex);
-    dm_http_request_abort(caller);
-    free_if_ended(ex);
 }
 
 static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_end end)

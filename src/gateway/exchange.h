@@ -16,6 +16,8 @@
 #include "snapshot/release.h"
 
 struct dm_worker;
+struct dm_encoders;
+struct dm_filter;
 struct dm_worker_listener;
 
 #define DM_REQUEST_ID_LEN 32  /* of our own */
@@ -55,10 +57,13 @@ struct dm_exchange {
     struct dm_limit_verdict verdict;
     const struct dm_ucors *cors; /* of the version, when the request has an Origin */
     struct dm_str origin;
+    const struct dm_ucompression *compression; /* of the version, when this response may be compressed */
+    struct dm_filter *filter;                  /* of the response's body; NULL: none */
     unsigned status;
     uint8_t reason; /* enum dm_reason */
     uint8_t fault;  /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
+    uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
     bool is_grpc;
 };
@@ -69,6 +74,8 @@ struct dm_buf *dm_exchange_scratch(struct dm_exchange *ex);
 /* The credential among the exchange's applications that this key proves, or NULL; as dm_credential_cache_find(). */
 const struct dm_ucredential *dm_exchange_find_credential(struct dm_exchange *ex, enum dm_credential_type type,
                                                          struct dm_str key);
+/* The worker's. */
+struct dm_encoders *dm_exchange_encoders(struct dm_exchange *ex);
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 

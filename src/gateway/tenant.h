@@ -30,6 +30,7 @@ struct dm_live_tenant {
     struct dm_unit *applications, *grants, *domains;
     struct dm_mark marks[DM_UNIT_KINDS]; /* of what is live or gone */
     struct dm_tenant_counters *counters;
+    size_t encoder_bytes; /* reserved by policy/encoder */
     const struct dm_upstream_env *env;
 };
 

@@ -120,6 +120,7 @@ static void init_memory(struct dm_worker *worker)
     dm_chunk_pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEEP);
     dm_buf_init(&worker->scratch, SCRATCH_MAX);
     dm_buf_init(&worker->answer, SCRATCH_MAX);
+    worker->encoders = dm_encoders_new();
     dm_map_init_random(&worker->tenants);
     dm_routes_init(&worker->routes);
 }
@@ -225,6 +226,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_usage_table_done(&worker->usage);
     dm_credential_cache_free(worker->credentials);
     dm_limit_table_close(&worker->limits.table);
+    dm_encoders_free(worker->encoders);
     dm_freelist_done(&worker->exchanges);
     dm_chunk_pool_done(&worker->chunks);
     dm_buf_done(&worker->scratch);

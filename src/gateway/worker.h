@@ -16,6 +16,7 @@
 #include "gateway/observe/counters.h"
 #include "gateway/observe/usage.h"
 #include "gateway/options.h"
+#include "gateway/policy/encoder.h"
 #include "gateway/route.h"
 #include "http/serialize.h"
 #include "io/dns.h"
@@ -42,6 +43,7 @@ struct dm_worker {
     struct dm_usage_table usage;
     struct dm_usage matched; /* of the request in hand */
     struct dm_credential_cache *credentials;
+    struct dm_encoders *encoders;
     struct dm_freelist exchanges;
     struct dm_chunk_pool chunks;
     struct dm_buf scratch, answer;

@@ -1,7 +1,8 @@
 /* The union of all policies. */
 #include "model/policy_int.h"
 
-const char *const dm_policy_type_names[] = {"api_key", "headers", "ip_check", "cors", "client_certificate", NULL};
+const char *const dm_policy_type_names[] = {"api_key",     "headers", "ip_check", "cors", "client_certificate",
+                                            "compression", NULL};
 
 static const struct dm_variant variants[] = {
     {"api_key", &dm_schema_policy_api_key},
@@ -9,6 +10,7 @@ static const struct dm_variant variants[] = {
     {"ip_check", &dm_schema_policy_ip_check},
     {"cors", &dm_schema_policy_cors},
     {"client_certificate", &dm_schema_policy_client_certificate},
+    {"compression", &dm_schema_policy_compression},
 };
 
 const struct dm_schema dm_schema_policy = {

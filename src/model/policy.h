@@ -11,7 +11,8 @@ enum dm_policy_type {
     DM_POLICY_HEADERS,
     DM_POLICY_IP_CHECK,
     DM_POLICY_CORS,
-    DM_POLICY_CLIENT_CERTIFICATE
+    DM_POLICY_CLIENT_CERTIFICATE,
+    DM_POLICY_COMPRESSION
 };
 extern const char *const dm_policy_type_names[];
 
@@ -76,6 +77,18 @@ struct dm_policy_client_certificate {
     struct dm_str forward_header; /* "" = the backend gets nothing */
 };
 
+struct dm_policy_compression {
+    struct dm_str *algorithms; /* of dm_compression_algorithm_names; none = br, gzip */
+    size_t n_algorithms;
+    struct dm_str *content_types; /* media ranges; none = dm_compression_default_types */
+    size_t n_content_types;
+    int64_t min_bytes;
+    int64_t level; /* 0 = the algorithm's own */
+    bool with_credentials;
+};
+extern const char *const dm_compression_algorithm_names[];
+extern const char *const dm_compression_default_types[]; /* NULL-terminated */
+
 struct dm_policy {
     int type; /* enum dm_policy_type */
     union {
@@ -84,6 +97,7 @@ struct dm_policy {
         struct dm_policy_ip_check ip_check;
         struct dm_policy_cors cors;
         struct dm_policy_client_certificate client_certificate;
+        struct dm_policy_compression compression;
     };
 };
 
@@ -91,6 +105,8 @@ struct dm_policy {
 #define DM_HEADER_OPS_MAX 64
 #define DM_IP_ADDRESSES_MAX 1024
 #define DM_CORS_LIST_MAX 64
+#define DM_COMPRESSION_ALGORITHMS_MAX 2
+#define DM_COMPRESSION_TYPES_MAX 64
 
 extern const struct dm_schema dm_schema_policy; /* the union */
 extern const struct dm_schema dm_schema_header_op;

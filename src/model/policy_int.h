@@ -11,6 +11,7 @@ extern const struct dm_schema dm_schema_policy_headers;
 extern const struct dm_schema dm_schema_policy_ip_check;
 extern const struct dm_schema dm_schema_policy_cors;
 extern const struct dm_schema dm_schema_policy_client_certificate;
+extern const struct dm_schema dm_schema_policy_compression;
 
 /* The tag's field, first in each variant's table. */
 #define DM_POLICY_TYPE_FIELD                                                                                           \

@@ -39,6 +39,22 @@ static void check_authentication(const struct dm_version *version, struct dm_che
                       "must have exactly one authentication policy ('api_key' or 'client_certificate'), found none");
 }
 
+static void check_compression(const struct dm_version *version, struct dm_check *check)
+{
+    bool is_there = false;
+
+    for (size_t i = 0; i < version->n_policies; i++) {
+        char sub[64];
+
+        if (version->policies[i].type != DM_POLICY_COMPRESSION)
+            continue;
+        snprintf(sub, sizeof(sub), "/policies/%zu", i);
+        if (is_there)
+            dm_check_fail(check, sub, "must be the only policy 'compression' of the version");
+        is_there = true;
+    }
+}
+
 static void check_mounts(const struct dm_version *version, struct dm_check *check)
 {
     for (size_t i = 1; i < version->n_backends; i++) {
@@ -58,6 +74,7 @@ static void check_mounts(const struct dm_version *version, struct dm_check *chec
 static void check_version(const void *object, struct dm_check *check)
 {
     check_authentication(object, check);
+    check_compression(object, check);
     check_mounts(object, check);
 }
 

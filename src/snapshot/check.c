@@ -164,6 +164,11 @@ static bool policy_ok(const struct check *c, const struct dm_upolicy *policy)
         return FITS(c, at, 1, struct dm_ucors) && strs_ok(c, p->origins, p->n_origins) && str_ok(c, p->allow_methods) &&
                str_ok(c, p->allow_headers) && str_ok(c, p->expose_headers);
     }
+    case DM_UPOLICY_COMPRESSION: {
+        const struct dm_ucompression *p = ITEMS(c, at, struct dm_ucompression);
+        return FITS(c, at, 1, struct dm_ucompression) && p->codings[0] <= DM_UCODING_BR &&
+               p->codings[1] <= DM_UCODING_BR && p->level <= 9 && strs_ok(c, p->types, p->n_types);
+    }
     }
     return false;
 }

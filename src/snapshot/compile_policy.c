@@ -135,6 +135,31 @@ static dm_off cors(struct dm_builder *b, const struct dm_policy_cors *p)
     return DM_BUILDER_ADD(b, &out, 1, struct dm_ucors);
 }
 
+static void codings(const struct dm_policy_compression *p, uint8_t ret[DM_UCODINGS])
+{
+    if (p->n_algorithms == 0) {
+        ret[0] = DM_UCODING_BR;
+        ret[1] = DM_UCODING_GZIP;
+    }
+    for (size_t i = 0; i < DM_MIN(p->n_algorithms, DM_UCODINGS); i++)
+        ret[i] = dm_str_eq(p->algorithms[i], DM_STR("br")) ? DM_UCODING_BR : DM_UCODING_GZIP;
+}
+
+static dm_off compression(struct dm_builder *b, const struct dm_policy_compression *p)
+{
+    struct dm_ucompression out = {
+        .level = (uint8_t)p->level, .with_credentials = p->with_credentials, .min_bytes = (uint64_t)p->min_bytes};
+    struct dm_ustr types[DM_COMPRESSION_TYPES_MAX];
+
+    codings(p, out.codings);
+    for (size_t i = 0; i < p->n_content_types; i++)
+        types[out.n_types++] = dm_builder_str(b, p->content_types[i]);
+    for (size_t i = 0; p->n_content_types == 0 && dm_compression_default_types[i]; i++)
+        types[out.n_types++] = dm_builder_str(b, dm_str_of(dm_compression_default_types[i]));
+    out.types = DM_BUILDER_ADD(b, types, out.n_types, struct dm_ustr);
+    return DM_BUILDER_ADD(b, &out, 1, struct dm_ucompression);
+}
+
 dm_off dm_compile_policy(struct dm_builder *b, const struct dm_policy *policy, uint32_t *ret_type)
 {
     switch ((enum dm_policy_type)policy->type) {
@@ -145,6 +170,7 @@ dm_off dm_compile_policy(struct dm_builder *b, const struct dm_policy *policy, u
         *ret_type = DM_UPOLICY_CLIENT_CERTIFICATE;
         return client_certificate(b, &policy->client_certificate);
     case DM_POLICY_CORS: *ret_type = DM_UPOLICY_CORS; return cors(b, &policy->cors);
+    case DM_POLICY_COMPRESSION: *ret_type = DM_UPOLICY_COMPRESSION; return compression(b, &policy->compression);
     }
     abort(); /* the model knows no others */
 }

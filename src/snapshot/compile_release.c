@@ -197,15 +197,23 @@ static dm_off add_plans(struct dm_builder *b, const struct dm_product *product, 
 
 /* --- versions ----------------------------------------------------------------------------------------------------- */
 
-/* CORS stands first wherever it was written: a preflight carries no credential (Fetch, 3.2.2). */
+/* Lower stands earlier, wherever it was written. CORS: a preflight carries no credential (Fetch, 3.2.2). Compression: it
+ * judges the request as the caller sent it, before others take credentials out or put fields in. */
+#define RANKS 3
+
+static int rank_of(const struct dm_policy *policy)
+{
+    return policy->type == DM_POLICY_CORS ? 0 : policy->type == DM_POLICY_COMPRESSION ? 1 : RANKS - 1;
+}
+
 static dm_off add_policies(struct dm_builder *b, const struct dm_version *version)
 {
     struct dm_upolicy *out DM_CLEANUP(dm_freep) = dm_calloc(version->n_policies, sizeof(*out));
     size_t n = 0;
 
-    for (int is_cors = 1; is_cors >= 0; is_cors--)
+    for (int rank = 0; rank < RANKS; rank++)
         for (size_t i = 0; i < version->n_policies; i++)
-            if ((version->policies[i].type == DM_POLICY_CORS) == is_cors) {
+            if (rank_of(&version->policies[i]) == rank) {
                 out[n].config = dm_compile_policy(b, &version->policies[i], &out[n].type);
                 n++;
             }

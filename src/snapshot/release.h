@@ -93,12 +93,14 @@ enum dm_upolicy_type {
     DM_UPOLICY_HEADERS,
     DM_UPOLICY_IP_CHECK,
     DM_UPOLICY_CORS,
-    DM_UPOLICY_CLIENT_CERTIFICATE
+    DM_UPOLICY_CLIENT_CERTIFICATE,
+    DM_UPOLICY_COMPRESSION
 };
 
 struct dm_upolicy {
     uint32_t type;
-    dm_off config; /* struct dm_uapi_key, dm_uheaders, dm_uip_check, dm_ucors, dm_uclient_certificate */
+    dm_off config; /* struct dm_uapi_key, dm_uheaders, dm_uip_check, dm_ucors, dm_uclient_certificate,
+                      dm_ucompression */
 };
 
 struct dm_uapi_key {
@@ -147,6 +149,19 @@ struct dm_ucors {
         expose_headers; /* ready field values; "" = mirror the request / none */
     int32_t max_age_s;  /* -1 = not sent */
     uint32_t unused2;
+};
+
+enum dm_ucoding { DM_UCODING_NONE, DM_UCODING_GZIP, DM_UCODING_BR };
+#define DM_UCODINGS 2
+
+struct dm_ucompression {
+    uint8_t codings[DM_UCODINGS]; /* enum dm_ucoding, the preferred one first; NONE behind the last */
+    uint8_t level;                /* 0 = the coding's own */
+    uint8_t with_credentials;
+    uint32_t n_types;
+    dm_off types; /* struct dm_ustr[]: media ranges, lower case */
+    uint32_t unused;
+    uint64_t min_bytes;
 };
 
 /* Its path is of whole segments; rules and mounts are relative to it. */

@@ -16,9 +16,8 @@
 #include "model/unit_kind.h"
 
 #define DM_UNIT_MAGIC "DMUNIT\r\n"
-#define DM_UNIT_FORMAT                                                                                                 \
-    2 /* raise on every change of a struct in unit.h, release.h, applications.h, grants.h or
-                            domains.h */
+/* Raise on every change of a struct in unit.h, release.h, applications.h, grants.h or domains.h. */
+#define DM_UNIT_FORMAT 2
 #define DM_UNIT_BYTES_MAX (256u << 20)
 #define DM_UNIT_TENANT_MAX 64
 

@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 1
+#define DM_COUNTERS_VERSION 2
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -21,6 +21,8 @@ struct dm_tenant_counters {
     uint64_t reasons[DM_REASON_COUNT]; /* answers that the gateway made itself */
     uint64_t bytes_in, bytes_out;      /* with clients, on the wire */
     uint64_t upstream_bytes_in, upstream_bytes_out;
+    uint64_t compression_bytes_in, compression_bytes_out;
+    uint64_t compression_skipped; /* for want of memory */
     uint64_t upstream_connects, upstream_reuses, upstream_failures, upstream_retries;
     uint64_t exchanges_begun, exchanges_ended; /* in flight = the difference */
     uint64_t latency_us_sum;

@@ -20,6 +20,12 @@ static const struct family tenant_families[] = {
     {"daemun_upstream_connects_total", "counter", "Connections made to backends.", TENANT(upstream_connects), 0},
     {"daemun_upstream_reuses_total", "counter", "Requests sent on a connection that was there.",
      TENANT(upstream_reuses), 0},
+    {"daemun_compression_received_bytes_total", "counter", "Bytes of bodies before compression.",
+     TENANT(compression_bytes_in), 0},
+    {"daemun_compression_sent_bytes_total", "counter", "Bytes of bodies after compression.",
+     TENANT(compression_bytes_out), 0},
+    {"daemun_compression_skipped_total", "counter",
+     "Responses sent as they were because memory for compression was used up.", TENANT(compression_skipped), 0},
     {"daemun_upstream_failures_total", "counter", "Attempts at a backend that failed.", TENANT(upstream_failures), 0},
     {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
 };

@@ -26,6 +26,7 @@ enum dm_reason dm_policies_request(struct dm_exchange *ex)
         case DM_UPOLICY_IP_CHECK: reason = dm_ip_check_request(ex, config); break;
         case DM_UPOLICY_CLIENT_CERTIFICATE: reason = DM_REASON_AUTH_MISSING; break; /* none without TLS */
         case DM_UPOLICY_CORS: reason = dm_cors_request(ex, config); break;
+        case DM_UPOLICY_COMPRESSION: dm_compression_request(ex, config); break;
         }
     }
     return reason;
@@ -65,5 +66,5 @@ bool dm_policies_govern(const struct dm_exchange *ex, struct dm_str name, bool i
             dm_str_ieq(dm_unit_str(unit, ((const struct dm_uapi_key *)config)->header), name))
             return true;
     }
-    return false;
+    return !is_request && dm_compression_governs(ex, name);
 }

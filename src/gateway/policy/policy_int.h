@@ -9,6 +9,10 @@ enum dm_reason dm_cors_request(struct dm_exchange *ex, const struct dm_ucors *co
 /* Applies the operations to the head, in their order. DM_EBUDGET when the head is full. */
 DM_MUST_USE int dm_headers_apply(const struct dm_unit *unit, dm_off ops, uint32_t n, struct dm_http_head *head);
 bool dm_headers_name(const struct dm_unit *unit, dm_off ops, uint32_t n, struct dm_str name);
+/* Remembers whether, and how, the response may be compressed. Before any step that changes the head. */
+void dm_compression_request(struct dm_exchange *ex, const struct dm_ucompression *config);
+/* Is a trailer of this name untrue of the body as it is sent? */
+bool dm_compression_governs(const struct dm_exchange *ex, struct dm_str name);
 DM_MUST_USE int dm_cors_response(const struct dm_exchange *ex, struct dm_http_head *head);
 
 #endif

@@ -39,6 +39,8 @@ static const char *const requests[] = {
     "HEAD / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "\r\n",
     "GET / HTTP/1.0\r\nHost: orders.test\r\n" STAGE_KEY "\r\n",
     "BAD\r\n\r\n",
+    STAGE_GET("/a", STAGE_KEY "Accept-Encoding: gzip\r\n"),
+    STAGE_GET("/a", STAGE_KEY "Accept-Encoding: br\r\n"),
 };
 static const char *const answers[] = {
     STAGE_OK,
@@ -51,6 +53,8 @@ static const char *const answers[] = {
     "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\nhello",
 };
 
 static void turn(struct stage *s, unsigned n)
@@ -100,7 +104,7 @@ static void step(struct stage *s, struct rig_socket **client)
 static void test_random_exchanges_leave_nothing(void **state)
 {
     struct rig_socket *clients[CLIENTS] = {NULL};
-    struct stage_release r = {.policies = ",{\"type\":\"cors\",\"allow_origins\":[\"*\"]}",
+    struct stage_release r = {.policies = ",{\"type\":\"cors\",\"allow_origins\":[\"*\"]},{\"type\":\"compression\"}",
                               .plan = ",\"limits\":[{\"metric\":\"hits\",\"period\":\"minute\",\"value\":100000}]"};
     struct dm_tenant_counters *c;
     struct stage *s = *state;
@@ -230,16 +234,20 @@ static void test_steady_state_allocates_nothing(void **state)
         {STAGE_GET("/", ""), "auth_missing\""},
         {STAGE_GET("/", "X-Api-Key: bad\r\n"), "auth_invalid\""},
         {"GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n", "host_unknown\""},
+        {STAGE_GET("/", STAGE_KEY "Accept-Encoding: gzip\r\n"), "\r\n0\r\n\r\n"},
+        {STAGE_GET("/", STAGE_KEY "Accept-Encoding: br\r\n"), "\r\n0\r\n\r\n"},
     };
     static const struct stage_release r = {
         .policies = ",{\"type\":\"headers\",\"request\":[{\"op\":\"set\",\"name\":\"X-Team\",\"value\":\"orders\"}]},"
                     "{\"type\":\"cors\",\"allow_origins\":[\"*\"]},"
-                    "{\"type\":\"ip_check\",\"mode\":\"allow\",\"addresses\":[\"127.0.0.0/8\"]}",
+                    "{\"type\":\"ip_check\",\"mode\":\"allow\",\"addresses\":[\"127.0.0.0/8\"]},"
+                    "{\"type\":\"compression\",\"min_bytes\":0}",
         .plan = ",\"limits\":[{\"metric\":\"hits\",\"period\":\"minute\",\"value\":1000000}],"
                 "\"rate_limits\":[{\"metric\":\"hits\",\"rate\":100000,\"per\":\"second\"}]"};
     struct stage *s = *state;
 
     stage_apply(s, &r);
+    s->origin.answer = DM_STR("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello");
     for (size_t i = 0; i < DM_COUNT(cases); i++) {
         uint64_t calls = calls_in_steady_state(s, cases[i][0], cases[i][1]);
 #ifndef DM_DEBUG_ALLOC

@@ -89,6 +89,7 @@ static const char *const values[] = {
     "{}",
     "{'a':1}",
     "{'type':'cors'}",
+    "{'type':'compression'}",
     "{'name':'x'}",
     "[{'name':'x'},{'name':'x'}]",
     "{'auth_missing':{'status':403}}",

@@ -10,7 +10,7 @@ static const char release[] =
     "\"name\":\"v1\",\"path\":\"/v1\",\"upgrades\":[\"websocket\"],\"policies\":[{\"type\":\"api_key\",\"in\":[\"header\",\"basic\"]},"
     "{\"type\":\"headers\",\"request\":[{\"op\":\"set\",\"name\":\"X-A\",\"value\":\"1\"}],\"response\":[{\"op\":\"delete\","
     "\"name\":\"X-B\"}]},{\"type\":\"ip_check\",\"mode\":\"allow\",\"addresses\":[\"10.0.0.0/8\",\"2001:db8::/32\"]},"
-    "{\"type\":\"cors\",\"allow_origins\":[\"https://a.test\"]}],\"mapping_rules\":["
+    "{\"type\":\"cors\",\"allow_origins\":[\"https://a.test\"]},{\"type\":\"compression\"}],\"mapping_rules\":["
     "{\"method\":\"GET\",\"pattern\":\"/a/{x}/c$\",\"metric\":\"m\",\"delta\":2},"
     "{\"method\":\"ANY\",\"pattern\":\"/a?k=v&x={y}\",\"metric\":\"n\",\"last\":true},"
     "{\"method\":\"GET\",\"pattern\":\"/\",\"metric\":\"hits\"}],\"backends\":[{\"path\":\"/\",\"backend\":\"b\"}],"
