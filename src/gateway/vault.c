@@ -6,10 +6,12 @@
 
 #define KEYS_FIRST 64
 
+struct box_key {
+    uint8_t public_half[DM_BOX_PUBLIC_BYTES], secret[DM_BOX_SECRET_BYTES];
+};
+
 struct dm_vault {
-    struct {
-        uint8_t public_half[DM_BOX_PUBLIC_BYTES], secret[DM_BOX_SECRET_BYTES];
-    } * box;                    /* locked */
+    struct box_key *box;        /* locked */
     struct dm_tenant_key *keys; /* locked; in no order */
     size_t n_keys, cap;
 };
