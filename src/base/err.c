@@ -95,6 +95,7 @@ const char *dm_err_name(int code)
     case DM_EVERSION: return "other version";
     case DM_ETIMEOUT: return "timed out";
     case DM_ECLOSED: return "closed";
+    case DM_ETLS: return "TLS failed";
     }
     return "unknown error";
 }

@@ -22,6 +22,7 @@ enum dm_error {
     DM_EVERSION = -1010,  /* made by another version of the program */
     DM_ETIMEOUT = -1011,
     DM_ECLOSED = -1012, /* the peer closed */
+    DM_ETLS = -1013,    /* the peer's TLS, or its certificate, is not acceptable; dm_tls_reason() says why */
 };
 
 #define DM_ERR_POINTER_MAX 256

@@ -298,12 +298,13 @@ static int add_name(struct dm_certificate_info *info, const ASN1_STRING *value, 
 {
     size_t len = (size_t)ASN1_STRING_length(value);
     const char *ptr = (const char *)ASN1_STRING_get0_data(value);
-    char *name = info->names[info->n_names];
+    char *name;
 
     if (info->n_names == DM_CERTIFICATE_NAMES_MAX)
         return dm_fail(err, DM_EBUDGET, "", "the certificate must have at most %d names", DM_CERTIFICATE_NAMES_MAX);
     if (len >= DM_CERTIFICATE_NAME_MAX)
         return 0;
+    name = info->names[info->n_names];
     for (size_t i = 0; i < len; i++)
         name[i] = lower(ptr[i]);
     name[len] = '\0';

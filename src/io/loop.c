@@ -68,6 +68,8 @@ void dm_loop_free(struct dm_loop *loop)
     assert(!loop->is_turning);
     if (loop->streams_free)
         loop->streams_free(loop);
+    if (loop->tls_free)
+        loop->tls_free(loop);
     if (loop->reaper_free)
         loop->reaper_free(loop);
     loop->sys->ops->close(loop->sys, loop->poll_fd);

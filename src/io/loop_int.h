@@ -13,6 +13,7 @@ struct dm_watch_slot {
 
 struct dm_stream_shared;
 struct dm_reaper;
+struct dm_tls_shared;
 
 struct dm_loop {
     struct dm_sys *sys;
@@ -30,6 +31,9 @@ struct dm_loop {
     /* Scratch buffers and pools of the streams, made with the first stream. */
     struct dm_stream_shared *streams;
     void (*streams_free)(struct dm_loop *loop);
+    /* Scratch of the streams with TLS, made with the first such stream. */
+    struct dm_tls_shared *tls;
+    void (*tls_free)(struct dm_loop *loop);
     /* Who learns of ended children by SIGCHLD, made with the first such process. */
     struct dm_reaper *reaper;
     void (*reaper_free)(struct dm_loop *loop);

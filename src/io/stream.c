@@ -59,16 +59,33 @@ static struct dm_freelist *kept_class(struct dm_stream *stream, size_t cap)
     return NULL;
 }
 
+char *dm_stream_take_buffer(struct dm_stream *stream, size_t bytes, uint32_t *ret_cap)
+{
+    struct dm_freelist *list;
+    size_t cap = KEPT_SMALLEST_BYTES;
+
+    while (cap < bytes)
+        cap *= 4;
+    *ret_cap = (uint32_t)cap;
+    list = kept_class(stream, cap);
+    return list ? dm_freelist_take(list) : dm_alloc(cap);
+}
+
+void dm_stream_give_buffer(struct dm_stream *stream, char *ptr, uint32_t cap)
+{
+    struct dm_freelist *list = kept_class(stream, cap);
+
+    if (list)
+        dm_freelist_give(list, ptr);
+    else
+        dm_free(ptr);
+}
+
 static void release_kept(struct dm_stream *stream)
 {
-    struct dm_freelist *list = kept_class(stream, stream->kept_cap);
-
     if (!stream->kept)
         return;
-    if (list)
-        dm_freelist_give(list, stream->kept);
-    else
-        dm_free(stream->kept);
+    dm_stream_give_buffer(stream, stream->kept, stream->kept_cap);
     stream->kept = NULL;
     stream->kept_len = stream->kept_cap = 0;
 }
@@ -76,17 +93,14 @@ static void release_kept(struct dm_stream *stream)
 /* A buffer of at least cap bytes that holds these; they may lie in the present one. */
 static void keep_in(struct dm_stream *stream, const char *ptr, size_t len, size_t cap)
 {
-    size_t bytes = KEPT_SMALLEST_BYTES;
+    uint32_t kept_cap;
+    char *kept = dm_stream_take_buffer(stream, cap, &kept_cap);
 
-    while (bytes < cap)
-        bytes *= 4;
-    struct dm_freelist *list = kept_class(stream, bytes);
-    char *kept = list ? dm_freelist_take(list) : dm_alloc(bytes);
     memcpy(kept, ptr, len);
     release_kept(stream);
     stream->kept = kept;
     stream->kept_len = (uint32_t)len;
-    stream->kept_cap = (uint32_t)bytes;
+    stream->kept_cap = kept_cap;
 }
 
 static size_t read_max(const struct dm_stream *stream)
@@ -184,6 +198,8 @@ static size_t receive(struct dm_stream *stream)
             show(stream, at, (size_t)n);
         return (size_t)n;
     }
+    if (n == DM_EAGAIN)
+        return DM_STREAM_TURN_BYTES;
     stream->is_readable = false;
     if (n == 0)
         end_of_input(stream);
@@ -262,19 +278,30 @@ static void run_task(struct dm_task *task)
 
 static void finish_connect(struct dm_stream *stream)
 {
-    int rc = stream->loop->sys->ops->connect_error(stream->loop->sys, stream->watch.fd);
-
-    if (rc < 0) {
-        fail(stream, rc);
-        return;
-    }
-    stream->is_connecting = false;
+    stream->is_connecting = stream->is_handshaking = false;
     if (!stream->is_lingering)
         dm_timer_cancel(stream->loop, &stream->timer);
     if (stream->type->on_connect && !stream->is_lingering)
         stream->type->on_connect(stream);
     if (!stream->is_closing)
         dm_stream_drain(stream);
+}
+
+/* The connection first, then what the transport has to agree on with its peer. */
+static int go_on_connecting(struct dm_stream *stream, unsigned ready)
+{
+    int rc;
+
+    if (!stream->is_handshaking) {
+        if (!(ready & (DM_READY_OUT | DM_READY_ERR | DM_READY_HUP)))
+            return -EAGAIN;
+        if ((rc = stream->loop->sys->ops->connect_error(stream->loop->sys, stream->watch.fd)) < 0)
+            return rc;
+    }
+    stream->is_handshaking = true;
+    stream->has_hup = stream->has_hup || ready & DM_READY_HUP;
+    stream->is_readable = ready & DM_READY_IN;
+    return stream->transport->handshake ? stream->transport->handshake(stream) : 0;
 }
 
 /* A socket that nobody reads tells its failure here only. */
@@ -295,18 +322,22 @@ static void on_ready(struct dm_watch *watch, unsigned ready)
 
     if (stream->is_failed)
         return;
-    if (stream->is_connecting) {
-        if (!(ready & (DM_READY_OUT | DM_READY_ERR | DM_READY_HUP)))
+    if (DM_UNLIKELY(stream->is_connecting)) {
+        int rc = go_on_connecting(stream, ready);
+        if (rc == -EAGAIN)
             return;
-        finish_connect(stream);
-    }
-    if (ready & DM_READY_IN)
+        if (rc < 0)
+            fail(stream, rc);
+        else
+            finish_connect(stream);
+    } else if (ready & DM_READY_IN) {
         stream->is_readable = true;
+    }
     if (DM_UNLIKELY(ready & (DM_READY_HUP | DM_READY_ERR)))
         stream->has_hup = true;
     if (DM_UNLIKELY(ready & DM_READY_ERR) && !stream->is_closing && !stream->is_failed)
         check_error(stream);
-    if (stream->head && ready & DM_READY_OUT)
+    if ((stream->head || stream->held_bytes > 0) && ready & DM_READY_OUT)
         dm_stream_drain(stream);
     serve(stream);
 }
@@ -384,15 +415,7 @@ void dm_stream_set_type(struct dm_stream *stream, const struct dm_stream_type *t
     stream->type = type;
 }
 
-void dm_stream_close(struct dm_stream *stream)
-{
-    if (!stream->is_closing && !stream->is_failed && !stream->error)
-        dm_stream_flush(stream);
-    /* Sending the last bytes may have ended a lingering stream, for which dm_stream_abort() does nothing. */
-    dm_stream_abort(stream);
-}
-
-void dm_stream_abort(struct dm_stream *stream)
+static void end(struct dm_stream *stream, bool is_whole)
 {
     if (stream->is_closing)
         return;
@@ -400,9 +423,22 @@ void dm_stream_abort(struct dm_stream *stream)
     dm_timer_cancel(stream->loop, &stream->timer);
     stream->is_closing = true;
     if (stream->transport->done)
-        stream->transport->done(stream);
+        stream->transport->done(stream, is_whole);
     dm_watch_close(stream->loop, &stream->watch);
     dm_task_post(stream->loop, &stream->task);
+}
+
+void dm_stream_close(struct dm_stream *stream)
+{
+    if (!stream->is_closing && !stream->is_failed && !stream->error)
+        dm_stream_flush(stream);
+    /* Sending the last bytes may have ended a lingering stream, or found that it has failed. */
+    end(stream, !stream->is_failed && !stream->error && dm_stream_unsent(stream) == 0);
+}
+
+void dm_stream_abort(struct dm_stream *stream)
+{
+    end(stream, false);
 }
 
 void dm_stream_close_gracefully(struct dm_stream *stream, uint32_t linger_ms)

@@ -11,7 +11,7 @@
  * copy, behind what has gathered of its stream. What the kernel does not take waits in pooled chunks up to the type's
  * write_max_bytes; then writes are refused with DM_EAGAIN, and on_writable says when half of it has gone.
  *
- *   connecting --[connected: on_connect]--> open --[dm_stream_close, any time]--> closing --[on_closed]--> gone
+ *   connecting --[connected, handshake through: on_connect]--> open --[dm_stream_close, any time]--> closing --[on_closed]--> gone
  *   connecting, open --[on_error]--> failed --[dm_stream_close]--> closing
  *   In open the two directions end on their own: on_eof (peer sends no more), dm_stream_shutdown (we send no more).
  *
@@ -23,7 +23,7 @@
  *     reading was paused. on_eof comes once, after all bytes; never while paused.
  * S4. ptr in on_read is valid during the call only.
  *
- * Threads: the loop's. TLS comes in behind struct dm_transport (io/transport.h). */
+ * Threads: the loop's. TLS (io/tls.h) comes in behind struct dm_transport (io/transport.h). */
 #ifndef DM_IO_STREAM_H
 #define DM_IO_STREAM_H
 
@@ -41,7 +41,7 @@ struct dm_stream_type {
     void (*on_eof)(struct dm_stream *stream);
     void (*on_writable)(struct dm_stream *stream);
     void (*on_connect)(struct dm_stream *stream);
-    /* DM_ETIMEOUT: connect took too long. DM_EBUDGET: read_max_bytes kept and nothing consumed. */
+    /* DM_ETIMEOUT: connect took too long. DM_EBUDGET: read_max_bytes kept and nothing consumed. DM_ETLS: see io/tls.h. */
     void (*on_error)(struct dm_stream *stream, int code);
     void (*on_closed)(struct dm_stream *stream);
     uint32_t read_max_bytes;  /* 4 KiB … 1 MiB; 0: 64 KiB */
@@ -63,8 +63,9 @@ struct dm_stream {
     struct dm_stream_chunk *head, *tail; /* written, not sent */
     uint32_t queued_bytes;               /* in chunks */
     uint32_t gathered_bytes;             /* in the scratch buffer */
+    uint32_t held_bytes;                 /* accepted by the transport, not taken by the system */
     int error;
-    bool is_connecting : 1, is_paused : 1, is_closing : 1, is_lingering : 1, is_failed : 1;
+    bool is_connecting : 1, is_handshaking : 1, is_paused : 1, is_closing : 1, is_lingering : 1, is_failed : 1;
     bool is_readable : 1, has_hup : 1, has_eof : 1, is_resumed : 1;
     bool wants_writable : 1, wants_shutdown : 1, has_shutdown : 1;
 };
@@ -99,9 +100,9 @@ size_t dm_stream_unread(const struct dm_stream *stream);
 
 /* Ends our direction once everything written is sent; reading goes on. */
 void dm_stream_shutdown(struct dm_stream *stream);
-/* Ends both: what has gathered is sent if the system takes it at once, the rest is dropped. */
+/* Ends both: what has gathered is sent if the system takes it at once, the rest is dropped, which the peer can tell on TLS. */
 void dm_stream_close(struct dm_stream *stream);
-/* The same, but nothing more is sent, also of what has gathered. */
+/* The same, but nothing more is sent, also of what has gathered, nor that this was the end (TLS). For what is cut short. */
 void dm_stream_abort(struct dm_stream *stream);
 /* Sends what is written, ends our direction, throws away what still comes and closes when the peer has closed too or after
  * linger_ms, so that the peer reads our last bytes instead of a reset (RFC 9112 section 9.6). The one callback still to come

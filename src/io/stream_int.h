@@ -51,6 +51,10 @@ void dm_stream_drain(struct dm_stream *stream);
 void dm_stream_finish_output(struct dm_stream *stream);
 void dm_stream_drop_output(struct dm_stream *stream);
 
+/* A pooled buffer of at least so many bytes, for what has to outlast a call. */
+char *dm_stream_take_buffer(struct dm_stream *stream, size_t bytes, uint32_t *ret_cap);
+void dm_stream_give_buffer(struct dm_stream *stream, char *ptr, uint32_t cap);
+
 static inline size_t dm_stream_write_max(const struct dm_stream *stream)
 {
     return stream->type->write_max_bytes ? stream->type->write_max_bytes : 256u << 10;

@@ -17,7 +17,7 @@ static bool can_write(const struct dm_stream *stream)
 
 size_t dm_stream_unsent(const struct dm_stream *stream)
 {
-    return stream->is_closing ? 0 : stream->queued_bytes + stream->gathered_bytes;
+    return stream->is_closing ? 0 : stream->queued_bytes + stream->gathered_bytes + stream->held_bytes;
 }
 
 size_t dm_stream_room(const struct dm_stream *stream)
@@ -112,8 +112,10 @@ void dm_stream_finish_output(struct dm_stream *stream)
     if (!stream->wants_shutdown || stream->has_shutdown || stream->is_connecting || stream->is_closing ||
         dm_stream_unsent(stream) > 0)
         return;
+    if ((rc = stream->transport->shutdown_write(stream)) == -EAGAIN)
+        return;
     stream->has_shutdown = true;
-    if ((rc = stream->transport->shutdown_write(stream)) < 0)
+    if (rc < 0)
         fail_write(stream, rc);
     else if (stream->is_lingering && stream->has_eof)
         dm_stream_close(stream);
@@ -138,8 +140,13 @@ static int queue_iov(const struct dm_stream *stream, struct iovec *iov)
 void dm_stream_drain(struct dm_stream *stream)
 {
     struct iovec iov[IOV_CHUNKS];
+    int rc = stream->held_bytes > 0 ? stream->transport->flush(stream) : 0;
 
-    while (stream->head) {
+    if (rc < 0 && rc != -EAGAIN) {
+        fail_write(stream, rc);
+        return;
+    }
+    while (rc == 0 && stream->head) {
         ssize_t n = stream->transport->sendv(stream, iov, queue_iov(stream, iov));
         if (n == -EAGAIN)
             break;
