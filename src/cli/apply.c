@@ -131,7 +131,7 @@ static int apply_grants(struct dm_cli *cli, const struct dm_input *input, const 
 
 /* --- whole files -------------------------------------------------------------------------------------------------- */
 
-static const char *const sections[] = {"backends", "products", "applications"};
+static const char *const sections[] = {"backends", "products", "domains", "certificates", "applications"};
 
 /* A section that is not mentioned was more likely forgotten than meant to be emptied. */
 static int check_pruned(struct dm_cli *cli, const struct dm_input *input, const struct dm_json *changes)

@@ -26,6 +26,8 @@ static const char files_text[] =
     "    tenant: orders\n"
     "    backends: [...]\n"
     "    products: [...]\n"
+    "    domains: [...]\n"
+    "    certificates: [...]    # left out, the key of a certificate stays as it is\n"
     "    applications: [...]    # left out, credentials of an application stay as they are\n"
     "\n"
     "    daemun: 1              # what the master opened for a tenant (master only)\n"

@@ -100,6 +100,24 @@ static void product_row(const struct dm_json *item, struct dm_table *table)
     add(table, item, "description");
 }
 
+static void domain_row(const struct dm_json *item, struct dm_table *table)
+{
+    add(table, item, "name");
+    add(table, item, "certificate");
+    add(table, item, "tls_min_version");
+    add(table, item, "client_certificate");
+    add(table, item, "redirect_to_https");
+}
+
+static void certificate_row(const struct dm_json *item, struct dm_table *table)
+{
+    add(table, item, "name");
+    add_list(table, item, "names", NULL);
+    add(table, item, "not_after");
+    add(table, item, "key_type");
+    add(table, item, "issuer");
+}
+
 static void application_row(const struct dm_json *item, struct dm_table *table)
 {
     char text[DM_TABLE_CELL_MAX], number[32];
@@ -265,6 +283,8 @@ static void print_status(const struct dm_json *status, FILE *out)
 static const char *const tenant_titles[] = {"NAME", "STATE", "WEIGHT", "CREATED", "DESCRIPTION", NULL};
 static const char *const backend_titles[] = {"NAME", "ENDPOINTS", "BASE PATH", "DESCRIPTION", NULL};
 static const char *const product_titles[] = {"NAME", "DOMAINS", "VERSIONS", "PLANS", "DESCRIPTION", NULL};
+static const char *const domain_titles[] = {"NAME", "CERTIFICATE", "TLS FROM", "CLIENT CERTIFICATE", "REDIRECTS", NULL};
+static const char *const certificate_titles[] = {"NAME", "FOR", "VALID UNTIL", "KEY", "ISSUER", NULL};
 static const char *const application_titles[] = {"NAME",        "STATE",       "PRODUCTS (PLANS)",
                                                  "CREDENTIALS", "DESCRIPTION", NULL};
 static const char *const token_titles[] = {"ID", "NAME", "ROLE", "TENANT", "CREATED", "EXPIRES", NULL};
@@ -278,6 +298,10 @@ const struct dm_kind_info dm_kind_infos[] = {
      .titles = backend_titles, .row = backend_row},
     {"products", "product", DM_SCOPE_TENANT, "the APIs that it offers", .has_pages = true, .has_items = true,
      .titles = product_titles, .row = product_row},
+    {"domains", "domain", DM_SCOPE_TENANT, "how its host names are served", .has_pages = true, .has_items = true,
+     .titles = domain_titles, .row = domain_row},
+    {"certificates", "certificate", DM_SCOPE_TENANT, "certificates of its domains, and for its backends",
+     .has_pages = true, .has_items = true, .titles = certificate_titles, .row = certificate_row},
     {"applications", "application", DM_SCOPE_TENANT, "who uses them, under which plan", .has_pages = true,
      .has_items = true, .titles = application_titles, .row = application_row},
     {"grants", "grant", DM_SCOPE_TENANT, "domains and endpoints that the master opened for it", .is_single = true,
@@ -292,8 +316,8 @@ const struct dm_kind_info dm_kind_infos[] = {
 
 const size_t dm_kind_infos_count = DM_COUNT(dm_kind_infos);
 
-const char *const dm_kind_plurals[] = {"tenants", "backends", "products", "applications", "grants",
-                                       "tokens",  "changes",  "usage",    "status",       NULL};
+const char *const dm_kind_plurals[] = {"tenants", "backends", "products", "domains", "certificates", "applications",
+                                       "grants",  "tokens",   "changes",  "usage",   "status",       NULL};
 
 const struct dm_kind_info *dm_kind_info_find(const char *name)
 {

@@ -75,7 +75,11 @@ static void split(const struct dm_input *input, struct dm_str resource, const ch
 {
     static const struct {
         const char *section, *what;
-    } names[] = {{"/backends/", "backend"}, {"/products/", "product"}, {"/applications/", "application"}};
+    } names[] = {{"/backends/", "backend"},
+                 {"/products/", "product"},
+                 {"/domains/", "domain"},
+                 {"/certificates/", "certificate"},
+                 {"/applications/", "application"}};
 
     *ret_name = dm_str_of(input->tenant);
     *ret_what = input->kind == DM_INPUT_TENANT ? "tenant" : "grants of";
@@ -162,8 +166,8 @@ static bool is_touched(const struct dm_map *touched, const char *section, struct
 static void print_unchanged(const struct dm_cli *cli, const struct dm_input *input, const struct dm_json *changes,
                             enum dm_report_style style)
 {
-    static const char *const sections[] = {"backends", "products", "applications"};
-    static const char *const whats[] = {"backend", "product", "application"};
+    static const char *const sections[] = {"backends", "products", "domains", "certificates", "applications"};
+    static const char *const whats[] = {"backend", "product", "domain", "certificate", "application"};
     struct dm_map touched;
 
     collect_touched(input, changes, &touched);

@@ -78,11 +78,11 @@ const struct dm_verb dm_verb_apply = {
         "the same again changes nothing.\n"
         "\n"
         "A file holds the whole state of a tenant: what is not in it is deleted. So that a forgotten section does no "
-        "harm, backends, products and applications are deleted for good only where the file mentions their section "
+        "harm, backends, products, domains, certificates and applications are deleted for good only where the file mentions their section "
         "(`applications: []`), or with --prune. Each document is applied whole or not at all.\n"
         "\n"
         "An application whose credentials are not mentioned keeps those it has; a credential without a key gets one, "
-        "which is shown once. A tenant that is not there is made when you are the master.",
+        "which is shown once. A certificate without its key keeps the one it has. A tenant that is not there is made when you are the master.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun apply -f team.yaml", "Applies a file and waits until it is live."},
                  {"daemun apply -f teams/ --dry-run", "Says what all files of a directory would change."},

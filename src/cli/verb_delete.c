@@ -6,10 +6,10 @@
 #include "cli/verb.h"
 #include "base/json.h"
 
-static const char *const kinds[] = {"tenant",     "backend", "product", "application",
-                                    "credential", "token",   "gateway", NULL};
-static const char *const plurals[] = {"tenants",     "backends", "products", "applications",
-                                      "credentials", "tokens",   "gateways"};
+static const char *const kinds[] = {"tenant",      "backend",    "product", "domain",  "certificate",
+                                    "application", "credential", "token",   "gateway", NULL};
+static const char *const plurals[] = {"tenants",      "backends",    "products", "domains", "certificates",
+                                      "applications", "credentials", "tokens",   "gateways"};
 
 /* Index into kinds, by singular or plural; -1. */
 static int find_kind(const char *name)

@@ -35,7 +35,7 @@ const struct dm_verb dm_verb_export = {
     .summary = "write the whole state of a tenant as a file",
     .text =
         "Writes the whole state of a tenant to standard output, as YAML or with -o json as JSON. What has its default is "
-        "left out, and so are keys, which nobody can read. Applying what was exported changes nothing.",
+        "left out, and so are keys of applications and certificates, which nobody can read. Applying what was exported changes nothing.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun export > team.yaml", "Keeps the tenant's state, for instance in git."},
                  {"daemun export --tenant orders -o json", "As the master, of one tenant, as JSON."}},

@@ -132,6 +132,8 @@ const struct dm_verb dm_verb_get = {
             "    tenants        the tenants that you may see\n"
             "    backends       the tenant's upstreams\n"
             "    products       the APIs that it offers\n"
+            "    domains        how its host names are served\n"
+            "    certificates   certificates of its domains, and for its backends\n"
             "    applications   who uses them, under which plan\n"
             "    grants         domains and endpoints that the master opened for it\n"
             "    tokens         API tokens; the master's all tokens when no tenant is named\n"

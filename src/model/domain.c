@@ -55,8 +55,7 @@ static const struct dm_field fields[] = {
 
 const struct dm_schema dm_schema_domain = {
     .name = "Domain",
-    .doc =
-        "How a public host name of the tenant is served. A granted name that is not listed is served with the defaults.",
+    .doc = "How a public host name of the tenant is served. A granted name that is not listed has no TLS.",
     DM_FIELDS(fields),
     .struct_bytes = sizeof(struct dm_domain),
     .validate = check_domain,

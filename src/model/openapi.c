@@ -5,8 +5,6 @@
 #include "model/change.h"
 #include "model/field_int.h"
 #include "model/format.h"
-#include "model/certificate.h"
-#include "model/domain.h"
 #include "model/tenant_file.h"
 #include "model/token.h"
 

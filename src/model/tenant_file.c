@@ -1,10 +1,9 @@
-#include "model/tenant_file.h"
+#include "model/tenant_file_int.h"
 #include "base/map.h"
 #include "model/format.h"
 
-/* A name that does not resolve: "no <what> 'x'", with the nearest of the names that would. */
-static void fail_name(struct dm_check *check, const char *sub, const char *what, struct dm_str name,
-                      const struct dm_str *names, size_t n)
+void dm_tenant_file_fail_name(struct dm_check *check, const char *sub, const char *what, struct dm_str name,
+                              const struct dm_str *names, size_t n)
 {
     char near[DM_NAME_MAX + 1] = "", shown[DM_SHOW_MAX];
     size_t best = DM_MAX(1, name.len / 3) + 1;
@@ -27,7 +26,7 @@ static void fail_backend(const struct dm_tenant_file *file, struct dm_str name, 
 
     for (size_t i = 0; i < n; i++)
         names[i] = file->backends[i].name;
-    fail_name(check, "/backend", "backend", name, names, n);
+    dm_tenant_file_fail_name(check, "/backend", "backend", name, names, n);
 }
 
 static void check_mounts(const struct dm_tenant_file *file, const struct dm_map *backends, struct dm_check *check)
@@ -102,7 +101,7 @@ static void fail_product(const struct dm_tenant_file *file, struct dm_str name, 
 
     for (size_t i = 0; i < n; i++)
         names[i] = file->products[i].name;
-    fail_name(check, "/product", "product", name, names, n);
+    dm_tenant_file_fail_name(check, "/product", "product", name, names, n);
 }
 
 static void fail_plan(const struct dm_product *product, struct dm_str name, struct dm_check *check)
@@ -114,7 +113,7 @@ static void fail_plan(const struct dm_product *product, struct dm_str name, stru
     for (size_t i = 0; i < n; i++)
         names[i] = product->plans[i].name;
     snprintf(what, sizeof(what), "plan of product '%.*s' named", DM_STR_ARG(product->name));
-    fail_name(check, "/plan", what, name, names, n);
+    dm_tenant_file_fail_name(check, "/plan", what, name, names, n);
 }
 
 static void check_subscriptions(const struct dm_tenant_file *file, size_t i, const struct dm_map *products,
@@ -210,6 +209,13 @@ void dm_grants_check(const struct dm_grants *grants, const struct dm_tenant_file
             dm_check_leave(check, mark);
         }
     }
+    for (size_t i = 0; i < file->n_domains; i++) {
+        mark = dm_check_enter(check, "/domains/%zu/name", i);
+        if (!dm_grants_allow_domain(grants, file->domains[i].name))
+            dm_check_fail_code(check, DM_EPERM, "", "domain %s is not granted to this tenant",
+                               dm_show(file->domains[i].name, shown));
+        dm_check_leave(check, mark);
+    }
     for (size_t i = 0; i < file->n_products; i++) {
         for (size_t d = 0; d < file->products[i].n_domains; d++) {
             struct dm_str name = file->products[i].domains[d];
@@ -243,6 +249,10 @@ static const struct dm_field fields[] = {
      .sub = &dm_schema_backend, .doc = "All backends of the tenant."},
     {"products", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_tenant_file, products), .max = DM_PRODUCTS_MAX,
      .sub = &dm_schema_product, .doc = "All products of the tenant."},
+    {"domains", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_tenant_file, domains), .max = DM_DOMAINS_MAX,
+     .sub = &dm_schema_domain, .doc = "How the tenant's host names are served."},
+    {"certificates", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_tenant_file, certificates), .max = DM_CERTIFICATES_MAX,
+     .sub = &dm_schema_certificate, .doc = "All certificates of the tenant."},
     {"applications", DM_FIELD_ARRAY, 0, DM_AT_ARRAY(struct dm_tenant_file, applications), .max = DM_APPLICATIONS_MAX,
      .sub = &dm_schema_application, .doc = "All applications of the tenant."},
 };

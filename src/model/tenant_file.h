@@ -4,6 +4,8 @@
 
 #include "model/application.h"
 #include "model/backend.h"
+#include "model/certificate.h"
+#include "model/domain.h"
 #include "model/field.h"
 #include "model/grants.h"
 #include "model/product.h"
@@ -16,6 +18,10 @@ struct dm_tenant_file {
     size_t n_backends;
     struct dm_product *products;
     size_t n_products;
+    struct dm_domain *domains;
+    size_t n_domains;
+    struct dm_certificate *certificates;
+    size_t n_certificates;
     struct dm_application *applications;
     size_t n_applications;
 };
@@ -31,8 +37,12 @@ extern const struct dm_schema dm_schema_tenant_file;
  * change of one resource: put it among the others and ask again. */
 void dm_tenant_file_check(const struct dm_tenant_file *file, struct dm_check *check);
 
-/* Domains of products and literal addresses of endpoints lie within the grants; DM_EPERM otherwise, at
- * /products/i/domains/j and /backends/i/endpoints/j. Names are checked by port here and by address at connect time. */
+/* Certificates that domains and backends name are there and cover the domain; a domain that asks for TLS has one. For who
+ * has filled in what certificates say of themselves: reading the file does not ask. */
+void dm_tenant_file_check_domains(const struct dm_tenant_file *file, struct dm_check *check);
+
+/* Domains, those of products and literal addresses of endpoints lie within the grants; DM_EPERM otherwise, at
+ * /domains/i/name, /products/i/domains/j and /backends/i/endpoints/j. Names are checked by port here and by address at connect time. */
 void dm_grants_check(const struct dm_grants *grants, const struct dm_tenant_file *file, struct dm_check *check);
 
 #endif

@@ -1,4 +1,4 @@
-/* Backends, products and applications: one set of handlers, the route says which kind. */
+/* Backends, products, domains, certificates and applications: one set of handlers, the route says which kind. */
 #include "control/api/body.h"
 #include "control/api/call.h"
 #include "control/api/handlers.h"
@@ -11,6 +11,8 @@
 union object {
     struct dm_backend backend;
     struct dm_product product;
+    struct dm_domain domain;
+    struct dm_certificate certificate;
     struct dm_application application;
 };
 

@@ -101,6 +101,8 @@ const struct dm_route dm_routes[] = {
 
     RESOURCE_ROUTES(DM_KIND_BACKEND, "Backend", "backends", dm_schema_backend),
     RESOURCE_ROUTES(DM_KIND_PRODUCT, "Product", "products", dm_schema_product),
+    RESOURCE_ROUTES(DM_KIND_DOMAIN, "Domain", "domains", dm_schema_domain),
+    RESOURCE_ROUTES(DM_KIND_CERTIFICATE, "Certificate", "certificates", dm_schema_certificate),
     RESOURCE_ROUTES(DM_KIND_APPLICATION, "Application", "applications", dm_schema_application),
 
     {{"GET", TENANT "/applications/{name}/credentials", "listCredentials", "The credentials of an application", LIST,

@@ -6,6 +6,8 @@
  *   any but RUNNING --[client gone]--> freed;  RUNNING --[client gone]--> ABANDONED --[done]--> freed
  *
  * X1. `request` is NULL from the moment the client is gone. X2. Only the pool touches `call` in RUNNING and ABANDONED. */
+#include <strings.h>
+
 #include "control/api/server.h"
 #include "control/api/metrics.h"
 #include "control/api/problem.h"
@@ -207,11 +209,32 @@ static void take_head(struct dm_call *call, const struct dm_http_head *head)
     call->content_type = field_value(call, head, "content-type");
 }
 
+/* A wildcard domain's '*' comes as it is or escaped (RFC 3986 leaves both); no other byte of a name needs it. */
+static size_t unescape_stars(char *to, struct dm_str path)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < path.len; i++) {
+        bool is_star = path.len - i > 2 && strncasecmp(path.ptr + i, "%2A", 3) == 0;
+
+        to[n++] = is_star ? '*' : path.ptr[i];
+        i += is_star ? 2 : 0;
+    }
+    return n;
+}
+
 static int normalise_path(struct dm_call *call)
 {
     char *buf = dm_arena_alloc(&call->arena, call->path.len + 1);
+    int rc;
 
-    return buf == NULL ? DM_EBUDGET : dm_path_normalise(call->path, 0, buf, &call->path);
+    if (buf == NULL)
+        return DM_EBUDGET;
+    if ((rc = dm_path_normalise(call->path, 0, buf, &call->path)) < 0)
+        return rc;
+    call->path.len = unescape_stars(buf, call->path);
+    call->path.ptr = buf;
+    return 0;
 }
 
 /* false: refused, and perhaps gone. */

@@ -82,6 +82,7 @@ static void mark_all_due(struct gateway *gateway)
 
         if (held->target->is_removed && held->sent.epoch == 0)
             held->sent = held->live = held->target->mark; /* it never had it */
+        held->is_key_due = held->target->kind == DM_UNIT_DOMAINS && !held->target->is_removed;
         if (dm_fleet_is_due(held))
             dm_fleet_mark_dirty(gateway, held);
     }
@@ -98,6 +99,7 @@ static void on_hello(void *arg, struct dm_link_peer *peer, const struct dm_link_
     forget(gateway);
     gateway->peer = peer;
     gateway->n_workers = hello->n_workers;
+    memcpy(gateway->box_public_key, hello->box_public_key, sizeof(gateway->box_public_key));
     gateway->since_ns = dm_loop_now_ns(fleet->settings.loop);
     snprintf(gateway->version, sizeof(gateway->version), "%.*s", DM_STR_ARG(hello->program_version));
     dm_link_peer_set_user(peer, gateway);

@@ -31,9 +31,10 @@ struct held {
     struct target *target;
     struct dm_mark sent, live, refused;
     uint16_t workers_live, workers;
-    bool is_dirty;  /* in the gateway's list of what to send */
-    bool is_partly; /* not all its workers have `live` any more */
-    char *refusal;  /* "pointer LF message" of `refused` */
+    bool is_dirty;   /* in the gateway's list of what to send */
+    bool is_partly;  /* not all its workers have `live` any more */
+    bool is_key_due; /* of domains: the tenant's data key was not sent on this connection */
+    char *refusal;   /* "pointer LF message" of `refused` */
     struct held *next_dirty;
 };
 
@@ -55,6 +56,7 @@ struct gateway {
     bool is_synced, is_blocked; /* blocked: the link has no room */
     uint64_t since_ns;          /* up or away since */
     uint16_t n_workers;
+    uint8_t box_public_key[DM_BOX_PUBLIC_BYTES];
     char id[DM_LINK_ID_MAX + 1];
     char version[32];
 };

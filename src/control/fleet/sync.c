@@ -1,8 +1,12 @@
 /* Bringing one gateway to the targets.
  *
  * What it lacks stands in its dirty list. dm_fleet_pump() reads the documents of the first few on the pool and sends them;
- * a document that was just committed is sent without being read again when nothing else waits before it. */
+ * a document that was just committed is sent without being read again when nothing else waits before it.
+ *
+ * Before a document of domains, and once on each connection, goes the tenant's data key (TENANT_KEY), which a job on the pool
+ * opens and seals to the gateway: so such documents are always read there. */
 #include "control/fleet/fleet_int.h"
+#include "control/release/keys.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/link.h"
@@ -54,9 +58,15 @@ static int send_one(struct gateway *gateway, const struct target *target, struct
     return rc;
 }
 
+/* Documents of domains go out with the key that theirs are sealed with. */
+static bool has_key(const struct target *target)
+{
+    return target->kind == DM_UNIT_DOMAINS && !target->is_removed;
+}
+
 bool dm_fleet_is_due(const struct held *held)
 {
-    return dm_mark_cmp(held->sent, held->target->mark) < 0;
+    return held->is_key_due || dm_mark_cmp(held->sent, held->target->mark) < 0;
 }
 
 void dm_fleet_send(struct gateway *gateway, struct target *target, struct dm_str document)
@@ -65,8 +75,8 @@ void dm_fleet_send(struct gateway *gateway, struct target *target, struct dm_str
 
     pthread_mutex_lock(&gateway->fleet->mutex);
     held = dm_fleet_held(gateway, target);
-    if (gateway->dirty == NULL && gateway->load == NULL && !gateway->is_blocked && dm_fleet_is_due(held) &&
-        send_one(gateway, target, target->mark, document) == 0)
+    if (!has_key(target) && gateway->dirty == NULL && gateway->load == NULL && !gateway->is_blocked &&
+        dm_fleet_is_due(held) && send_one(gateway, target, target->mark, document) == 0)
         held->sent = target->mark;
     else if (dm_fleet_is_due(held))
         dm_fleet_mark_dirty(gateway, held);
@@ -83,19 +93,43 @@ struct load_item {
     struct dm_mark mark;
     struct dm_str document; /* the arena's */
     bool is_found;
+    bool has_key; /* sealed_key is one */
+    uint64_t tenant_id, key_id;
+    uint8_t sealed_key[DM_TENANT_KEY_SEALED_BYTES];
 };
 
 struct load {
     struct dm_job job;
     struct gateway *gateway; /* NULL when it went away meanwhile */
     struct dm_store *store;
+    const struct dm_keyring *keyring;
     struct dm_arena arena;
+    uint8_t box_public_key[DM_BOX_PUBLIC_BYTES];
     struct load_item items[LOAD_MAX];
     size_t n;
     bool has_failed;
 };
 
-static int read_item(struct dm_txn *txn, struct load_item *item, struct dm_err *err)
+/* A tenant without certificates has no key. */
+static int read_key(struct dm_tenant_handle *tenant, const struct load *load, struct load_item *item,
+                    struct dm_err *err)
+{
+    struct dm_tenant_key key;
+    int rc = dm_keys_data(tenant, load->keyring, &key, err);
+
+    if (rc < 0)
+        return rc == DM_ENOENT ? 0 : rc;
+    item->tenant_id = key.tenant_id;
+    item->key_id = key.key_id;
+    item->has_key = dm_tenant_key_seal(load->box_public_key, &key, item->sealed_key) == 0;
+    dm_mem_wipe(&key, sizeof(key));
+    if (!item->has_key)
+        dm_log(DM_LOG_ERROR, "key_not_sent", "a gateway has no box key that a key of tenant '%s' could be sealed to",
+               item->tenant);
+    return 0;
+}
+
+static int read_item(struct dm_txn *txn, const struct load *load, struct load_item *item, struct dm_err *err)
 {
     struct dm_caller caller = DM_CALLER_SYSTEM;
     struct dm_tenant_handle *tenant;
@@ -104,6 +138,8 @@ static int read_item(struct dm_txn *txn, struct load_item *item, struct dm_err *
 
     if (rc >= 0)
         rc = dm_units_get(tenant, item->kind, &row, err);
+    if (rc >= 0 && item->kind == DM_UNIT_DOMAINS)
+        rc = read_key(tenant, load, item, err);
     if (rc < 0)
         return rc == DM_ENOENT ? 0 : rc; /* removed meanwhile: its GONE is on the way */
     item->document = row.document;
@@ -120,18 +156,36 @@ static void run_load(struct dm_job *job)
     int rc = dm_txn_begin(load->store, DM_TXN_READ, &load->arena, &txn, &err);
 
     for (size_t i = 0; rc >= 0 && i < load->n; i++)
-        rc = read_item(txn, &load->items[i], &err);
+        rc = read_item(txn, load, &load->items[i], &err);
     load->has_failed = rc < 0;
     if (rc < 0)
         dm_log(DM_LOG_ERROR, "documents_not_read", "%s", err.message);
+}
+
+static int send_key(struct gateway *gateway, const struct load_item *item)
+{
+    struct dm_link_message message = {
+        .type = DM_LINK_TENANT_KEY,
+        .tenant_key = {.tenant = dm_str_of(item->tenant),
+                       .tenant_id = item->tenant_id,
+                       .key_id = item->key_id,
+                       .sealed = dm_str_n((const char *)item->sealed_key, sizeof(item->sealed_key))},
+    };
+    int rc = item->has_key ? dm_link_send(gateway->peer, &message) : 0;
+
+    gateway->is_blocked |= rc == DM_EAGAIN;
+    return rc;
 }
 
 /* false: it was not there to be sent. */
 static bool send_loaded(struct gateway *gateway, const struct load_item *item)
 {
     struct held *held = dm_fleet_held(gateway, item->target);
+    bool is_ready = item->is_found && send_key(gateway, item) == 0;
 
-    if (item->is_found && dm_mark_cmp(held->sent, item->mark) < 0 &&
+    if (is_ready)
+        held->is_key_due = false;
+    if (is_ready && dm_mark_cmp(held->sent, item->mark) < 0 &&
         send_one(gateway, item->target, item->mark, item->document) == 0)
         held->sent = item->mark;
     if (dm_fleet_is_due(held))
@@ -186,6 +240,7 @@ static void fill_load(struct gateway *gateway, struct load *load)
             snprintf(item->tenant, sizeof(item->tenant), "%.*s", DM_STR_ARG(target->tenant));
         } else if (send_one(gateway, target, target->mark, DM_STR("")) == 0) {
             held->sent = target->mark;
+            held->is_key_due = false;
         } else {
             dm_fleet_mark_dirty(gateway, held);
         }
@@ -206,7 +261,9 @@ static void start_load(struct gateway *gateway)
 
     load->job = (struct dm_job){.run = run_load, .done = on_loaded};
     load->store = gateway->fleet->settings.store;
+    load->keyring = gateway->fleet->settings.keyring;
     load->gateway = gateway;
+    memcpy(load->box_public_key, gateway->box_public_key, sizeof(load->box_public_key));
     dm_arena_init(&load->arena, NULL, LOAD_ARENA_BYTES);
     pthread_mutex_lock(&gateway->fleet->mutex);
     fill_load(gateway, load);

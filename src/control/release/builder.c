@@ -1,5 +1,6 @@
 #include "control/release/builder.h"
 #include "control/identity/keyring.h"
+#include "control/release/keys.h"
 #include "control/release/load.h"
 #include "control/release/stamp.h"
 #include "control/store/credentials.h"
@@ -109,10 +110,75 @@ static int fill_grants(struct dm_tenant_handle *handle, const struct dm_keyring 
     return 0;
 }
 
+static void keep_granted(struct dm_domains_body *body, const struct dm_grants *grants)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < body->n_domains; i++)
+        if (dm_grants_allow_domain(grants, body->domains[i].name))
+            body->domains[kept++] = body->domains[i];
+    body->n_domains = kept;
+}
+
+static void choose_certificates(struct dm_domains_body *body)
+{
+    for (size_t i = 0; i < body->n_domains; i++) {
+        size_t at = dm_domain_certificate(&body->domains[i], body->certificates, body->n_certificates);
+
+        body->domains[i].certificate = at == SIZE_MAX ? DM_STR("") : body->certificates[at].name;
+    }
+}
+
+static int seal_key(struct dm_tenant_handle *handle, const struct dm_keyring *keyring, const struct dm_tenant_key *key,
+                    struct dm_certificate *certificate, struct dm_err *err)
+{
+    uint8_t clear[DM_CHAIN_KEY_BYTES];
+    struct dm_str pem;
+    int rc = dm_keys_certificate(handle, keyring, certificate->name, clear, &pem, err);
+
+    if (rc >= 0 && dm_certificate_key_seal(key->key, key->tenant_id, certificate->name, pem,
+                                           dm_txn_arena(dm_tenants_txn(handle)), &certificate->key_sealed) < 0)
+        rc = no_memory(err);
+    dm_mem_wipe(clear, sizeof(clear));
+    return rc;
+}
+
+static int seal_keys(struct dm_tenant_handle *handle, const struct dm_keyring *keyring, struct dm_domains_body *body,
+                     struct dm_err *err)
+{
+    struct dm_tenant_key key;
+    int rc = 0;
+
+    if (body->n_certificates == 0)
+        return 0;
+    if ((rc = dm_keys_make_data(handle, keyring, &key, err)) < 0)
+        return rc;
+    body->key_id = (int64_t)key.key_id;
+    for (size_t i = 0; rc >= 0 && i < body->n_certificates; i++)
+        rc = seal_key(handle, keyring, &key, &body->certificates[i], err);
+    dm_mem_wipe(&key, sizeof(key));
+    return rc;
+}
+
 static int fill_domains(struct dm_tenant_handle *handle, const struct dm_keyring *keyring, struct dm_document *document,
                         struct dm_err *err)
 {
-    document->domains = (struct dm_domains_body){0};
+    struct dm_domains_body body = {0};
+    struct dm_grants grants;
+    void *domains, *certificates;
+    int64_t version;
+    int rc = dm_load_grants(handle, &grants, &version, err);
+
+    if (rc < 0 || (rc = dm_load_all(handle, DM_KIND_DOMAIN, 0, &domains, &body.n_domains, err)) < 0 ||
+        (rc = dm_load_all(handle, DM_KIND_CERTIFICATE, 0, &certificates, &body.n_certificates, err)) < 0)
+        return rc;
+    body.domains = domains;
+    body.certificates = certificates;
+    keep_granted(&body, &grants);
+    choose_certificates(&body);
+    if ((rc = seal_keys(handle, keyring, &body, err)) < 0)
+        return rc;
+    document->domains = body;
     return 0;
 }
 

@@ -7,7 +7,15 @@
 
 struct dm_schema;
 
-enum dm_kind { DM_KIND_BACKEND, DM_KIND_PRODUCT, DM_KIND_APPLICATION, DM_KIND_GRANTS, DM_KIND_COUNT };
+enum dm_kind {
+    DM_KIND_BACKEND,
+    DM_KIND_PRODUCT,
+    DM_KIND_DOMAIN,
+    DM_KIND_CERTIFICATE,
+    DM_KIND_APPLICATION,
+    DM_KIND_GRANTS,
+    DM_KIND_COUNT
+};
 
 struct dm_kind_info {
     struct dm_str name; /* "backend", also in the store and in change records */

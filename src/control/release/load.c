@@ -1,4 +1,5 @@
 #include "control/release/load.h"
+#include "control/release/describe.h"
 #include "control/release/stamp.h"
 #include "control/store/credentials.h"
 #include "base/encode.h"
@@ -125,6 +126,20 @@ static int load_credentials(struct dm_tenant_handle *handle, struct dm_applicati
     return rc < 0 ? rc : 0;
 }
 
+/* --- certificates ------------------------------------------------------------------------------------------------- */
+
+/* A chain that was taken by another version of the reader and is not any more says nothing of itself. */
+static int describe(struct dm_txn *txn, struct dm_certificate *certificate, struct dm_err *err)
+{
+    struct dm_certificate_info info;
+
+    if (dm_certificate_read(certificate->chain, &info, NULL) < 0)
+        return 0;
+    if (dm_describe_certificate(&info, dm_txn_arena(txn), certificate) < 0)
+        return dm_fail(err, DM_EBUDGET, "", "the answer needs more memory than one request may use");
+    return 0;
+}
+
 /* --- resources ---------------------------------------------------------------------------------------------------- */
 
 int dm_load_resource(struct dm_tenant_handle *handle, enum dm_kind kind, struct dm_str name, void *ret,
@@ -134,6 +149,8 @@ int dm_load_resource(struct dm_tenant_handle *handle, enum dm_kind kind, struct 
 
     if (rc < 0 || (rc = dm_load_body(dm_tenants_txn(handle), dm_kinds[kind].schema, ret_row->body, ret, err)) < 0)
         return rc;
+    if (kind == DM_KIND_CERTIFICATE)
+        return describe(dm_tenants_txn(handle), ret, err);
     if (kind != DM_KIND_APPLICATION)
         return 0;
     ((struct dm_application *)ret)->id = ret_row->number;
@@ -160,7 +177,7 @@ static int visit_resource(void *arg, const struct dm_resource_row *row, struct d
     if (load->kind == DM_KIND_APPLICATION)
         ((struct dm_application *)item)->id = row->number;
     load->n++;
-    return 0;
+    return load->kind == DM_KIND_CERTIFICATE ? describe(load->txn, item, err) : 0;
 }
 
 int dm_load_all(struct dm_tenant_handle *handle, enum dm_kind kind, size_t spare, void **ret, size_t *ret_count,
@@ -199,7 +216,7 @@ int dm_load_grants(struct dm_tenant_handle *handle, struct dm_grants *ret, int64
 int dm_load_file(struct dm_tenant_handle *handle, struct dm_tenant_file *ret, struct dm_err *err)
 {
     struct dm_tenant_file file = {.daemun = 1, .tenant = dm_tenants_name(handle)};
-    void *backends, *products, *applications;
+    void *backends, *products, *domains, *certificates, *applications;
     int64_t version;
     int rc;
 
@@ -208,10 +225,14 @@ int dm_load_file(struct dm_tenant_handle *handle, struct dm_tenant_file *ret, st
     if ((rc = dm_load_grants(handle, file.grants, &version, err)) < 0 ||
         (rc = dm_load_all(handle, DM_KIND_BACKEND, 0, &backends, &file.n_backends, err)) < 0 ||
         (rc = dm_load_all(handle, DM_KIND_PRODUCT, 0, &products, &file.n_products, err)) < 0 ||
+        (rc = dm_load_all(handle, DM_KIND_DOMAIN, 0, &domains, &file.n_domains, err)) < 0 ||
+        (rc = dm_load_all(handle, DM_KIND_CERTIFICATE, 0, &certificates, &file.n_certificates, err)) < 0 ||
         (rc = dm_load_all(handle, DM_KIND_APPLICATION, 0, &applications, &file.n_applications, err)) < 0)
         return rc;
     file.backends = backends;
     file.products = products;
+    file.domains = domains;
+    file.certificates = certificates;
     file.applications = applications;
     *ret = file;
     return 0;

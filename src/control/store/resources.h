@@ -1,12 +1,11 @@
-/* Resources of a tenant as canonical JSON, by kind and name: backends, products, applications, and the one set of
- * grants. */
+/* Resources of a tenant as canonical JSON, by kind and name (release/kind.h), and the one set of grants. */
 #ifndef DM_CONTROL_STORE_RESOURCES_H
 #define DM_CONTROL_STORE_RESOURCES_H
 
 #include "control/store/tenants.h"
 
 struct dm_resource_row {
-    struct dm_str kind; /* "backend", "product", "application", "grants" */
+    struct dm_str kind; /* "backend", "grants", … */
     struct dm_str name;
     struct dm_str body;
     int64_t number;  /* unique per tenant and kind, never reused */

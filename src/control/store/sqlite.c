@@ -62,7 +62,10 @@ static int script(struct dm_sql *sql, const char *text, struct dm_err *err)
 static int set_up(struct sqlite_conn *conn, bool is_writer, struct dm_err *err)
 {
     sqlite3_busy_timeout(conn->db, BUSY_TIMEOUT_MS);
-    if (script(&conn->sql, "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA cache_size = -8000", err) < 0)
+    if (script(
+            &conn->sql,
+            "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA cache_size = -8000; PRAGMA secure_delete = ON",
+            err) < 0)
         return err->code;
     return script(&conn->sql, is_writer ? "PRAGMA journal_mode = WAL" : "PRAGMA query_only = ON", err);
 }

@@ -1,68 +1,101 @@
 #include "control/tenancy/check.h"
 #include "control/release/load.h"
 
-struct release {
+/* Part of what the tenant has, as it would be: the resources that rules tie to the one that is written. */
+struct state {
     struct dm_tenant_file file;
     enum dm_kind kind; /* of what is written */
     size_t at;         /* its index, or SIZE_MAX when it is removed */
 };
 
-static int load_release(struct dm_write *write, struct release *release)
+/* The array of a kind that has a place in the file's rules. */
+static char *items_of(struct dm_tenant_file *file, enum dm_kind kind, size_t **ret_count)
+{
+    switch (kind) {
+    case DM_KIND_BACKEND: *ret_count = &file->n_backends; return (char *)file->backends;
+    case DM_KIND_PRODUCT: *ret_count = &file->n_products; return (char *)file->products;
+    case DM_KIND_DOMAIN: *ret_count = &file->n_domains; return (char *)file->domains;
+    default: *ret_count = &file->n_certificates; return (char *)file->certificates;
+    }
+}
+
+static int load_kind(struct dm_write *write, enum dm_kind kind, void **ret, size_t *ret_count)
 {
     struct dm_err err = {0};
-    void *backends, *products;
 
-    release->file = (struct dm_tenant_file){.daemun = 1, .tenant = dm_tenants_name(write->tenant)};
-    if (dm_load_all(write->tenant, DM_KIND_BACKEND, 1, &backends, &release->file.n_backends, &err) < 0 ||
-        dm_load_all(write->tenant, DM_KIND_PRODUCT, 1, &products, &release->file.n_products, &err) < 0)
-        return dm_write_fail(write, &err);
-    release->file.backends = backends;
-    release->file.products = products;
+    return dm_load_all(write->tenant, kind, 1, ret, ret_count, &err) < 0 ? dm_write_fail(write, &err) : 0;
+}
+
+static int load_release(struct dm_write *write, struct state *state)
+{
+    void *backends, *products;
+    int rc = load_kind(write, DM_KIND_BACKEND, &backends, &state->file.n_backends);
+
+    if (rc < 0 || (rc = load_kind(write, DM_KIND_PRODUCT, &products, &state->file.n_products)) < 0)
+        return rc;
+    state->file.backends = backends;
+    state->file.products = products;
     return 0;
 }
 
-/* The array that holds the kind. */
-static char *items_of(struct release *release, size_t **ret_count)
+/* Backends are asked about certificates only when one of those is written. */
+static int load_domains(struct dm_write *write, struct state *state)
 {
-    if (release->kind == DM_KIND_BACKEND) {
-        *ret_count = &release->file.n_backends;
-        return (char *)release->file.backends;
-    }
-    *ret_count = &release->file.n_products;
-    return (char *)release->file.products;
+    void *domains, *certificates, *backends = NULL;
+    int rc = load_kind(write, DM_KIND_DOMAIN, &domains, &state->file.n_domains);
+
+    if (rc < 0 || (rc = load_kind(write, DM_KIND_CERTIFICATE, &certificates, &state->file.n_certificates)) < 0 ||
+        (state->kind == DM_KIND_CERTIFICATE &&
+         (rc = load_kind(write, DM_KIND_BACKEND, &backends, &state->file.n_backends)) < 0))
+        return rc;
+    state->file.domains = domains;
+    state->file.certificates = certificates;
+    state->file.backends = backends;
+    return 0;
 }
 
-static size_t index_of(struct release *release, struct dm_str name)
+static bool is_of_domains(enum dm_kind kind)
+{
+    return kind == DM_KIND_DOMAIN || kind == DM_KIND_CERTIFICATE;
+}
+
+static int load_state(struct dm_write *write, struct state *state)
+{
+    state->file = (struct dm_tenant_file){.daemun = 1, .tenant = dm_tenants_name(write->tenant)};
+    return is_of_domains(state->kind) ? load_domains(write, state) : load_release(write, state);
+}
+
+static size_t index_of(struct state *state, struct dm_str name)
 {
     size_t *count, i;
-    char *items = items_of(release, &count);
+    char *items = items_of(&state->file, state->kind, &count);
 
     for (i = 0; i < *count; i++)
-        if (dm_str_eq(dm_kind_name_of(release->kind, items + i * dm_kinds[release->kind].bytes), name))
+        if (dm_str_eq(dm_kind_name_of(state->kind, items + i * dm_kinds[state->kind].bytes), name))
             break;
     return i;
 }
 
-static void put(struct release *release, const void *object)
+static void put(struct state *state, const void *object)
 {
-    size_t bytes = dm_kinds[release->kind].bytes;
+    size_t bytes = dm_kinds[state->kind].bytes;
     size_t *count;
-    char *items = items_of(release, &count);
+    char *items = items_of(&state->file, state->kind, &count);
 
-    release->at = index_of(release, dm_kind_name_of(release->kind, object));
-    if (release->at == *count)
+    state->at = index_of(state, dm_kind_name_of(state->kind, object));
+    if (state->at == *count)
         (*count)++;
-    memcpy(items + release->at * bytes, object, bytes);
+    memcpy(items + state->at * bytes, object, bytes);
 }
 
-static void cut(struct release *release, struct dm_str name)
+static void cut(struct state *state, struct dm_str name)
 {
-    size_t bytes = dm_kinds[release->kind].bytes;
+    size_t bytes = dm_kinds[state->kind].bytes;
     size_t *count;
-    char *items = items_of(release, &count);
-    size_t at = index_of(release, name);
+    char *items = items_of(&state->file, state->kind, &count);
+    size_t at = index_of(state, name);
 
-    release->at = SIZE_MAX;
+    state->at = SIZE_MAX;
     if (at < *count)
         memmove(items + at * bytes, items + (at + 1) * bytes, (--*count - at) * bytes);
 }
@@ -73,7 +106,7 @@ static bool split_pointer(const char *pointer, enum dm_kind *ret_kind, size_t *r
     struct dm_str rest = dm_str_skip(dm_str_of(pointer), 1), piece;
     uint64_t at;
 
-    for (*ret_kind = DM_KIND_BACKEND; *ret_kind <= DM_KIND_PRODUCT; (*ret_kind)++) {
+    for (*ret_kind = DM_KIND_BACKEND; *ret_kind <= DM_KIND_CERTIFICATE; (*ret_kind)++) {
         struct dm_str plural = dm_str_of(dm_kinds[*ret_kind].plural);
 
         if (!dm_str_starts(rest, plural) || rest.len == plural.len || rest.ptr[plural.len] != '/')
@@ -89,19 +122,18 @@ static bool split_pointer(const char *pointer, enum dm_kind *ret_kind, size_t *r
     return false;
 }
 
-static void report_elsewhere(struct dm_write *write, struct release *release, const struct dm_err *err,
-                             enum dm_kind kind, size_t at)
+static void report_elsewhere(struct dm_write *write, struct state *state, const struct dm_err *err, enum dm_kind kind,
+                             size_t at)
 {
-    struct release other = {.file = release->file, .kind = kind};
     size_t *count;
-    char *items = items_of(&other, &count);
+    char *items = items_of(&state->file, kind, &count);
     struct dm_str name = at < *count ? dm_kind_name_of(kind, items + at * dm_kinds[kind].bytes) : DM_STR("");
 
-    dm_failure_add(write->failure, DM_ECONFLICT, release->at == SIZE_MAX ? "in_use" : "conflict", "",
+    dm_failure_add(write->failure, DM_ECONFLICT, state->at == SIZE_MAX ? "in_use" : "conflict", "",
                    "%.*s '%.*s' would be wrong: %s", DM_STR_ARG(dm_kinds[kind].name), DM_STR_ARG(name), err->message);
 }
 
-static int report(struct dm_write *write, struct release *release, const struct dm_errs *errs)
+static int report(struct dm_write *write, struct state *state, const struct dm_errs *errs)
 {
     for (size_t i = 0; i < errs->n; i++) {
         const struct dm_err *err = &errs->items[i];
@@ -112,31 +144,34 @@ static int report(struct dm_write *write, struct release *release, const struct 
 
         if (!split_pointer(err->pointer, &kind, &at, &rest)) {
             dm_failure_err(write->failure, NULL, err);
-        } else if (kind == release->kind && at == release->at) {
+        } else if (kind == state->kind && at == state->at) {
             memmove(own.pointer, own.pointer + (rest.ptr - err->pointer), rest.len + 1);
             dm_failure_err(write->failure, err->code == DM_EPERM ? "not_granted" : NULL, &own);
         } else {
-            report_elsewhere(write, release, err, kind, at);
+            report_elsewhere(write, state, err, kind, at);
         }
     }
     return dm_errs_code(&write->failure->errs);
 }
 
-static int check_rules(struct dm_write *write, struct release *release)
+static int check_rules(struct dm_write *write, struct state *state)
 {
     struct dm_errs errs = {0};
     struct dm_check check;
 
     dm_check_init(&check, &errs);
-    dm_tenant_file_check(&release->file, &check);
-    return report(write, release, &errs);
+    if (is_of_domains(state->kind))
+        dm_tenant_file_check_domains(&state->file, &check);
+    else
+        dm_tenant_file_check(&state->file, &check);
+    return report(write, state, &errs);
 }
 
 /* What is written lies within the grants; the others are not asked, so that a grant that was taken back does not stand in
  * the way of a change elsewhere (gateways hold them to the grants at every request). */
 static int check_grants(struct dm_write *write, enum dm_kind kind, const void *object)
 {
-    struct release one = {.kind = kind};
+    struct state one = {.kind = kind};
     struct dm_errs errs = {0};
     struct dm_err err = {0};
     struct dm_grants grants;
@@ -147,11 +182,67 @@ static int check_grants(struct dm_write *write, enum dm_kind kind, const void *o
         return dm_write_fail(write, &err);
     if (kind == DM_KIND_BACKEND)
         one.file = (struct dm_tenant_file){.backends = (struct dm_backend *)object, .n_backends = 1};
+    else if (kind == DM_KIND_DOMAIN)
+        one.file = (struct dm_tenant_file){.domains = (struct dm_domain *)object, .n_domains = 1};
     else
         one.file = (struct dm_tenant_file){.products = (struct dm_product *)object, .n_products = 1};
     dm_check_init(&check, &errs);
     dm_grants_check(&grants, &one.file, &check);
     return report(write, &one, &errs);
+}
+
+/* --- certificates ------------------------------------------------------------------------------------------------- */
+
+static bool has_certificate(const struct state *state, size_t domain)
+{
+    return dm_domain_certificate(&state->file.domains[domain], state->file.certificates, state->file.n_certificates) !=
+           SIZE_MAX;
+}
+
+/* A domain that had TLS through a certificate which nobody named must not lose it unnoticed. */
+static int check_left_without(struct dm_write *write, const struct state *state, const bool *had)
+{
+    for (size_t i = 0; i < state->file.n_domains; i++)
+        if (had[i] && !has_certificate(state, i))
+            dm_failure_add(write->failure, DM_ECONFLICT, state->at == SIZE_MAX ? "in_use" : "conflict", "",
+                           "domain '%.*s' has no other certificate", DM_STR_ARG(state->file.domains[i].name));
+    return dm_errs_code(&write->failure->errs);
+}
+
+/* object NULL: it is removed. */
+static int check_certificate(struct dm_write *write, struct dm_str name, const void *object)
+{
+    struct state state = {.kind = DM_KIND_CERTIFICATE};
+    bool had[DM_DOMAINS_MAX];
+    int rc = load_state(write, &state);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < state.file.n_domains; i++)
+        had[i] = has_certificate(&state, i);
+    if (object != NULL)
+        put(&state, object);
+    else
+        cut(&state, name);
+    if ((rc = check_rules(write, &state)) < 0)
+        return rc;
+    return check_left_without(write, &state, had);
+}
+
+static int check_client_certificate(struct dm_write *write, const struct dm_backend *backend)
+{
+    struct dm_resource_row row;
+    struct dm_err err = {0};
+    int rc;
+
+    if (backend->tls == NULL || backend->tls->client_certificate.len == 0)
+        return 0;
+    rc = dm_resources_get(write->tenant, dm_kinds[DM_KIND_CERTIFICATE].name, backend->tls->client_certificate, &row,
+                          &err);
+    if (rc == DM_ENOENT)
+        return dm_failure_add(write->failure, DM_EINVAL, NULL, "/tls/client_certificate", "no certificate '%.*s'",
+                              DM_STR_ARG(backend->tls->client_certificate));
+    return rc < 0 ? dm_write_fail(write, &err) : 0;
 }
 
 /* --- subscriptions ------------------------------------------------------------------------------------------------ */
@@ -223,30 +314,36 @@ static int check_application(struct dm_write *write, const struct dm_application
 
 int dm_check_put(struct dm_write *write, enum dm_kind kind, const void *object)
 {
-    struct release release = {.kind = kind};
+    struct state state = {.kind = kind};
     int rc;
 
     if (kind == DM_KIND_APPLICATION)
         return check_application(write, object);
-    if ((rc = load_release(write, &release)) < 0)
+    if (kind == DM_KIND_CERTIFICATE)
+        return check_certificate(write, dm_kind_name_of(kind, object), object);
+    if ((rc = load_state(write, &state)) < 0)
         return rc;
-    put(&release, object);
-    if ((rc = check_rules(write, &release)) < 0 || (rc = check_grants(write, kind, object)) < 0)
+    put(&state, object);
+    if ((rc = check_rules(write, &state)) < 0 || (rc = check_grants(write, kind, object)) < 0)
         return rc;
+    if (kind == DM_KIND_BACKEND)
+        return check_client_certificate(write, object);
     return kind == DM_KIND_PRODUCT ? check_subscribers(write, dm_kind_name_of(kind, object), object) : 0;
 }
 
 int dm_check_remove(struct dm_write *write, enum dm_kind kind, struct dm_str name)
 {
-    struct release release = {.kind = kind};
+    struct state state = {.kind = kind};
     int rc;
 
-    if (kind == DM_KIND_APPLICATION)
+    if (kind == DM_KIND_APPLICATION || kind == DM_KIND_DOMAIN)
         return 0;
+    if (kind == DM_KIND_CERTIFICATE)
+        return check_certificate(write, name, NULL);
     if (kind == DM_KIND_PRODUCT && (rc = check_subscribers(write, name, NULL)) < 0)
         return rc;
-    if ((rc = load_release(write, &release)) < 0)
+    if ((rc = load_state(write, &state)) < 0)
         return rc;
-    cut(&release, name);
-    return check_rules(write, &release);
+    cut(&state, name);
+    return check_rules(write, &state);
 }

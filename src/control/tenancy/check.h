@@ -5,7 +5,7 @@
 
 #include "control/tenancy/write.h"
 
-/* kind: backend, product or application. */
+/* kind: any but grants. A certificate was resolved before (tenancy/certificates.h). */
 DM_MUST_USE int dm_check_put(struct dm_write *write, enum dm_kind kind, const void *object);
 /* Does nothing else need it? */
 DM_MUST_USE int dm_check_remove(struct dm_write *write, enum dm_kind kind, struct dm_str name);

@@ -1,5 +1,6 @@
 #include "control/tenancy/file.h"
 #include "control/release/load.h"
+#include "control/tenancy/certificates.h"
 #include "control/tenancy/credentials.h"
 #include "control/tenancy/resources.h"
 #include "control/tenancy/tenants.h"
@@ -66,6 +67,36 @@ static int check_grants(struct dm_write *write, const struct dm_tenant_file *bef
     return dm_errs_code(&errs);
 }
 
+static const struct dm_certificate *find_certificate(const struct dm_tenant_file *file, struct dm_str name)
+{
+    for (size_t i = 0; i < file->n_certificates; i++)
+        if (dm_str_eq(file->certificates[i].name, name))
+            return &file->certificates[i];
+    return NULL;
+}
+
+/* Every certificate by itself, and then what names them. */
+static int check_certificates(struct dm_write *write, const struct dm_tenant_file *before, struct dm_tenant_file *file)
+{
+    struct dm_errs errs = {0};
+    struct dm_check check;
+
+    for (size_t i = 0; i < file->n_certificates; i++) {
+        struct dm_certificate *certificate = &file->certificates[i];
+        char at[64];
+        int rc;
+
+        snprintf(at, sizeof(at), "/certificates/%zu", i);
+        if ((rc = dm_certificates_resolve(write, find_certificate(before, certificate->name), certificate, at)) < 0)
+            return rc;
+    }
+    dm_check_init(&check, &errs);
+    dm_tenant_file_check_domains(file, &check);
+    for (size_t i = 0; i < errs.n; i++)
+        dm_failure_err(write->failure, NULL, &errs.items[i]);
+    return dm_errs_code(&errs);
+}
+
 int dm_file_read(struct dm_write *write, struct dm_json *json, const struct dm_tenant_file *before,
                  struct dm_tenant_file *ret)
 {
@@ -83,7 +114,7 @@ int dm_file_read(struct dm_write *write, struct dm_json *json, const struct dm_t
         return dm_failure_add(write->failure, DM_EINVAL, NULL, "/tenant",
                               "must be '%.*s', the tenant in the path; found '%.*s'",
                               DM_STR_ARG(dm_tenants_name(write->tenant)), DM_STR_ARG(file.tenant));
-    if ((rc = check_grants(write, before, &file)) < 0)
+    if ((rc = check_grants(write, before, &file)) < 0 || (rc = check_certificates(write, before, &file)) < 0)
         return rc;
     *ret = file;
     return 0;
@@ -113,6 +144,8 @@ static struct side side_of(const struct dm_tenant_file *file, enum dm_kind kind)
     switch (kind) {
     case DM_KIND_BACKEND: return (struct side){(char *)file->backends, file->n_backends};
     case DM_KIND_PRODUCT: return (struct side){(char *)file->products, file->n_products};
+    case DM_KIND_DOMAIN: return (struct side){(char *)file->domains, file->n_domains};
+    case DM_KIND_CERTIFICATE: return (struct side){(char *)file->certificates, file->n_certificates};
     default: return (struct side){(char *)file->applications, file->n_applications};
     }
 }

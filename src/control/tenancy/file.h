@@ -9,7 +9,7 @@ struct dm_json;
 struct dm_tenant_file;
 
 /* Reads the file for the tenant that the write has open: an application without the member `credentials` keeps those it
- * has. Fills the failure. */
+ * has, a certificate without `key` the one it has. Fills the failure. */
 DM_MUST_USE int dm_file_read(struct dm_write *write, struct dm_json *json, const struct dm_tenant_file *before,
                              struct dm_tenant_file *ret);
 

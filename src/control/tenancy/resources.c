@@ -2,6 +2,7 @@
 #include "control/audit/details.h"
 #include "control/release/load.h"
 #include "control/store/credentials.h"
+#include "control/tenancy/certificates.h"
 #include "control/tenancy/check.h"
 #include "control/tenancy/credentials.h"
 #include "base/jsonw.h"
@@ -69,6 +70,15 @@ static int store_credentials(struct dm_write *write, const struct dm_application
     return rc < 0 ? rc : dm_credentials_add_new(write, before, after);
 }
 
+static int store_secrets(struct dm_write *write, enum dm_kind kind, const void *before, void *object)
+{
+    switch (kind) {
+    case DM_KIND_APPLICATION: return store_credentials(write, before, object);
+    case DM_KIND_CERTIFICATE: return dm_certificates_store_key(write, object);
+    default: return 0;
+    }
+}
+
 /* What the controller set in it stands in the answer also when nothing was written. */
 static int take_numbers(struct dm_write *write, const struct dm_application *before, struct dm_application *after)
 {
@@ -97,7 +107,7 @@ int dm_store_resource(struct dm_write *write, enum dm_kind kind, const void *bef
     if (rc < 0 || (rc = store_row(write, kind, object, number, ret->version)) < 0)
         return rc;
     dm_write_touch(write, dm_kinds[kind].unit);
-    return kind == DM_KIND_APPLICATION ? store_credentials(write, before, object) : 0;
+    return store_secrets(write, kind, before, object);
 }
 
 /* The present state into *ret_before (the arena's); *ret_row.version 0 and *ret_before NULL when it is not there. */
@@ -142,7 +152,9 @@ int dm_put_resource(struct dm_write *write, enum dm_kind kind, void *object, con
     int rc = load_before(write, kind, dm_kind_name_of(kind, object), &before, &row);
 
     if (rc < 0 || (rc = dm_write_check(write, precondition, row.version)) < 0 ||
-        (before == NULL && (rc = check_count(write, kind)) < 0) || (rc = dm_check_put(write, kind, object)) < 0)
+        (before == NULL && (rc = check_count(write, kind)) < 0) ||
+        (kind == DM_KIND_CERTIFICATE && (rc = dm_certificates_resolve(write, before, object, "")) < 0) ||
+        (rc = dm_check_put(write, kind, object)) < 0)
         return rc;
     ret->version = row.version;
     return dm_store_resource(write, kind, before, row.number, object, ret);
@@ -157,7 +169,9 @@ static int drop_row(struct dm_write *write, enum dm_kind kind, struct dm_str nam
         rc = dm_resources_unsubscribe(write->tenant, name, &err);
     if (rc >= 0 && kind == DM_KIND_APPLICATION)
         rc = dm_credentials_remove_all(write->tenant, name, &err);
-    return rc < 0 ? dm_write_fail(write, &err) : 0;
+    if (rc < 0)
+        return dm_write_fail(write, &err);
+    return kind == DM_KIND_CERTIFICATE ? dm_certificates_drop_key(write, name) : 0;
 }
 
 int dm_drop_resource(struct dm_write *write, enum dm_kind kind, const void *before)

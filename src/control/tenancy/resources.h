@@ -1,4 +1,4 @@
-/* Writing one backend, product or application. */
+/* Writing one resource of a tenant. */
 #ifndef DM_CONTROL_TENANCY_RESOURCES_H
 #define DM_CONTROL_TENANCY_RESOURCES_H
 

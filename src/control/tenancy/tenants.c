@@ -41,6 +41,7 @@ static void touch_changed(struct dm_write *write, const struct dm_tenant *before
         return;
     dm_write_touch(write, DM_UNIT_RELEASE);
     dm_write_touch(write, DM_UNIT_APPLICATIONS);
+    dm_write_touch(write, DM_UNIT_DOMAINS);
 }
 
 /* Writes what lies in `tenant` and reads back what the controller set in it. */
@@ -161,6 +162,23 @@ static int claim_domains(struct dm_write *write, const struct dm_grants *grants)
     return rc < 0 ? dm_write_fail(write, &err) : 0;
 }
 
+/* Domains that are granted are in the document of domains, others are not. */
+static int touch_domains(struct dm_write *write, const struct dm_grants *before, const struct dm_grants *after)
+{
+    struct dm_grants was = {.domains = before->domains, .n_domains = before->n_domains};
+    struct dm_grants is = {.domains = after->domains, .n_domains = after->n_domains};
+    struct dm_err err = {0};
+    size_t count;
+
+    if (dm_model_equal(&dm_schema_grants, &was, &is))
+        return 0;
+    if (dm_resources_count(write->tenant, dm_kinds[DM_KIND_DOMAIN].name, &count, &err) < 0)
+        return dm_write_fail(write, &err);
+    if (count > 0)
+        dm_write_touch(write, DM_UNIT_DOMAINS);
+    return 0;
+}
+
 static int store_grants(struct dm_write *write, const struct dm_grants *grants, int64_t version)
 {
     DM_CLEANUP(dm_buf_done) struct dm_buf text = {0};
@@ -203,5 +221,7 @@ int dm_put_grants(struct dm_write *write, const struct dm_grants *grants, const 
         (rc = dm_write_record(write, DM_CHANGE_UPDATE, DM_STR("grants"), DM_STR(""), details, &ret->version)) < 0)
         return rc;
     dm_write_touch(write, DM_UNIT_GRANTS);
+    if ((rc = touch_domains(write, &before, grants)) < 0)
+        return rc;
     return store_grants(write, grants, ret->version);
 }

@@ -19,6 +19,8 @@ static const char team_file[] = "daemun: 1\n"
                                 "  - name: b\n"
                                 "    endpoints: [{host: 127.0.0.1, port: 9101}]\n"
                                 "products: []\n"
+                                "domains: []\n"
+                                "certificates: []\n"
                                 "applications: []\n";
 
 /* --- server, token, tenant ---------------------------------------------------------------------------------------- */
@@ -376,11 +378,13 @@ static void test_inputs(void **state)
 static void test_directory(void **state)
 {
     mkdir(in_dir("teams"), 0700);
-    write_file("teams/a.yaml", "daemun: 1\ntenant: x\nbackends: []\nproducts: []\napplications: []\n");
+    write_file("teams/a.yaml",
+               "daemun: 1\ntenant: x\nbackends: []\nproducts: []\ndomains: []\ncertificates: []\napplications: []\n");
     write_file("teams/b.yml",
                "daemun: 1\nkind: grants\ntenant: x\n---\ndaemun: 1\nkind: tenant\ntenant: x\nweight: 5\n");
-    write_file("teams/c.json",
-               "{\"daemun\": 1, \"tenant\": \"y\", \"backends\": [], \"products\": [], \"applications\": []}");
+    write_file(
+        "teams/c.json",
+        "{\"daemun\": 1, \"tenant\": \"y\", \"backends\": [], \"products\": [], \"domains\": [], \"certificates\": [], \"applications\": []}");
     write_file("teams/.hidden.yaml", "a: *b\n");
     write_file("teams/notes.txt", "no\n");
     script({"GET /api/v1/tenants/x HTTP", 404, PROBLEM("not_found", "")},

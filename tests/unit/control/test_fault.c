@@ -10,10 +10,12 @@
 #include "control/tenancy/resources.h"
 #include "control/tenancy/tenants.h"
 #include "base/json.h"
+#include "pki/pki.h"
 
-static const char *const tables[] = {"counter", "tenant",     "tenant_epoch", "tenant_key", "resource",
-                                     "domain",  "credential", "subscription", "unit",       "token",
-                                     "change",  "reply",      "usage_minute", "usage_batch"};
+static const char *const tables[] = {"counter",      "tenant",      "tenant_epoch",    "tenant_key",
+                                     "resource",     "domain",      "credential",      "subscription",
+                                     "unit",         "token",       "change",          "reply",
+                                     "usage_minute", "usage_batch", "certificate_key", "tenant_data_key"};
 
 static void dump_table(sqlite3 *db, const char *table, struct dm_digest_state *digest)
 {
@@ -162,6 +164,51 @@ static int apply_file(struct harness *h, struct dm_write *write)
     return rc;
 }
 
+static struct pki_identity *identity;
+
+static int make_identity(void **state)
+{
+    const struct pki_spec spec = {.subject = "orders", .names = "DNS:orders.localhost"};
+
+    identity = pki_make(&spec, NULL);
+    return 0;
+}
+
+static int drop_identity(void **state)
+{
+    pki_free(identity);
+    return 0;
+}
+
+static int put_certificate(struct harness *h, struct dm_write *write)
+{
+    struct dm_precondition none = {0};
+    struct dm_outcome outcome = {0};
+    struct dm_certificate certificate;
+    int rc = dm_write_open(write, DM_STR("orders"));
+
+    dm_model_default(&dm_schema_certificate, &certificate);
+    certificate.name = DM_STR("main");
+    certificate.chain = identity->chain_pem;
+    assert_int_equal(dm_arena_str(&h->arena, identity->key_pem, &certificate.key), 0);
+    return rc < 0 ? rc : dm_put_resource(write, DM_KIND_CERTIFICATE, &certificate, &none, &outcome);
+}
+
+static int remove_certificate(struct harness *h, struct dm_write *write)
+{
+    struct dm_precondition none = {0};
+    int rc = dm_write_open(write, DM_STR("orders"));
+
+    return rc < 0 ? rc : dm_remove_resource(write, DM_KIND_CERTIFICATE, DM_STR("main"), &none);
+}
+
+static void test_put_certificate(void **state)
+{
+    make_team(*state, "orders", 9101, "key-of-orders-1234");
+    sweep(*state, put_certificate);
+    sweep(*state, remove_certificate);
+}
+
 static void test_put_application(void **state)
 {
     make_team(*state, "orders", 9101, "key-of-orders-1234");
@@ -191,11 +238,9 @@ static void test_apply_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_put_application),
-        TEST(test_make_tenant),
-        TEST(test_remove_tenant),
-        TEST(test_apply_file),
+        TEST(test_put_application), TEST(test_make_tenant),     TEST(test_remove_tenant),
+        TEST(test_apply_file),      TEST(test_put_certificate),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_identity, drop_identity);
 }

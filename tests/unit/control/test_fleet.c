@@ -7,10 +7,13 @@
 
 #include "control/store/units.h"
 #include "control/store/usage.h"
+#include "control/tenancy/resources.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "model/document.h"
 #include "model/link.h"
+#include "model/tenant_key.h"
+#include "pki/pki.h"
 
 #define KINDS (DM_UNIT_KINDS - 1)
 #define T "/api/v1/tenants/orders"
@@ -36,6 +39,9 @@ struct gateway {
     struct seen seen[512];
     size_t n_seen;
     uint64_t used;
+    uint8_t box_public[DM_BOX_PUBLIC_BYTES], box_secret[DM_BOX_SECRET_BYTES];
+    struct dm_tenant_key key;   /* the last TENANT_KEY, opened */
+    size_t n_keys, seen_at_key; /* seen_at_key: n_seen when it came */
 };
 
 static void say(struct gateway *g, const struct dm_link_message *message)
@@ -93,6 +99,15 @@ static void take_unit(struct gateway *g, struct dm_str bytes)
     note(g, head.tenant, head.kind, head.mark, false);
 }
 
+static void take_key(struct gateway *g, const struct dm_link_tenant_key *key)
+{
+    assert_int_equal(dm_tenant_key_open(g->box_public, g->box_secret, key->sealed, &g->key), 0);
+    assert_int_equal(g->key.tenant_id, key->tenant_id);
+    assert_int_equal(g->key.key_id, key->key_id);
+    g->n_keys++;
+    g->seen_at_key = g->n_seen;
+}
+
 static void take_message(struct gateway *g, const struct dm_link_message *m)
 {
     switch (m->type) {
@@ -102,6 +117,7 @@ static void take_message(struct gateway *g, const struct dm_link_message *m)
         break;
     case DM_LINK_UNIT: take_unit(g, m->unit); break;
     case DM_LINK_GONE: note(g, m->gone.tenant, m->gone.kind, m->gone.mark, true); break;
+    case DM_LINK_TENANT_KEY: take_key(g, &m->tenant_key); break;
     case DM_LINK_SYNCED: g->is_synced = true; break;
     case DM_LINK_USED: g->used = m->number; break;
     default: break;
@@ -137,6 +153,7 @@ static void dial(struct harness *h, struct gateway *g)
     int fd;
 
     *g = (struct gateway){.h = h};
+    dm_box_keypair(g->box_public, g->box_secret);
     dm_buf_init(&g->in, DM_LINK_PAYLOAD_MAX * 2);
     snprintf(text, sizeof(text), "unix:%s", h->socket);
     assert_int_equal(dm_addr_parse(dm_str_of(text), &addr, NULL), 0);
@@ -157,6 +174,7 @@ static void say_hello(struct gateway *g, const char *id, const struct dm_link_he
                   .n_held = n_held},
     };
 
+    memcpy(hello.hello.box_public_key, g->box_public, sizeof(g->box_public));
     say(g, &hello);
 }
 
@@ -411,6 +429,73 @@ static void test_a_tenant_that_is_ahead_is_raised_once(void **state)
     hang_up(&g);
 }
 
+static void put_certificate(struct harness *h, const struct pki_identity *identity)
+{
+    struct dm_precondition none = {0};
+    struct dm_outcome outcome = {0};
+    struct dm_certificate certificate;
+    struct action action;
+
+    dm_model_default(&dm_schema_certificate, &certificate);
+    certificate.name = DM_STR("main");
+    certificate.chain = identity->chain_pem;
+    action_begin(h, &action, &master_caller);
+    assert_int_equal(dm_arena_str(&h->arena, identity->key_pem, &certificate.key), 0);
+    assert_int_equal(dm_write_open(&action.write, DM_STR("orders")), 0);
+    assert_int_equal(dm_put_resource(&action.write, DM_KIND_CERTIFICATE, &certificate, &none, &outcome), 0);
+    assert_int_equal(dm_write_finish(&action.write), 0);
+    dm_fleet_publish(h->fleet, action.write.units, action.write.n_units);
+}
+
+/* A tenant's key comes before the document that needs it, on each connection, and to nobody else. */
+static void test_keys_come_before_their_documents(void **state)
+{
+    const struct pki_spec spec = {.subject = "orders", .names = "DNS:orders.localhost"};
+    struct pki_identity *identity = pki_make(&spec, NULL);
+    struct harness *h = *state;
+    struct dm_link_held held[2 * KINDS];
+    struct dm_tenant_key key;
+    struct gateway g;
+
+    serve_team(h);
+    dial(h, &g);
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    assert_int_equal(g.n_keys, 0);
+    put_certificate(h, identity);
+    turn_until_seen(&g, 2 * KINDS + 1);
+    assert_int_equal(g.n_keys, 1);
+    assert_int_equal(g.seen_at_key, 2 * KINDS);
+    assert_int_equal(find(&g, "orders", DM_UNIT_DOMAINS)->mark.sequence, 2);
+    key = g.key;
+    for (size_t i = 0; i < DM_COUNT(held); i++) {
+        const char *tenant = i < KINDS ? "orders" : "catalog";
+        int kind = (int)(i % KINDS) + 1;
+
+        held[i] = (struct dm_link_held){dm_str_of(tenant), kind, find(&g, tenant, kind)->mark};
+    }
+    hang_up(&g);
+
+    /* It has all, but may have lost the key. */
+    dial(h, &g);
+    say_hello(&g, "g1", held, DM_COUNT(held));
+    harness_until(h, &g.is_synced);
+    assert_int_equal(g.n_seen, 0);
+    assert_int_equal(g.n_keys, 1);
+    assert_memory_equal(&g.key, &key, sizeof(key));
+    hang_up(&g);
+
+    /* One that can't be sealed to gets its documents all the same. */
+    dial(h, &g);
+    memset(g.box_public, 0, sizeof(g.box_public));
+    say_hello(&g, "g1", NULL, 0);
+    harness_until(h, &g.is_synced);
+    assert_int_equal(g.n_seen, 2 * KINDS);
+    assert_int_equal(g.n_keys, 0);
+    hang_up(&g);
+    pki_free(identity);
+}
+
 /* Deleted in the backup, made again later, and then restored: nobody's units must not stay in service. */
 static void test_a_deleted_tenant_that_is_ahead_goes(void **state)
 {
@@ -622,6 +707,7 @@ int main(void)
         TEST(test_deleting_a_tenant),
         TEST(test_a_gateway_ahead_of_the_database),
         TEST(test_a_tenant_that_is_ahead_is_raised_once),
+        TEST(test_keys_come_before_their_documents),
         TEST(test_a_deleted_tenant_that_is_ahead_goes),
         TEST(test_held_is_not_live),
         TEST(test_unknown_tenants_go),

@@ -1,0 +1,16 @@
+/* A certificate as it is written: what its parts must be to each other, and where its key goes. */
+#ifndef DM_CONTROL_TENANCY_CERTIFICATES_H
+#define DM_CONTROL_TENANCY_CERTIFICATES_H
+
+#include "control/tenancy/write.h"
+#include "model/certificate.h"
+
+/* Chain, key and OCSP response belong together; a key that is left out is the one there is. Fills the read-only members.
+ * before: what is there, or NULL. at: pointer of the certificate in what was sent, "" or "/certificates/3". */
+DM_MUST_USE int dm_certificates_resolve(struct dm_write *write, const struct dm_certificate *before,
+                                        struct dm_certificate *certificate, const char *at);
+/* Seals the key that was given, and wipes it; nothing when none was. */
+DM_MUST_USE int dm_certificates_store_key(struct dm_write *write, struct dm_certificate *certificate);
+DM_MUST_USE int dm_certificates_drop_key(struct dm_write *write, struct dm_str certificate);
+
+#endif
