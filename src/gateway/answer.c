@@ -50,6 +50,14 @@ static void write_common(struct dm_worker *worker, struct dm_buf *fields, struct
     dm_buf_add_lit(fields, "Cache-Control: no-store\r\n");
 }
 
+/* What belongs on every answer for this exchange, whatever it says. */
+static void write_own(const struct dm_exchange *ex, struct dm_buf *fields)
+{
+    if (ex->hsts.len > 0)
+        dm_http_write_field(fields, DM_STR("Strict-Transport-Security"), ex->hsts);
+    dm_policies_answer(ex, fields);
+}
+
 static bool takes_basic(const struct dm_exchange *ex)
 {
     const struct dm_upolicy *policies;
@@ -83,7 +91,7 @@ static void write_fields(struct dm_exchange *ex, enum dm_reason reason, unsigned
         dm_http_write_field_u64(fields, DM_STR("Retry-After"), ex->verdict.retry_after_s);
     else if (status == 503)
         dm_buf_add_lit(fields, "Retry-After: 1\r\n");
-    dm_policies_answer(ex, fields);
+    write_own(ex, fields);
 }
 
 /* A caller of gRPC reads fields only: the status stands there, and the exchange is a success of HTTP's. */
@@ -97,7 +105,7 @@ static void answer_grpc(struct dm_exchange *ex, enum dm_reason reason)
     dm_grpc_write_status(fields, dm_grpc_status_of(reason), dm_str_of(info->detail));
     if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0)
         dm_http_write_field_u64(fields, DM_STR("grpc-retry-pushback-ms"), 1000 * (uint64_t)ex->verdict.retry_after_s);
-    dm_policies_answer(ex, fields);
+    write_own(ex, fields);
     message.fields = dm_buf_str(fields);
     ex->status = message.status;
     dm_http_request_reply(ex->caller, &message, DM_STR_NULL);
@@ -134,6 +142,29 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
     dm_http_request_reply(ex->caller, &message, dm_buf_str(body));
 }
 
+void dm_answer_redirect(struct dm_exchange *ex)
+{
+    const struct dm_http_head *head = ex->head;
+    struct dm_buf *fields = dm_worker_scratch(ex->worker);
+    struct dm_http_message message = {.status = 301};
+
+    if (head->method != DM_HTTP_METHOD_GET && head->method != DM_HTTP_METHOD_HEAD)
+        message.status = 308;
+    dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(ex->worker));
+    dm_buf_add_lit(fields, "Location: https://");
+    dm_buf_add(fields, head->host.name);
+    dm_buf_add(fields, ex->path);
+    if (head->has_query)
+        dm_buf_add_char(fields, '?');
+    dm_buf_add(fields, head->query);
+    dm_buf_add_lit(fields, "\r\n");
+    dm_http_write_field(fields, DM_STR("X-Request-Id"), ex->request_id);
+    ex->status = message.status;
+    ex->is_answered = true;
+    message.fields = dm_buf_str(fields);
+    dm_http_request_reply(ex->caller, &message, DM_STR_NULL);
+}
+
 void dm_answer_preflight(struct dm_exchange *ex)
 {
     struct dm_buf *fields = dm_worker_scratch(ex->worker);
@@ -141,7 +172,7 @@ void dm_answer_preflight(struct dm_exchange *ex)
 
     dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(ex->worker));
     dm_http_write_field(fields, DM_STR("X-Request-Id"), ex->request_id);
-    dm_policies_answer(ex, fields);
+    write_own(ex, fields);
     ex->status = 204;
     ex->is_answered = true;
     message.fields = dm_buf_str(fields);

@@ -9,6 +9,8 @@
 void dm_answer(struct dm_exchange *ex, enum dm_reason reason);
 /* The answer to a CORS preflight: 204 and what the policy allows. */
 void dm_answer_preflight(struct dm_exchange *ex);
+/* To the same place by https: 301 for GET and HEAD, 308, which keeps the method, for all others. ex->head is there. */
+void dm_answer_redirect(struct dm_exchange *ex);
 
 /* For requests that are none: the same body into `body`, fields into `fields`. */
 enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id,

@@ -1,10 +1,12 @@
 #include "gateway/decide.h"
 
+#include "gateway/connection.h"
 #include "gateway/forward.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 #include "http/path.h"
 #include "http/query.h"
+#include "model/domain.h"
 #include "snapshot/grants.h"
 
 /* --- route -------------------------------------------------------------------------------------------------------- */
@@ -55,6 +57,32 @@ static enum dm_reason keep_request(struct dm_exchange *ex)
     ex->path = dm_str_n(buf, path.len);
     ex->query = head->query;
     return DM_REASON_NONE;
+}
+
+/* What the domain says of callers' connections. Only a connection of ours shows a certificate: a front's word is none. */
+static enum dm_reason enter_domain(struct dm_exchange *ex, const struct dm_live_domains *domains,
+                                   const struct dm_udomain *settings)
+{
+    struct dm_str hsts = dm_unit_str(domains->unit, settings->hsts);
+
+    if (ex->is_secure && hsts.len > 0 && dm_arena_str(&ex->arena, hsts, &ex->hsts) < 0)
+        return DM_REASON_HEADER_TOO_LARGE;
+    ex->is_redirect = !ex->is_secure && settings->redirects_to_https && ex->path.ptr[0] == '/';
+    if (!ex->is_redirect && !ex->listener->spec->is_tls &&
+        settings->client_certificate == DM_CLIENT_CERTIFICATE_REQUIRED)
+        return DM_REASON_CLIENT_CERTIFICATE_REQUIRED;
+    return DM_REASON_NONE;
+}
+
+static enum dm_reason enter(struct dm_exchange *ex, const struct dm_route *route)
+{
+    enum dm_reason reason;
+
+    if (!dm_connection_admits(ex, route))
+        return DM_REASON_MISDIRECTED_REQUEST;
+    if ((reason = keep_request(ex)) != DM_REASON_NONE || !route->domain)
+        return reason;
+    return enter_domain(ex, route->tenant->domains, route->domain->settings);
 }
 
 static enum dm_reason find_version(struct dm_exchange *ex)
@@ -236,8 +264,10 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
         return (reason = keep_request(ex)) != DM_REASON_NONE ? reason : DM_REASON_HOST_UNKNOWN;
     }
     pin_tenant(ex, route->tenant);
-    if ((reason = keep_request(ex)) != DM_REASON_NONE || (reason = pin_release(ex, route)) != DM_REASON_NONE ||
-        (reason = find_version(ex)) != DM_REASON_NONE || (reason = check_underscores(ex)) != DM_REASON_NONE)
+    if ((reason = enter(ex, route)) != DM_REASON_NONE || ex->is_redirect)
+        return reason;
+    if ((reason = pin_release(ex, route)) != DM_REASON_NONE || (reason = find_version(ex)) != DM_REASON_NONE ||
+        (reason = check_underscores(ex)) != DM_REASON_NONE)
         return reason;
     if ((reason = dm_policies_request(ex)) != DM_REASON_NONE || ex->is_preflight)
         return reason;

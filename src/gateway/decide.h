@@ -5,7 +5,8 @@
 
 #include "gateway/exchange.h"
 
-/* Fills what was decided into the exchange. NONE: forward it, or answer the preflight if ex->is_preflight. */
+/* Fills what was decided into the exchange. NONE: forward it, or answer the preflight if ex->is_preflight, the redirect
+ * if ex->is_redirect. */
 enum dm_reason dm_decide(struct dm_exchange *ex);
 
 #endif

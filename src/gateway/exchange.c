@@ -16,6 +16,7 @@
 #include "gateway/exchange.h"
 
 #include "gateway/answer.h"
+#include "gateway/connection.h"
 #include "gateway/decide.h"
 #include "gateway/forward.h"
 #include "gateway/grpc.h"
@@ -208,6 +209,8 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
         dm_answer(ex, reason);
     } else if (ex->is_preflight) {
         dm_answer_preflight(ex);
+    } else if (ex->is_redirect) {
+        dm_answer_redirect(ex);
     } else {
         ex->head = NULL;
         dm_http_request_inform(caller, 100, DM_STR_NULL); /* if it was asked for */
@@ -323,6 +326,9 @@ const struct dm_http_handler dm_exchange_handler = {
     .on_done = on_client_done,
     .on_abort = on_client_abort,
     .on_fault = on_fault,
+    .on_first_bytes = dm_connection_first_bytes,
+    .on_broken = dm_connection_broken,
+    .on_conn_end = dm_connection_end,
 };
 
 /* --- backend events ----------------------------------------------------------------------------------------------- */

@@ -66,6 +66,9 @@ struct dm_exchange {
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
     bool is_grpc;
+    bool is_secure;     /* the caller came by https, at the latest front that is trusted */
+    bool is_redirect;   /* to https */
+    struct dm_str hsts; /* value of Strict-Transport-Security; in the arena */
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done

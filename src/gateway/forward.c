@@ -99,8 +99,11 @@ void dm_forward_identify(struct dm_exchange *ex)
 
     ex->client = peer;
     ex->is_direct = !dm_listener_sources_hold(&ex->listener->spec->trusted_fronts, peer);
+    ex->is_secure = ex->listener->spec->is_tls;
     if (!ex->is_direct) {
         identify_behind_front(ex);
+        ex->is_secure = ex->is_secure ||
+                        dm_str_ieq(dm_http_head_value(ex->head, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO), DM_STR("https"));
         return;
     }
     for (size_t i = 0; i < DM_COUNT(only_from_fronts); i++)
@@ -133,7 +136,7 @@ static void write_forwarded_for(struct dm_buf *out, struct dm_http_head *head, s
 }
 
 /* RFC 7239, section 4 */
-static char *put_forwarded_element(char *at, struct dm_str peer, struct dm_str host)
+static char *put_forwarded_element(char *at, struct dm_str peer, struct dm_str host, bool is_tls)
 {
     bool is_v6 = dm_str_find(peer, ':') < peer.len;
 
@@ -145,17 +148,17 @@ static char *put_forwarded_element(char *at, struct dm_str peer, struct dm_str h
         at = dm_str_put_lit(at, "]\"");
     at = dm_str_put_lit(at, ";host=\"");
     at = dm_str_put(at, host);
-    return dm_str_put_lit(at, "\";proto=http\r\n");
+    return is_tls ? dm_str_put_lit(at, "\";proto=https\r\n") : dm_str_put_lit(at, "\";proto=http\r\n");
 }
 
-static void write_forwarded_list(struct dm_buf *out, struct dm_http_head *head, struct dm_str peer)
+static void write_forwarded_list(struct dm_buf *out, struct dm_http_head *head, struct dm_str peer, bool is_tls)
 {
     char *at;
 
     dm_buf_add_lit(out, "Forwarded: ");
     write_earlier(out, head, DM_HTTP_FIELD_ID_FORWARDED);
     if ((at = dm_buf_room(out, peer.len + head->authority.len + 32)))
-        dm_buf_took(out, put_forwarded_element(at, peer, head->authority));
+        dm_buf_took(out, put_forwarded_element(at, peer, head->authority, is_tls));
 }
 
 static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
@@ -163,11 +166,12 @@ static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
     struct dm_http_head *head = ex->head;
     char text[DM_ADDRESS_TEXT_MAX];
     struct dm_str peer = dm_str_n(text, dm_address_text(dm_http_request_peer(ex->caller), text));
+    bool is_tls = ex->listener->spec->is_tls;
 
     write_forwarded_for(out, head, peer);
-    write_forwarded_list(out, head, peer);
+    write_forwarded_list(out, head, peer, is_tls);
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO))
-        dm_buf_add_lit(out, "X-Forwarded-Proto: http\r\n");
+        dm_http_write_field(out, DM_STR("X-Forwarded-Proto"), is_tls ? DM_STR("https") : DM_STR("http"));
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_HOST))
         dm_http_write_field(out, DM_STR("X-Forwarded-Host"), head->authority);
 }
@@ -208,6 +212,10 @@ int dm_forward_response(struct dm_exchange *ex, struct dm_http_head *head, struc
         drop(head, DM_HTTP_FIELD_ID_CONTENT_LENGTH);
     if (head->first[DM_HTTP_FIELD_ID_X_REQUEST_ID])
         drop(head, DM_HTTP_FIELD_ID_X_REQUEST_ID);
+    if (DM_UNLIKELY(ex->hsts.len > 0)) {
+        drop(head, DM_HTTP_FIELD_ID_STRICT_TRANSPORT_SECURITY);
+        dm_http_write_field(fields, DM_STR("Strict-Transport-Security"), ex->hsts);
+    }
     dm_http_write_fields(fields, head, DM_HTTP_FIELD_HOP);
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_DATE))
         dm_http_write_field(fields, DM_STR("Date"), dm_worker_date(ex->worker));

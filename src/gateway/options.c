@@ -106,8 +106,6 @@ static int read_listen(struct dm_gateway_options *options, struct dm_str value, 
 
     if (rc < 0)
         return rc;
-    if (options->listen[options->n_listen - 1].is_tls)
-        return dm_fail(err, DM_EINVAL, "", "tls: this gateway has no TLS");
     options->listen_text[options->n_listen_text++] = value.ptr;
     return 0;
 }

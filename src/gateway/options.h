@@ -40,6 +40,7 @@ struct dm_gateway_options {
 /* Where things lie below data_dir. */
 #define DM_GATEWAY_KEEPER_LOCK "run/keeper.lock"
 #define DM_GATEWAY_KEEPER_SOCKET "run/keeper.sock"
+#define DM_GATEWAY_BOX_KEY "box.key"                /* what is secret to this gateway is sealed to it (vault.h) */
 #define DM_GATEWAY_WORKER_LOCK "run/worker-%u.lock" /* by slot */
 #define DM_GATEWAY_COUNTERS "run/counters-%u"       /* by slot: dm_shm of kind DM_GATEWAY_COUNTERS_KIND */
 #define DM_GATEWAY_COUNTERS_KIND "counters"

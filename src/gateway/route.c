@@ -122,6 +122,21 @@ static void add_product(struct dm_routes *routes, struct tenant_routes *of, uint
     }
 }
 
+/* A domain within a granted wildcard is a name of its own; its product is the one that answers there. */
+static void add_domains(struct dm_routes *routes, struct tenant_routes *of)
+{
+    const struct dm_live_domains *domains = of->tenant->domains;
+
+    for (uint32_t i = 0; domains && i < domains->n; i++) {
+        struct dm_str host = dm_unit_str(domains->unit, domains->items[i].settings->name);
+        const struct dm_route *covering = dm_routes_find(routes, host);
+        if (covering && covering->tenant == of->tenant)
+            add(routes, of, host, covering->product);
+    }
+    for (struct dm_route *route = of->first; route; route = route->next)
+        route->domain = dm_live_domains_find(domains, route->host);
+}
+
 static void add_all(struct dm_routes *routes, struct tenant_routes *of)
 {
     const struct dm_live_release *release = of->tenant->release;
@@ -135,6 +150,7 @@ static void add_all(struct dm_routes *routes, struct tenant_routes *of)
         for (uint32_t i = 0; i < root->n_products; i++)
             add_product(routes, of, i, &products[i]);
     }
+    add_domains(routes, of);
 }
 
 static void rebuild(struct dm_routes *routes, struct tenant_routes *of)

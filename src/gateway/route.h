@@ -1,5 +1,5 @@
 /* The host table of a worker: public host name -> tenant and product. A name is in it when the tenant's grants hold it; which
- * product answers on it, its release says. Rebuilt for one tenant when its grants or release change: O(that tenant).
+ * product answers on it, its release says. Rebuilt for one tenant when its grants, domains or release change: O(that tenant).
  *
  * R1. An exact name wins over a wildcard, a longer wildcard over a shorter.
  * R2. A name that two tenants claim stays with the one that had it, and is the other's as soon as that one lets go: the units
@@ -17,7 +17,8 @@
 
 struct dm_route {
     struct dm_live_tenant *tenant;
-    uint32_t product; /* index in the tenant's live release, or DM_ROUTE_NO_PRODUCT */
+    const struct dm_live_domain *domain; /* of the tenant's, how it is served; NULL: none said */
+    uint32_t product;                    /* index in the tenant's live release, or DM_ROUTE_NO_PRODUCT */
     struct dm_str host;
     struct dm_route *next; /* of the same tenant */
 };

@@ -91,7 +91,7 @@ void dm_live_tenant_unref(struct dm_live_tenant *tenant)
     dm_live_release_unref(tenant->release);
     dm_unit_unref(tenant->applications);
     dm_unit_unref(tenant->grants);
-    dm_unit_unref(tenant->domains);
+    dm_live_domains_free(tenant->domains);
     dm_free((void *)(uintptr_t)tenant->name.ptr);
     dm_free(tenant);
 }
@@ -112,16 +112,21 @@ static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
         dm_upstream_recheck(tenant->release->upstreams[i], grants);
 }
 
-static void set_domains(struct dm_live_tenant *tenant, struct dm_unit *domains)
+static void set_domains(struct dm_live_tenant *tenant, struct dm_live_domains *domains)
 {
-    dm_unit_unref(tenant->domains);
+    dm_live_domains_free(tenant->domains);
     tenant->domains = domains;
 }
 
-void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit)
+int dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit, const struct dm_vault *vault,
+                         struct dm_err *err)
 {
     const struct dm_unit_header *header = dm_unit_header(unit);
+    struct dm_live_domains *domains = NULL;
+    int rc;
 
+    if (header->kind == DM_UNIT_DOMAINS && (rc = dm_live_domains_new(unit, vault, tenant->domains, &domains, err)) < 0)
+        return rc;
     tenant->id = header->tenant_id;
     tenant->marks[header->kind] = header->mark;
     switch ((enum dm_unit_kind)header->kind) {
@@ -131,8 +136,9 @@ void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit)
         tenant->applications = unit;
         break;
     case DM_UNIT_GRANTS: set_grants(tenant, unit); break;
-    case DM_UNIT_DOMAINS: set_domains(tenant, unit); break;
+    case DM_UNIT_DOMAINS: set_domains(tenant, domains); break;
     }
+    return 0;
 }
 
 void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind)

@@ -8,6 +8,7 @@
 #ifndef DM_GATEWAY_TENANT_H
 #define DM_GATEWAY_TENANT_H
 
+#include "gateway/domains.h"
 #include "gateway/upstream/upstream.h"
 #include "snapshot/unit.h"
 
@@ -27,7 +28,8 @@ struct dm_live_tenant {
     uint32_t refs; /* the worker's table and the exchanges */
     bool is_gone;
     struct dm_live_release *release; /* NULL: none yet */
-    struct dm_unit *applications, *grants, *domains;
+    struct dm_unit *applications, *grants;
+    struct dm_live_domains *domains;     /* NULL: none */
     struct dm_mark marks[DM_UNIT_KINDS]; /* of what is live or gone */
     struct dm_tenant_counters *counters;
     size_t encoder_bytes; /* reserved by policy/encoder */
@@ -38,8 +40,10 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
                                           struct dm_tenant_counters *counters);
 struct dm_live_tenant *dm_live_tenant_ref(struct dm_live_tenant *tenant);
 void dm_live_tenant_unref(struct dm_live_tenant *tenant);
-/* Takes the caller's reference on the unit and lets go of the former one. The unit's mark is newer (the caller checked). */
-void dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit);
+/* Takes the caller's reference on the unit and lets go of the former one. The unit's mark is newer (the caller checked). On failure
+ * (of domains whose keys do not open) the former one stays, and the reference is the caller's still. */
+DM_MUST_USE int dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit, const struct dm_vault *vault,
+                                     struct dm_err *err);
 /* The tenant has no unit of this kind any more. */
 void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind);
 

@@ -2,6 +2,7 @@
 
 #include "base/key_file.h"
 #include "base/mem.h"
+#include "model/certificate.h"
 #include "model/tenant_key.h"
 
 #define KEYS_FIRST 64
@@ -100,23 +101,21 @@ void dm_vault_drop(struct dm_vault *vault, uint64_t tenant_id)
     dm_mem_wipe(&vault->keys[vault->n_keys], sizeof(*key));
 }
 
-int dm_vault_unseal(const struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed,
-                    struct dm_str context, char **ret, size_t *ret_len)
+int dm_vault_certificate_key(const struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str name,
+                             struct dm_str key_sealed, char **ret, size_t *ret_len)
 {
-    const struct dm_tenant_key *key = find(vault, tenant_id);
-    char *plain;
-    int rc;
+    const struct dm_tenant_key *key = vault ? find(vault, tenant_id) : NULL;
+    char *pem;
+    ssize_t n;
 
     if (!key || key->key_id != key_id)
         return DM_EAGAIN;
-    if (sealed.len < DM_SEAL_OVERHEAD)
-        return DM_ECORRUPT;
-    plain = dm_secret_alloc(sealed.len - DM_SEAL_OVERHEAD + 1);
-    if ((rc = dm_seal_open(key->key, sealed, context, (uint8_t *)plain)) < 0) {
-        dm_secret_free(plain);
-        return rc;
+    pem = dm_secret_alloc(DM_CHAIN_KEY_BYTES);
+    if ((n = dm_certificate_key_open(key->key, tenant_id, name, key_sealed, (uint8_t *)pem)) < 0) {
+        dm_secret_free(pem);
+        return (int)n;
     }
-    *ret = plain;
-    *ret_len = sealed.len - DM_SEAL_OVERHEAD;
+    *ret = pem;
+    *ret_len = (size_t)n;
     return 0;
 }

@@ -25,9 +25,10 @@ DM_MUST_USE int dm_vault_put(struct dm_vault *vault, uint64_t tenant_id, uint64_
 /* The tenant's data key is forgotten. */
 void dm_vault_drop(struct dm_vault *vault, uint64_t tenant_id);
 
-/* Opens what was sealed with this data key. *ret is memory of dm_secret_alloc(), the caller's. DM_EAGAIN: the data key is not here
- * (yet); DM_ECORRUPT: it was sealed with another one or for another context. */
-DM_MUST_USE int dm_vault_unseal(const struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed,
-                                struct dm_str context, char **ret, size_t *ret_len);
+/* The private key (PEM) of the tenant's certificate with this name, as dm_certificate_key_seal() left it. *ret is memory of
+ * dm_secret_alloc(), the caller's. DM_EAGAIN: the data key is not here (yet), or there is no vault; DM_ECORRUPT: it was sealed
+ * with another one, or for another tenant or name. */
+DM_MUST_USE int dm_vault_certificate_key(const struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id,
+                                         struct dm_str name, struct dm_str key_sealed, char **ret, size_t *ret_len);
 
 #endif

@@ -4,8 +4,10 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "base/mix.h"
+#include "gateway/connection.h"
 
 #define EXCHANGES_KEEP 8192
+#define CONNECTIONS_KEEP 8192
 #define CHUNK_BYTES (4u << 10)
 #define CHUNKS_KEEP 16384
 #define SCRATCH_MAX (256u << 10)
@@ -57,10 +59,12 @@ static bool is_old(const struct dm_live_tenant *tenant, const struct dm_unit_hea
     return header->tenant_id < tenant->id && header->mark.epoch <= newest_epoch(tenant);
 }
 
-int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot)
+int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot, struct dm_err *err)
 {
     const struct dm_unit_header *header = dm_unit_header(unit);
     struct dm_live_tenant *tenant = dm_map_get(&worker->tenants, dm_str_of(header->tenant));
+    enum dm_unit_kind kind = (enum dm_unit_kind)header->kind;
+    int rc;
 
     if (tenant && is_old(tenant, header)) {
         dm_unit_unref(unit);
@@ -69,8 +73,11 @@ int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t cou
     if (tenant && tenant->id != header->tenant_id)
         replace_namesake(worker, tenant);
     tenant = tenant_for(worker, dm_str_of(header->tenant), counter_slot);
-    dm_live_tenant_apply(tenant, unit);
-    if (header->kind != DM_UNIT_APPLICATIONS)
+    if ((rc = dm_live_tenant_apply(tenant, unit, worker->vault, err)) < 0) {
+        dm_unit_unref(unit);
+        return rc;
+    }
+    if (kind != DM_UNIT_APPLICATIONS)
         dm_routes_update(&worker->routes, tenant);
     worker->counters->worker.units_applied++;
     return 1;
@@ -84,7 +91,7 @@ void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit
         return;
     dm_live_tenant_remove(tenant, kind);
     tenant->marks[kind] = mark;
-    if (tenant->release || tenant->applications || tenant->grants)
+    if (tenant->release || tenant->applications || tenant->grants || tenant->domains)
         dm_routes_update(&worker->routes, tenant);
     else
         remove_tenant(worker, tenant);
@@ -117,6 +124,7 @@ void dm_worker_next_id(struct dm_worker *worker, char ret[DM_REQUEST_ID_LEN])
 static void init_memory(struct dm_worker *worker)
 {
     dm_freelist_init(&worker->exchanges, sizeof(struct dm_exchange), EXCHANGES_KEEP);
+    dm_freelist_init(&worker->connections, sizeof(struct dm_connection), CONNECTIONS_KEEP);
     dm_chunk_pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEEP);
     dm_buf_init(&worker->scratch, SCRATCH_MAX);
     dm_buf_init(&worker->answer, SCRATCH_MAX);
@@ -154,6 +162,9 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener)
     settings.body_rate_bytes = (uint32_t)limits->body_rate;
     settings.body_bytes_max = limits->body_max;
     settings.connections_max = limits->connections;
+    settings.allows_http2 = listener->spec->has_http2;
+    settings.http2.streams_max = (uint32_t)limits->streams;
+    settings.tls = listener->spec->is_tls ? listener->worker->acceptor : NULL;
     return dm_http_server_new(listener->worker->loop, &settings, &dm_exchange_handler, listener);
 }
 
@@ -199,6 +210,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     init_memory(worker);
     init_secrets(worker, sys);
+    worker->acceptor = dm_tls_acceptor_new(dm_connection_select, worker);
     init_listeners(worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_upstream_peer_handler,
                                         &dm_exchange_call_handler);
@@ -227,7 +239,10 @@ void dm_worker_done(struct dm_worker *worker)
     dm_credential_cache_free(worker->credentials);
     dm_limit_table_close(&worker->limits.table);
     dm_encoders_free(worker->encoders);
+    dm_tls_acceptor_free(worker->acceptor);
+    dm_vault_free(worker->vault);
     dm_freelist_done(&worker->exchanges);
+    dm_freelist_done(&worker->connections);
     dm_chunk_pool_done(&worker->chunks);
     dm_buf_done(&worker->scratch);
     dm_buf_done(&worker->answer);

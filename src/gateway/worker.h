@@ -44,7 +44,9 @@ struct dm_worker {
     struct dm_usage matched; /* of the request in hand */
     struct dm_credential_cache *credentials;
     struct dm_encoders *encoders;
-    struct dm_freelist exchanges;
+    struct dm_vault *vault;           /* owned; NULL: no sealed key opens */
+    struct dm_tls_acceptor *acceptor; /* of all listeners with TLS */
+    struct dm_freelist exchanges, connections;
     struct dm_chunk_pool chunks;
     struct dm_buf scratch, answer;
     uint64_t wall_offset_ns; /* wall clock - loop clock, refreshed every second */
@@ -66,8 +68,11 @@ void dm_worker_done(struct dm_worker *worker);
 size_t dm_worker_connections(const struct dm_worker *worker);
 /* Takes no more connections and ends those that there are, as dm_http_server_drain(). */
 void dm_worker_drain(struct dm_worker *worker);
-/* Takes over the unit (one reference). An older or equal mark than the live one is dropped: 0. counter_slot: of the tenant. */
-int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot);
+/* Takes over the unit (one reference), also on failure. An older or equal mark than the live one is dropped: 0. Domains whose
+ * keys do not open are not applied, and the former ones serve on: DM_EAGAIN when the data key may come yet, or DM_ECORRUPT.
+ * counter_slot: of the tenant. */
+DM_MUST_USE int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot,
+                                struct dm_err *err);
 void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit_kind kind, struct dm_mark mark);
 
 /* What dm_exchange_scratch gives. */

@@ -18,19 +18,22 @@
 #ifndef DM_GATEWAY_WORKER_LINK_H
 #define DM_GATEWAY_WORKER_LINK_H
 
+#include "model/link.h"
 #include "model/unit_kind.h"
 #include "snapshot/unit.h"
 
 enum dm_worker_message {
-    DM_WORKER_HELLO = 1, /* struct dm_worker_hello */
-    DM_WORKER_UNIT,      /* struct dm_worker_unit */
-    DM_WORKER_GONE,      /* struct dm_worker_unit, path empty */
-    DM_WORKER_APPLIED,   /* struct dm_worker_applied */
-    DM_WORKER_LOG,       /* no payload, with a descriptor */
-    DM_WORKER_SYNCED,    /* no payload */
-    DM_WORKER_DRAIN,     /* uint32_t: milliseconds until it must be gone */
-    DM_WORKER_USAGE,     /* struct dm_worker_usage[] */
-    DM_WORKER_SERVING,   /* no payload */
+    DM_WORKER_HELLO = 1,   /* struct dm_worker_hello */
+    DM_WORKER_UNIT,        /* struct dm_worker_unit */
+    DM_WORKER_GONE,        /* struct dm_worker_unit, path empty */
+    DM_WORKER_APPLIED,     /* struct dm_worker_applied */
+    DM_WORKER_LOG,         /* no payload, with a descriptor */
+    DM_WORKER_SYNCED,      /* no payload */
+    DM_WORKER_DRAIN,       /* uint32_t: milliseconds until it must be gone */
+    DM_WORKER_USAGE,       /* struct dm_worker_usage[] */
+    DM_WORKER_SERVING,     /* no payload */
+    DM_WORKER_TENANT_KEY,  /* struct dm_worker_tenant_key: before the first unit that needs it */
+    DM_WORKER_TICKET_KEYS, /* struct dm_tls_ticket_keys: at the beginning, and when they were rotated */
 };
 
 #define DM_WORKER_PATH_MAX 512
@@ -48,6 +51,14 @@ struct dm_worker_unit {
     uint32_t kind;
     uint32_t counter_slot; /* of the tenant in the counters page */
     struct dm_mark mark;
+};
+
+/* As the controller sealed it to this gateway's box key (model/tenant_key.h). */
+struct dm_worker_tenant_key {
+    uint64_t tenant_id, key_id;
+    uint32_t sealed_bytes;
+    uint8_t sealed[DM_LINK_SEALED_MAX];
+    uint32_t unused;
 };
 
 struct dm_worker_applied {

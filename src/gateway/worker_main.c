@@ -230,6 +230,13 @@ static int open_unit(const struct dm_worker_unit *message, struct dm_unit **ret,
     return rc;
 }
 
+static void apply(struct process *p, const struct dm_worker_unit *message, struct dm_unit *unit, struct dm_err *err)
+{
+    if (dm_worker_apply(&p->worker, unit, message->counter_slot, err) < 0)
+        dm_log(DM_LOG_ERROR, "unit_not_applied", "%s of tenant %s: %s%s%s", dm_unit_kind_names[message->kind],
+               message->tenant, err->pointer, err->pointer[0] ? ": " : "", err->message);
+}
+
 static void on_unit(struct process *p, const struct dm_worker_unit *message)
 {
     struct dm_err err = {0};
@@ -240,9 +247,30 @@ static void on_unit(struct process *p, const struct dm_worker_unit *message)
         dm_log(DM_LOG_ERROR, "unit_refused", "%s of tenant %s: %s", dm_unit_kind_names[message->kind % DM_UNIT_KINDS],
                message->tenant, err.message);
     } else {
-        dm_worker_apply(&p->worker, unit, message->counter_slot);
+        apply(p, message, unit, &err);
     }
     say_applied(p, message, &err);
+}
+
+static void on_tenant_key(struct process *p, struct dm_str payload)
+{
+    struct dm_worker_tenant_key key;
+
+    memcpy(&key, payload.ptr, sizeof(key));
+    if (key.sealed_bytes > sizeof(key.sealed) || !p->worker.vault ||
+        dm_vault_put(p->worker.vault, key.tenant_id, key.key_id, dm_str_n((const char *)key.sealed, key.sealed_bytes)) <
+            0)
+        dm_log(DM_LOG_ERROR, "tenant_key_refused", "data key %llu of tenant %llu does not open",
+               (unsigned long long)key.key_id, (unsigned long long)key.tenant_id);
+}
+
+static void on_ticket_keys(struct process *p, struct dm_str payload)
+{
+    struct dm_tls_ticket_keys keys;
+
+    memcpy(&keys, payload.ptr, sizeof(keys));
+    dm_tls_acceptor_set_ticket_keys(p->worker.acceptor, &keys);
+    dm_mem_wipe(&keys, sizeof(keys));
 }
 
 static void on_gone(struct process *p, const struct dm_worker_unit *message)
@@ -266,6 +294,10 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
     } else if (type == DM_WORKER_LOG && fd >= 0) {
         dm_access_log_set_fd(&p->worker.log, fd);
         fd = -1;
+    } else if (type == DM_WORKER_TENANT_KEY && payload.len == sizeof(struct dm_worker_tenant_key)) {
+        on_tenant_key(p, payload);
+    } else if (type == DM_WORKER_TICKET_KEYS && payload.len == sizeof(struct dm_tls_ticket_keys)) {
+        on_ticket_keys(p, payload);
     } else if (type == DM_WORKER_SYNCED) {
         start_serving(p);
     } else if (type == DM_WORKER_DRAIN && payload.len == sizeof(ms)) {
@@ -346,7 +378,10 @@ static int open_pages(struct process *p, struct dm_err *err)
                           err)) < 0)
         return rc;
     dm_gateway_path(p->options, path, "run/limits");
-    return dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err);
+    if ((rc = dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err)) < 0)
+        return rc;
+    dm_gateway_path(p->options, path, DM_GATEWAY_BOX_KEY);
+    return dm_vault_open(dm_sys_real(), path, false, &p->worker.vault, err);
 }
 
 /* What the worker before us had in flight when it died has ended. */
@@ -364,6 +399,8 @@ static int start(struct process *p, struct dm_err *err)
     struct dm_buf keeper;
     int rc;
 
+    if ((rc = dm_crypto_init()) < 0)
+        return dm_fail(err, rc, "", "libsodium can't be used");
     if ((rc = open_pages(p, err)) < 0)
         return rc;
     p->before = p->worker.counters->worker;

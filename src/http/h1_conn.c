@@ -69,7 +69,7 @@ void dm_h1_conn_refuse(struct dm_h1_conn *c, struct dm_http_end end, unsigned st
 
 static void on_error(struct dm_stream *stream, int code)
 {
-    dm_h1_conn_fail(dm_h1_conn_of(stream), (struct dm_http_end){DM_HTTP_ABORT_PEER_RESET, 0, code});
+    dm_http_conn_broken(dm_http_conn_of(stream), code);
 }
 
 /* --- timers ------------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* Connections: accepted, given to the protocol that their first bytes are in, closed. */
 #include "base/mem.h"
 #include "http/h1_server_int.h"
+#include "io/tls.h"
 
 #define HEAD_OUT_MAX (128u << 10)
 #define POLL_FAILURES_MAX 16 /* while the last connections close */
@@ -58,6 +59,15 @@ static void link_conn(struct dm_http_server *server, struct dm_http_conn *c)
     server->n_conns++;
 }
 
+void dm_http_conn_broken(struct dm_http_conn *conn, int code)
+{
+    const struct dm_http_server *server = conn->server;
+
+    if (server->handler->on_broken)
+        server->handler->on_broken(server->arg, conn, code);
+    conn->ops->fail(conn, (struct dm_http_end){DM_HTTP_ABORT_PEER_RESET, 0, code});
+}
+
 void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer)
 {
     struct dm_http_conn *c;
@@ -75,6 +85,8 @@ void dm_http_server_accept(struct dm_http_server *server, int fd, const struct d
         dm_freelist_give(&server->free_conns, c);
         return;
     }
+    if (server->settings.tls)
+        dm_tls_serve(&c->stream, server->settings.tls);
     link_conn(server, c);
     dm_http_conn_arm(c, server->settings.head_timeout_ms ? server->settings.head_timeout_ms
                                                          : server->settings.idle_timeout_ms);
@@ -155,4 +167,9 @@ const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn)
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn)
 {
     return &conn->stream;
+}
+
+struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream)
+{
+    return dm_http_conn_of(stream);
 }

@@ -44,6 +44,7 @@
 struct dm_http_conn;
 struct dm_http_server;
 struct dm_stream;
+struct dm_tls_acceptor;
 struct dm_http_request; /* one request on a client connection, and its response */
 
 /* What a client speaks on a connection. */
@@ -80,6 +81,7 @@ struct dm_http_server_settings {
     uint32_t tunnel_timeout_ms; /* in all; 0 = off */
     uint32_t drain_idle_ms;     /* how long a connection between requests lives on after dm_http_server_drain() */
     struct dm_http2_settings http2;
+    struct dm_tls_acceptor *tls; /* borrowed; NULL: clear text */
 };
 extern const struct dm_http_server_settings dm_http_server_defaults;
 
@@ -104,6 +106,8 @@ struct dm_http_handler {
     /* The first bytes of a connection are there (of TLS: its handshake is over). NULL: ANY. HTTP/2 is refused (ANY, 2) unless
      * settings.allows_http2. */
     enum dm_http_protocol (*on_first_bytes)(void *arg, struct dm_http_conn *conn);
+    /* It failed: what the stream's on_error said; of DM_ETLS dm_tls_reason() of its stream says more. Before on_abort. May be NULL. */
+    void (*on_broken)(void *arg, struct dm_http_conn *conn, int error);
     /* The connection is gone, after everything else of it. May be NULL. */
     void (*on_conn_end)(void *arg, struct dm_http_conn *conn);
 };
@@ -151,6 +155,8 @@ void dm_http_conn_set_user(struct dm_http_conn *conn, void *user);
 void *dm_http_conn_user(const struct dm_http_conn *conn);
 const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
+/* The connection whose stream it is; for callbacks of TLS. */
+struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream);
 
 void dm_http_request_set_user(struct dm_http_request *request, void *user);
 void *dm_http_request_user(const struct dm_http_request *request);

@@ -94,6 +94,8 @@ static inline void dm_http_conn_arm(struct dm_http_conn *conn, uint32_t ms)
         dm_timer_cancel(conn->server->loop, &conn->timer);
 }
 
+/* The stream failed: the owner hears of it, then what is in hand fails. */
+void dm_http_conn_broken(struct dm_http_conn *conn, int code);
 /* The stream is closed. */
 void dm_http_conn_on_closed(struct dm_stream *stream);
 

@@ -19,12 +19,9 @@ static int add_decoded(struct dm_builder *b, struct dm_str base64, struct dm_ust
 static int add_certificate(struct dm_builder *b, const struct dm_certificate *from, struct dm_ucertificate *ret,
                            struct dm_err *err)
 {
-    int rc;
-
     ret->name = dm_builder_str(b, from->name);
     ret->chain = dm_builder_str(b, from->chain);
-    if ((rc = add_decoded(b, from->key_sealed, &ret->key_sealed, "/key_sealed", err)) < 0)
-        return rc;
+    ret->key_sealed = dm_builder_str(b, from->key_sealed);
     return add_decoded(b, from->ocsp_response, &ret->ocsp, "/ocsp_response", err);
 }
 

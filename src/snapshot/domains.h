@@ -7,10 +7,9 @@
 /* For domains, and for what backends are shown. */
 struct dm_ucertificate {
     struct dm_ustr name;
-    struct dm_ustr chain; /* PEM */
-    struct dm_ustr
-        key_sealed;      /* dm_seal() of the PEM key with the tenant's data key; context: dm_certificate_context() */
-    struct dm_ustr ocsp; /* DER; "" = none */
+    struct dm_ustr chain;      /* PEM */
+    struct dm_ustr key_sealed; /* as dm_certificate_key_seal() leaves it */
+    struct dm_ustr ocsp;       /* DER; "" = none */
 };
 
 #define DM_UDOMAIN_NO_CERTIFICATE UINT32_MAX

@@ -108,6 +108,8 @@ void rig_apply(struct rig *rig, const char *tenant, uint64_t tenant_id, enum dm_
 {
     struct dm_buf text DM_CLEANUP(dm_buf_done);
     struct dm_builder builder;
+    struct dm_err err = {0};
+    int rc;
 
     dm_buf_init(&text, 1u << 20);
     dm_buf_printf(&text,
@@ -117,7 +119,10 @@ void rig_apply(struct rig *rig, const char *tenant, uint64_t tenant_id, enum dm_
                   (unsigned long long)++rig->next_sequence, body);
     dm_builder_init(&builder);
     compile(dm_buf_str(&text), &builder);
-    if (dm_worker_apply(&rig->worker, open_unit(rig, &builder), (uint32_t)tenant_id) != 1)
+    rc = dm_worker_apply(&rig->worker, open_unit(rig, &builder), (uint32_t)tenant_id, &err);
+    if (rc < 0)
+        fail_msg("%s", err.message);
+    if (rc == 0)
         assert_true(rig->may_be_old);
     dm_builder_done(&builder);
 }

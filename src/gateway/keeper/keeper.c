@@ -122,7 +122,9 @@ static int prepare(struct dm_keeper *k, struct dm_err *err)
     if ((rc = take_lock(k, err)) < 0 || (rc = make_log_dir(k, err)) < 0 || (rc = dm_keeper_find_id(k, err)) < 0 ||
         (rc = dm_keeper_check_ports(k, err)) < 0)
         return rc;
-    return dm_store_open(&k->store, k->sys, &k->options, err);
+    if ((rc = dm_store_open(&k->store, k->sys, &k->options, err)) < 0)
+        return rc;
+    return dm_secrets_open(&k->secrets, k->sys, &k->options, err);
 }
 
 static void say_running(const struct dm_keeper *k)
@@ -158,6 +160,7 @@ static void run(struct dm_keeper *k)
     dm_free(k->workers);
     dm_loop_free(k->loop);
     dm_store_done(&k->store);
+    dm_secrets_done(&k->secrets);
 }
 
 int dm_keeper_main(const struct dm_gateway_options *options)

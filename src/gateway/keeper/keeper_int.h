@@ -3,6 +3,7 @@
 #define DM_GATEWAY_KEEPER_INT_H
 
 #include "base/vec.h"
+#include "gateway/keeper/secrets.h"
 #include "gateway/keeper/store.h"
 #include "gateway/link/controller.h"
 #include "gateway/link/spool.h"
@@ -68,6 +69,8 @@ struct dm_keeper {
     struct dm_lockfile lock;
     struct dm_signals signals;
     struct dm_store store;
+    struct dm_secrets secrets;
+    struct dm_timer ticket_timer; /* until ticket keys are rotated */
     bool is_stopping;
     int exit_code;
     uint64_t started_ns;
@@ -144,6 +147,8 @@ void dm_keeper_ack_gone(struct dm_keeper *k, const struct dm_link_gone *gone);
 /* --- workers.c --- */
 
 DM_MUST_USE int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err);
+/* The data key, to all that are connected. */
+void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *key);
 /* UNIT or GONE, as the unit is now, to all that are connected. */
 void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit);
 /* SYNCED to those that wait for it, when K2 allows. */

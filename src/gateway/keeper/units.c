@@ -334,8 +334,21 @@ static void on_gone(struct dm_keeper *k, const struct dm_link_gone *gone)
         dm_keeper_ack_refused(k, gone->tenant, gone->kind, gone->mark, &err);
     } else {
         dm_keeper_log_unit(DM_LOG_INFO, "unit_gone", unit, gone->mark, "taken away by the controller", "");
+        if (gone->kind == DM_UNIT_DOMAINS)
+            dm_secrets_drop(&k->secrets, gone->tenant);
         roll_out(k, unit);
     }
+}
+
+static void on_tenant_key(struct dm_keeper *k, const struct dm_link_tenant_key *message)
+{
+    const struct dm_held_key *key;
+    struct dm_err err = {0};
+
+    if (dm_secrets_put(&k->secrets, message, &key, &err) < 0)
+        dm_log(DM_LOG_ERROR, "tenant_key_refused", "%s", err.message);
+    else
+        dm_keeper_workers_tell_key(k, key);
 }
 
 /* Tombstones are told too: a controller that was restored from a backup must number above them. */
@@ -350,6 +363,7 @@ static void on_hello(void *arg, struct dm_link_hello *hello)
                                                            unit->is_gone ? unit->floor : unit->document};
     hello->gateway = dm_str_of(k->options.id);
     hello->program_version = DM_STR(DM_VERSION);
+    memcpy(hello->box_public_key, dm_vault_public(k->secrets.vault), sizeof(hello->box_public_key));
     hello->n_workers = (uint16_t)k->options.n_workers;
     hello->held = k->held.items;
     hello->n_held = k->held.count;
@@ -393,6 +407,8 @@ static void on_message(void *arg, const struct dm_link_message *message)
         on_unit(k, message->unit);
     else if (message->type == DM_LINK_GONE)
         on_gone(k, &message->gone);
+    else if (message->type == DM_LINK_TENANT_KEY)
+        on_tenant_key(k, &message->tenant_key);
     else if (message->type == DM_LINK_USED)
         dm_spool_used(&k->spool, message->number);
     else if (message->type == DM_LINK_SYNCED)

@@ -15,6 +15,7 @@
 #include "gateway/keeper/keeper_int.h"
 #include "gateway/observe/counters.h"
 
+enum { TICKETS_MS = 12 * 3600 * 1000 };
 enum { HELLO_MS = 30000, LOCK_RETRY_MS = 50, QUEUE_BYTES = 256 << 20, BACKLOG = 64, KILL_MS = 1000 };
 enum { PULSE_MS = 1000, STILL_MAX = 8 }; /* a worker tells its turns once a second */
 
@@ -48,6 +49,36 @@ static void send_unit(struct dm_worker_conn *conn, const struct dm_held_unit *un
     if (!unit->is_gone)
         dm_store_unit_path(&conn->keeper->store, unit, message.path);
     tell(conn, unit->is_gone ? DM_WORKER_GONE : DM_WORKER_UNIT, &message, sizeof(message), -1);
+}
+
+static void send_key(struct dm_worker_conn *conn, const struct dm_held_key *key)
+{
+    tell(conn, DM_WORKER_TENANT_KEY, &key->message, sizeof(key->message), -1);
+}
+
+void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *key)
+{
+    for (unsigned i = 0; i < k->options.n_workers; i++)
+        if (k->workers[i].conn)
+            send_key(k->workers[i].conn, key);
+}
+
+static void send_tickets(struct dm_worker_conn *conn)
+{
+    const struct dm_tls_ticket_keys *keys = &conn->keeper->secrets.tickets;
+
+    tell(conn, DM_WORKER_TICKET_KEYS, keys, sizeof(*keys), -1);
+}
+
+static void on_ticket_timer(struct dm_timer *timer)
+{
+    struct dm_keeper *k = DM_CONTAINER_OF(timer, struct dm_keeper, ticket_timer);
+
+    dm_secrets_rotate_tickets(&k->secrets);
+    for (unsigned i = 0; i < k->options.n_workers; i++)
+        if (k->workers[i].conn)
+            send_tickets(k->workers[i].conn);
+    dm_timer_arm(k->loop, timer, TICKETS_MS);
 }
 
 void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit)
@@ -85,7 +116,12 @@ static void send_log(struct dm_worker_conn *conn)
 static void feed(struct dm_worker_conn *conn)
 {
     struct dm_keeper *k = conn->keeper;
+    const struct dm_held_key *key;
+    size_t at = 0;
 
+    send_tickets(conn);
+    while ((key = dm_secrets_next(&k->secrets, &at)))
+        send_key(conn, key);
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
         send_unit(conn, unit);
     send_log(conn);
@@ -387,6 +423,8 @@ int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err)
         return rc;
     for (unsigned i = 0; i < k->options.n_workers; i++)
         fill_slot(&k->workers[i]);
+    k->ticket_timer.on_due = on_ticket_timer;
+    dm_timer_arm(k->loop, &k->ticket_timer, TICKETS_MS);
     return 0;
 }
 
@@ -418,6 +456,7 @@ void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms)
 void dm_keeper_workers_done(struct dm_keeper *k)
 {
     dm_timer_cancel(k->loop, &k->drain_timer);
+    dm_timer_cancel(k->loop, &k->ticket_timer);
     dm_listener_close(&k->socket);
     for (unsigned i = 0; i < k->options.n_workers; i++) {
         struct dm_keeper_worker *worker = &k->workers[i];

@@ -6,9 +6,10 @@
 #define DM_GATEWAY_OBSERVE_COUNTERS_H
 
 #include "base/err.h"
+#include "io/tls.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 2
+#define DM_COUNTERS_VERSION 3
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -41,6 +42,8 @@ struct dm_worker_counters {
     uint64_t started_at;   /* Unix seconds */
     uint64_t units_applied, units_refused;
     uint64_t limit_slots_used, limit_table_full;
+    uint64_t tls_handshakes, tls_resumed; /* full ones, and those by a ticket, that a request followed */
+    uint64_t tls_failures[DM_TLS_REASON_COUNT];
 };
 
 struct dm_counters_page {

@@ -48,6 +48,8 @@ static const struct family worker_families[] = {
     {"daemun_worker_limit_slots", "gauge", "Slots of the limit table in use.", WORKER(limit_slots_used), 0},
     {"daemun_worker_limit_table_full_total", "counter", "Times that the limit table was full.",
      WORKER(limit_table_full), 0},
+    {"daemun_worker_tls_handshakes_total", "counter", "Full TLS handshakes.", WORKER(tls_handshakes), 0},
+    {"daemun_worker_tls_resumptions_total", "counter", "TLS handshakes by a ticket.", WORKER(tls_resumed), 0},
 };
 
 /* --- text -------------------------------------------------------------------------------------------------------- */
@@ -312,6 +314,21 @@ static void write_worker_family(const struct dm_metrics_view *view, const struct
     }
 }
 
+/* Only those that occurred. */
+static void write_tls_failures(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    begin(ret, "daemun_worker_tls_failures_total", "counter", "Handshakes and connections that TLS ended, by reason.");
+    for (size_t i = 0; i < view->n_workers; i++)
+        for (int reason = 0; view->workers[i].page && reason < DM_TLS_REASON_COUNT; reason++) {
+            uint64_t n = __atomic_load_n(&view->workers[i].page->worker.tls_failures[reason], __ATOMIC_RELAXED);
+            if (n == 0)
+                continue;
+            begin_worker_sample(ret, "daemun_worker_tls_failures_total", i);
+            add_label(ret, "reason", dm_tls_reason_name((enum dm_tls_reason)reason));
+            end_sample(ret, n);
+        }
+}
+
 static void write_keeper_view(const struct dm_metrics_view *view, const char *name, const char *type, const char *help,
                               uint64_t (*get)(const struct dm_metrics_worker *worker), struct dm_buf *ret)
 {
@@ -353,6 +370,7 @@ static void write_workers(const struct dm_metrics_view *view, struct dm_buf *ret
                       get_unwritten, ret);
     for (size_t i = 0; i < DM_COUNT(worker_families); i++)
         write_worker_family(view, &worker_families[i], ret);
+    write_tls_failures(view, ret);
 }
 
 /* --- the rest ---------------------------------------------------------------------------------------------------- */

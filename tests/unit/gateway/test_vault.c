@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/arena.h"
+#include "model/certificate.h"
 #include "model/tenant_key.h"
-
-#define CONTEXT DM_STR("tenant 7 certificate c key")
 
 struct place {
     char dir[32], path[64];
@@ -57,11 +57,11 @@ static int put(struct place *p, uint64_t tenant_id, uint64_t key_id, const uint8
     return dm_vault_put(p->vault, tenant_id, key_id, dm_str_n((const char *)sealed, DM_TENANT_KEY_SEALED_BYTES));
 }
 
-static int unseal(struct place *p, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed, struct dm_str context)
+static int open_key(struct place *p, uint64_t tenant_id, uint64_t key_id, struct dm_str name, struct dm_str sealed)
 {
     char *plain = NULL;
     size_t len = 0;
-    int rc = dm_vault_unseal(p->vault, tenant_id, key_id, sealed, context, &plain, &len);
+    int rc = dm_vault_certificate_key(p->vault, tenant_id, key_id, name, sealed, &plain, &len);
 
     if (rc == 0)
         assert_true(dm_str_eq(dm_str_n(plain, len), DM_STR("secret")));
@@ -72,30 +72,33 @@ static int unseal(struct place *p, uint64_t tenant_id, uint64_t key_id, struct d
 static void opens_what_is_the_tenants(void **state)
 {
     struct place *p = *state;
-    uint8_t sealed_key[DM_TENANT_KEY_SEALED_BYTES], key[32], bytes[6 + DM_SEAL_OVERHEAD];
-    struct dm_str sealed = dm_str_n((const char *)bytes, sizeof(bytes));
+    uint8_t sealed_key[DM_TENANT_KEY_SEALED_BYTES], key[32];
+    struct dm_chunk_pool pool;
+    struct dm_arena arena;
+    struct dm_str sealed;
 
     memset(key, 1, sizeof(key));
-    dm_seal(key, DM_STR("secret"), CONTEXT, bytes);
-    assert_int_equal(unseal(p, 7, 1, sealed, CONTEXT), DM_EAGAIN);
+    dm_chunk_pool_init(&pool, 4096, 4);
+    dm_arena_init(&arena, &pool, 1 << 16);
+    assert_int_equal(dm_certificate_key_seal(key, 7, DM_STR("c"), DM_STR("secret"), &arena, &sealed), 0);
+    assert_int_equal(open_key(p, 7, 1, DM_STR("c"), sealed), DM_EAGAIN);
     for (uint64_t other = 100; other < 300; other++) { /* more than fit at first */
         seal_for(p, other, 1, 2, sealed_key);
         assert_int_equal(put(p, other, 1, sealed_key), 0);
     }
     seal_for(p, 7, 1, 1, sealed_key);
     assert_int_equal(put(p, 7, 1, sealed_key), 0);
-    assert_int_equal(unseal(p, 7, 1, sealed, CONTEXT), 0);
-    assert_int_equal(unseal(p, 7, 2, sealed, CONTEXT), DM_EAGAIN);
-    assert_int_equal(unseal(p, 7, 1, sealed, DM_STR("tenant 7 certificate d key")), DM_ECORRUPT);
-    assert_int_equal(unseal(p, 100, 1, sealed, CONTEXT), DM_ECORRUPT);
-    assert_int_equal(unseal(p, 7, 1, dm_str_n(sealed.ptr, 5), CONTEXT), DM_ECORRUPT);
-    bytes[30] ^= 1;
-    assert_int_equal(unseal(p, 7, 1, sealed, CONTEXT), DM_ECORRUPT);
-    bytes[30] ^= 1;
+    assert_int_equal(open_key(p, 7, 1, DM_STR("c"), sealed), 0);
+    assert_int_equal(open_key(p, 7, 2, DM_STR("c"), sealed), DM_EAGAIN);
+    assert_int_equal(open_key(p, 7, 1, DM_STR("d"), sealed), DM_ECORRUPT);
+    assert_int_equal(open_key(p, 100, 1, DM_STR("c"), sealed), DM_ECORRUPT);
+    assert_int_equal(open_key(p, 7, 1, DM_STR("c"), dm_str_n(sealed.ptr, 4)), DM_ECORRUPT);
     dm_vault_drop(p->vault, 7);
-    assert_int_equal(unseal(p, 7, 1, sealed, CONTEXT), DM_EAGAIN);
+    assert_int_equal(open_key(p, 7, 1, DM_STR("c"), sealed), DM_EAGAIN);
     dm_vault_drop(p->vault, 7);
-    assert_int_equal(unseal(p, 299, 1, sealed, CONTEXT), DM_ECORRUPT); /* is there still */
+    assert_int_equal(open_key(p, 299, 1, DM_STR("c"), sealed), DM_ECORRUPT); /* is there still */
+    dm_arena_done(&arena);
+    dm_chunk_pool_done(&pool);
 }
 
 static void refuses_keys_that_are_not_what_they_say(void **state)

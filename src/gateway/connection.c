@@ -1,0 +1,103 @@
+#include "gateway/connection.h"
+
+#include "base/mem.h"
+#include "gateway/worker.h"
+
+static struct dm_connection *connection_new(struct dm_worker *worker, struct dm_http_conn *conn,
+                                            struct dm_live_tenant *tenant)
+{
+    struct dm_connection *connection = dm_freelist_take(&worker->connections);
+
+    *connection = (struct dm_connection){.worker = worker, .tenant = dm_live_tenant_ref(tenant)};
+    dm_http_conn_set_user(conn, connection);
+    return connection;
+}
+
+void dm_connection_end(void *arg, struct dm_http_conn *conn)
+{
+    struct dm_connection *connection = dm_http_conn_user(conn);
+
+    if (!connection)
+        return;
+    dm_live_tenant_unref(connection->tenant);
+    dm_free(connection->fingerprint);
+    dm_free(connection->subject);
+    dm_freelist_give(&connection->worker->connections, connection);
+}
+
+/* --- TLS ---------------------------------------------------------------------------------------------------------- */
+
+struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream, struct dm_str server_name)
+{
+    struct dm_worker *worker = arg;
+    const struct dm_route *route = server_name.len > 0 ? dm_routes_find(&worker->routes, server_name) : NULL;
+    struct dm_connection *connection;
+
+    if (!route || !route->domain || !route->domain->profile)
+        return NULL;
+    connection = connection_new(worker, dm_http_conn_of_stream(stream), route->tenant);
+    memcpy(connection->client_policy, route->domain->client_policy, DM_DIGEST_BYTES);
+    return route->domain->profile;
+}
+
+enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *conn)
+{
+    const struct dm_worker_listener *listener = arg;
+    struct dm_tls_info info;
+
+    if (!listener->spec->is_tls)
+        return DM_HTTP_PROTOCOL_ANY;
+    if (!dm_tls_info(dm_http_conn_stream(conn), &info))
+        return DM_HTTP_PROTOCOL_1;
+    if (info.is_resumed)
+        listener->worker->counters->worker.tls_resumed++;
+    else
+        listener->worker->counters->worker.tls_handshakes++;
+    return dm_str_eq(info.alpn, DM_STR("h2")) ? DM_HTTP_PROTOCOL_2 : DM_HTTP_PROTOCOL_1;
+}
+
+void dm_connection_broken(void *arg, struct dm_http_conn *conn, int error)
+{
+    const struct dm_worker_listener *listener = arg;
+
+    if (error == DM_ETLS)
+        listener->worker->counters->worker.tls_failures[dm_tls_reason(dm_http_conn_stream(conn))]++;
+}
+
+/* --- whose -------------------------------------------------------------------------------------------------------- */
+
+static bool is_policy(const struct dm_connection *connection, const struct dm_route *route)
+{
+    return route->domain && route->domain->profile &&
+           memcmp(route->domain->client_policy, connection->client_policy, DM_DIGEST_BYTES) == 0;
+}
+
+bool dm_connection_admits(const struct dm_exchange *ex, const struct dm_route *route)
+{
+    struct dm_http_conn *conn = dm_http_request_conn(ex->caller);
+    const struct dm_connection *connection = dm_http_conn_user(conn);
+
+    if (DM_LIKELY(connection != NULL))
+        return connection->tenant == route->tenant && (!ex->listener->spec->is_tls || is_policy(connection, route));
+    if (ex->is_direct)
+        connection_new(ex->worker, conn, route->tenant);
+    return true;
+}
+
+const struct dm_connection *dm_connection_certificate(const struct dm_exchange *ex)
+{
+    struct dm_http_conn *conn = dm_http_request_conn(ex->caller);
+    struct dm_connection *connection = dm_http_conn_user(conn);
+    struct dm_tls_info info;
+
+    if (!connection || !ex->listener->spec->is_tls)
+        return NULL;
+    if (!connection->is_certificate_known && dm_tls_info(dm_http_conn_stream(conn), &info)) {
+        connection->is_certificate_known = true;
+        if ((connection->has_certificate = info.has_client_certificate)) {
+            connection->fingerprint = dm_strdup(dm_str_of(info.client_fingerprint));
+            connection->subject = dm_strdup(dm_str_of(info.client_subject));
+        }
+    }
+    return connection->has_certificate ? connection : NULL;
+}
