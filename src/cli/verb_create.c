@@ -153,7 +153,8 @@ static int run(struct dm_cli *cli)
     if (strcmp(kind, "credential") == 0)
         return create_credential(cli, name);
     dm_cli_fail(cli, DM_EXIT_USAGE, "can't create a '%s'; kinds: tenant, token, credential", kind);
-    dm_cli_hint(cli, "Backends, products and applications are described in a file: daemun help files");
+    dm_cli_hint(
+        cli, "Backends, products, domains, certificates and applications are described in a file: daemun help files");
     return DM_EXIT_USAGE;
 }
 

@@ -157,7 +157,7 @@ static int run(struct dm_cli *cli)
     if (kind < 0)
         return dm_cli_fail(
             cli, DM_EXIT_USAGE,
-            "can't delete a '%s'; kinds: tenant, backend, product, application, credential, token, gateway",
+            "can't delete a '%s'; kinds: tenant, backend, product, domain, certificate, application, credential, token, gateway",
             dm_args_operand(&cli->args, 0));
     if (strcmp(kinds[kind], "tenant") == 0 && (rc = confirm_tenant(cli, name)) != DM_EXIT_OK)
         return rc;
@@ -178,7 +178,7 @@ const struct dm_verb dm_verb_delete = {
     .operands_max = 2,
     .summary = "delete one thing by its name",
     .text =
-        "Deletes a tenant, backend, product, application, credential (APPLICATION/CREDENTIAL), token (its id, or its name when "
+        "Deletes a tenant, backend, product, domain, certificate, application, credential (APPLICATION/CREDENTIAL), token (its id, or its name when "
         "only one has it) or gateway, and waits until nothing of it is on any gateway. What something else needs is refused "
         "with the reason.\n"
         "\n"

@@ -20,7 +20,7 @@ struct dm_credential_cache *dm_credential_cache_new(const uint8_t secret[16]);
 void dm_credential_cache_free(struct dm_credential_cache *cache);
 
 /* The credential of the unit (kind applications) that this key proves, or NULL. Whether it is disabled or expired is the caller's
- * to ask. key has at most DM_KEY_MAX bytes. */
+ * to ask. key has at most DM_CREDENTIAL_VALUE_MAX bytes. */
 const struct dm_ucredential *dm_credential_cache_find(struct dm_credential_cache *cache, const struct dm_unit *unit,
                                                       enum dm_credential_type type, struct dm_str key);
 

@@ -45,6 +45,7 @@ extern const struct dm_format dm_format_time;      /* RFC 3339, UTC: 2026-11-01T
 extern const struct dm_format dm_format_digest;    /* 64 hexadecimal digits, lower case */
 extern const struct dm_format dm_format_pem;       /* blocks of "-----BEGIN …-----" in printable ASCII */
 extern const struct dm_format dm_format_base64;    /* RFC 4648 section 4, padded */
+extern const struct dm_format dm_format_subject;   /* distinguished name, RFC 2253 */
 extern const struct dm_format dm_format_text;      /* no control bytes but newline and tab */
 extern const struct dm_format dm_format_text_body; /* the same with carriage returns */
 

@@ -134,29 +134,44 @@ static void check_subscriptions(const struct dm_tenant_file *file, size_t i, con
     }
 }
 
-/* One key is one application: a second one with it would take its calls. */
+/* One key, or one certificate, is one application: a second one with it would take its calls. */
+static void check_credential(const struct dm_application *application, const struct dm_credential *credential,
+                             struct dm_map *seen, struct dm_check *check)
+{
+    struct dm_str value = credential->key.len > 0           ? credential->key
+                          : credential->fingerprint.len > 0 ? credential->fingerprint
+                                                            : credential->subject;
+    const struct dm_application *other = value.len > 0 ? dm_map_get(seen, value) : NULL;
+    char sub[32];
+
+    if (other) {
+        snprintf(sub, sizeof(sub), "/%s", dm_credential_member(credential));
+        dm_check_fail(check, sub, "must be unique in the tenant, but application '%.*s' has the same %s",
+                      DM_STR_ARG(other->name), dm_credential_member(credential));
+    } else if (value.len > 0) {
+        dm_map_put(seen, value, (void *)(uintptr_t)application);
+    }
+}
+
 static void check_keys(const struct dm_tenant_file *file, struct dm_check *check)
 {
-    struct dm_map seen;
+    struct dm_map seen[2]; /* by enum dm_credential_type */
 
-    dm_map_init_random(&seen);
+    dm_map_init_random(&seen[DM_CREDENTIAL_API_KEY]);
+    dm_map_init_random(&seen[DM_CREDENTIAL_CLIENT_CERTIFICATE]);
     for (size_t i = 0; i < file->n_applications; i++) {
         const struct dm_application *application = &file->applications[i];
 
         for (size_t c = 0; c < application->n_credentials; c++) {
             const struct dm_credential *credential = &application->credentials[c];
-            const struct dm_application *other;
-            size_t mark = dm_check_enter(check, "/applications/%zu/credentials/%zu/key", i, c);
+            size_t mark = dm_check_enter(check, "/applications/%zu/credentials/%zu", i, c);
 
-            if (credential->key.len > 0 && (other = dm_map_get(&seen, credential->key)))
-                dm_check_fail(check, "", "must be unique in the tenant, but application '%.*s' has the same key",
-                              DM_STR_ARG(other->name));
-            else if (credential->key.len > 0)
-                dm_map_put(&seen, credential->key, (void *)(uintptr_t)application);
+            check_credential(application, credential, &seen[credential->type], check);
             dm_check_leave(check, mark);
         }
     }
-    dm_map_done(&seen);
+    dm_map_done(&seen[DM_CREDENTIAL_API_KEY]);
+    dm_map_done(&seen[DM_CREDENTIAL_CLIENT_CERTIFICATE]);
 }
 
 void dm_tenant_file_check(const struct dm_tenant_file *file, struct dm_check *check)

@@ -56,7 +56,7 @@ static int create(struct dm_call *call, struct dm_write *write, struct dm_json *
 
     if (rc < 0)
         return rc;
-    is_given = credential.key.len > 0;
+    is_given = credential.key.len > 0 || credential.type != DM_CREDENTIAL_API_KEY;
     if ((rc = dm_put_credential(write, call->params[1], &credential, &outcome)) < 0)
         return rc;
     w = dm_call_answer(call, 201);

@@ -64,6 +64,17 @@ static int type_of(struct dm_str name, struct dm_err *err)
                : dm_fail(err, DM_ECORRUPT, "", "the database holds a credential of type '%.*s'", DM_STR_ARG(name));
 }
 
+/* "fingerprint:…", "subject:…" or "" */
+static int keep_shown(struct dm_txn *txn, struct dm_str shown, struct dm_credential *ret)
+{
+    struct dm_str rest = shown, what;
+
+    if (!dm_str_cut(&rest, ':', &what) || rest.ptr == NULL)
+        return 0;
+    return dm_arena_str(dm_txn_arena(txn), rest,
+                        dm_str_eq(what, DM_STR("fingerprint")) ? &ret->fingerprint : &ret->subject);
+}
+
 static int credential_of(struct dm_txn *txn, const struct dm_credential_row *row, struct dm_credential *ret,
                          struct dm_err *err)
 {
@@ -76,6 +87,8 @@ static int credential_of(struct dm_txn *txn, const struct dm_credential_row *row
     *ret = (struct dm_credential){.id = row->number, .type = type};
     if (dm_arena_str(dm_txn_arena(txn), row->name, &ret->name) < 0 ||
         dm_arena_str(dm_txn_arena(txn), dm_str_of(hex), &ret->digest) < 0)
+        return dm_fail(err, DM_EBUDGET, "", "the answer needs more memory than one request may use");
+    if (keep_shown(txn, row->shown, ret) < 0)
         return dm_fail(err, DM_EBUDGET, "", "the answer needs more memory than one request may use");
     return keep_stamp(txn, row->created_ms, &ret->created_at, err);
 }

@@ -30,16 +30,16 @@ int dm_credentials_add(struct dm_tenant_handle *handle, struct dm_credential_row
         return dm_fail(err, DM_EEXIST, "/name", "the application has a credential '%.*s' already",
                        DM_STR_ARG(row->name));
     if (has_key)
-        return dm_fail(err, DM_EEXIST, "/key", "the key is in use by a credential of this tenant already");
+        return dm_fail(err, DM_EEXIST, "/key", "it is in use by a credential of this tenant already");
     if ((rc = dm_resources_number(handle, DM_STR("credential"), &row->number, err)) < 0)
         return rc;
     row->created_ms = handle->txn->now_ms;
     rc = dm_sql_run(handle->txn->sql, err,
-                    "INSERT INTO credential (tenant_id, number, application, name, type, digest, created_ms) "
-                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO credential (tenant_id, number, application, name, type, digest, created_ms, shown) "
+                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     DM_SQL_I(handle->tenant_id), DM_SQL_I(row->number), DM_SQL_T(row->application), DM_SQL_T(row->name),
                     DM_SQL_T(row->type), DM_SQL_B(dm_str_n((const char *)row->digest, sizeof(row->digest))),
-                    DM_SQL_I(row->created_ms));
+                    DM_SQL_I(row->created_ms), DM_SQL_T(row->shown.ptr ? row->shown : DM_STR("")));
     return rc < 0 ? rc : 0;
 }
 
@@ -75,6 +75,7 @@ static int row_of(struct dm_sql_rows *rows, struct dm_credential_row *ret, struc
         .name = dm_sql_col_str(rows, 2),
         .type = dm_sql_col_str(rows, 3),
         .created_ms = dm_sql_col_int(rows, 5),
+        .shown = dm_sql_col_str(rows, 6),
     };
     memcpy(ret->digest, digest.ptr, digest.len);
     return 0;
@@ -88,12 +89,12 @@ int dm_credentials_each(struct dm_tenant_handle *handle, struct dm_str applicati
 
     if (application.ptr != NULL)
         rc = dm_sql_start(handle->txn->sql, &rows, err,
-                          "SELECT number, application, name, type, digest, created_ms FROM credential "
+                          "SELECT number, application, name, type, digest, created_ms, shown FROM credential "
                           "WHERE tenant_id = ?1 AND application = ?2 ORDER BY number",
                           DM_SQL_I(handle->tenant_id), DM_SQL_T(application));
     else
         rc = dm_sql_start(handle->txn->sql, &rows, err,
-                          "SELECT number, application, name, type, digest, created_ms FROM credential "
+                          "SELECT number, application, name, type, digest, created_ms, shown FROM credential "
                           "WHERE tenant_id = ?1 ORDER BY application, number",
                           DM_SQL_I(handle->tenant_id));
     while (rc >= 0 && (rc = dm_sql_next(rows, err)) > 0) {

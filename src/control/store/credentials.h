@@ -10,7 +10,8 @@ struct dm_credential_row {
     int64_t number; /* unique per tenant, never reused */
     struct dm_str application;
     struct dm_str name;
-    struct dm_str type; /* "api_key" */
+    struct dm_str type;  /* "api_key", "client_certificate" */
+    struct dm_str shown; /* what it is of, where that is no secret; "" otherwise */
     uint8_t digest[DM_DIGEST_BYTES];
     int64_t created_ms;
 };

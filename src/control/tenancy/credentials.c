@@ -38,8 +38,10 @@ static int generate(struct dm_write *write, const struct dm_application *applica
     return 0;
 }
 
+/* Of a client certificate there is always something to digest (model/credential.c). */
 static int digest(struct dm_write *write, struct dm_credential *credential)
 {
+    char value[DM_CREDENTIAL_VALUE_MAX];
     uint8_t key[32], bytes[DM_DIGEST_BYTES];
     char hex[2 * DM_DIGEST_BYTES + 1];
     struct dm_err err = {0};
@@ -47,7 +49,7 @@ static int digest(struct dm_write *write, struct dm_credential *credential)
 
     if (dm_builder_digest_key(write->tenant, write->keyring, &id, key, &err) < 0)
         return dm_write_fail(write, &err);
-    dm_credential_digest(key, credential->type, credential->key, bytes);
+    dm_credential_digest(key, credential->type, dm_credential_value(credential, value), bytes);
     dm_mem_wipe(key, sizeof(key));
     dm_hex(bytes, sizeof(bytes), hex);
     return dm_arena_str(dm_write_arena(write), dm_str_of(hex), &credential->digest) < 0 ? dm_write_no_memory(write) : 0;
@@ -59,7 +61,9 @@ static int resolve(struct dm_write *write, const struct dm_application *before, 
     const struct dm_credential *stored = find(before, credential->name);
     int rc = 0;
 
-    if (credential->key.len == 0 && stored != NULL) {
+    if (credential->type != DM_CREDENTIAL_API_KEY)
+        return digest(write, credential);
+    if (credential->key.len == 0 && stored != NULL && stored->type == credential->type) {
         credential->digest = stored->digest;
         return 0;
     }
@@ -109,13 +113,18 @@ static int add(struct dm_write *write, const struct dm_application *application,
         .name = credential->name,
         .type = dm_str_of(dm_credential_type_names[credential->type]),
     };
+    char value[DM_CREDENTIAL_VALUE_MAX];
     struct dm_err err = {0};
     char stamp[DM_STAMP_MAX];
     int rc = dm_unhex(credential->digest, row.digest, sizeof(row.digest));
 
+    if (credential->type != DM_CREDENTIAL_API_KEY)
+        row.shown = dm_credential_value(credential, value);
     if (rc >= 0)
         rc = dm_credentials_add(write->tenant, &row, &err);
     if (rc == DM_EEXIST) {
+        if (strcmp(err.pointer, "/key") == 0)
+            snprintf(err.pointer, sizeof(err.pointer), "/%s", dm_credential_member(credential));
         dm_err_prefix(&err, "/credentials/%zu", at);
         return dm_failure_err(write->failure, "key_in_use", &err);
     }

@@ -18,6 +18,12 @@ static const struct dm_application *find_application(const struct dm_map *by_nam
     return dm_map_get(by_name, dm_json_string(name));
 }
 
+static void set_text(struct dm_json *object, const char *name, struct dm_str text)
+{
+    if (text.len > 0)
+        dm_json_set(object, name, dm_json_new_string(text));
+}
+
 static void add_stored_credentials(struct dm_json *item, const struct dm_application *application)
 {
     struct dm_json *list = dm_json_new_array();
@@ -28,6 +34,8 @@ static void add_stored_credentials(struct dm_json *item, const struct dm_applica
         dm_json_set(credential, "name", dm_json_new_string(application->credentials[i].name));
         dm_json_set(credential, "type",
                     dm_json_new_string(dm_str_of(dm_credential_type_names[application->credentials[i].type])));
+        set_text(credential, "fingerprint", application->credentials[i].fingerprint);
+        set_text(credential, "subject", application->credentials[i].subject);
         dm_json_append(list, credential);
     }
     dm_json_set(item, "credentials", list);

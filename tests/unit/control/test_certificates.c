@@ -9,6 +9,7 @@
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "model/document.h"
+#include "model/policy.h"
 #include "pki/pki.h"
 
 #define T "/api/v1/tenants/orders"
@@ -393,6 +394,52 @@ static void test_a_change_costs_its_unit(void **state)
     assert_touched(h, before, DM_UNIT_GRANTS);
 }
 
+/* --- client certificates ----------------------------------------------------------------------------------------------- */
+
+#define SUBJECT "{\"name\":\"partner\",\"type\":\"client_certificate\",\"subject\":\"CN=app,O=Partner\"}"
+#define CREDENTIALS T "/applications/mobile/credentials"
+
+static void test_certificates_are_credentials(void **state)
+{
+    struct harness *h = *state;
+    uint8_t digest[DM_DIGEST_BYTES], key[32];
+    char value[DM_CREDENTIAL_VALUE_MAX], hex[2 * DM_DIGEST_BYTES + 1];
+    const struct dm_application *mobile;
+    struct answer answer;
+    struct document d;
+
+    assert_str(expect(h, 201, "subject", "POST", CREDENTIALS, h->master, "", SUBJECT), "CN=app,O=Partner");
+    assert_null(GET(200, "items.1.key", CREDENTIALS));
+    assert_str(GET(200, "items.1.subject", CREDENTIALS), "CN=app,O=Partner");
+    assert_str(GET(200, "credentials.1.subject", T "/applications/mobile"), "CN=app,O=Partner");
+    assert_str(expect(h, 422, "errors.0.pointer", "POST", CREDENTIALS, h->master, "",
+                      "{\"name\":\"x\",\"type\":\"client_certificate\",\"key\":\"k\"}"),
+               "/key");
+    assert_str(PUT(409, "errors.0.pointer", T "/applications/web", "{\"credentials\":[" SUBJECT "]}"),
+               "/credentials/0/subject");
+
+    open_document(h, DM_UNIT_APPLICATIONS, &d);
+    mobile = &d.document.applications.applications[0];
+    assert_int_equal(mobile->n_credentials, 2);
+    assert_int_equal(mobile->credentials[1].type, DM_CREDENTIAL_CLIENT_CERTIFICATE);
+    assert_int_equal(dm_unhex(d.document.applications.digest_key, key, sizeof(key)), 0);
+    dm_credential_digest(key, DM_CREDENTIAL_CLIENT_CERTIFICATE,
+                         dm_certificate_value(DM_MATCH_SUBJECT, DM_STR("CN=app,O=Partner"), value), digest);
+    dm_hex(digest, sizeof(digest), hex);
+    assert_true(dm_str_eq(mobile->credentials[1].digest, dm_str_of(hex)));
+    assert_int_equal(mobile->credentials[1].subject.len, 0);
+    dm_txn_abort(&d.txn);
+
+    /* The file has it too, and changes nothing when it is put back. */
+    request(h, &answer, "GET", T "/document", h->master, "", NULL);
+    assert_non_null(memmem(answer.body.ptr, answer.body.len, "CN=app,O=Partner", 16));
+    dm_buf_add_char(&answer.body, '\0');
+    assert_str(PUT(200, "changed", T "/document", answer.body.ptr), "false");
+    answer_done(&answer);
+    DONE(DELETE(204, NULL, CREDENTIALS "/partner"));
+    assert_null(GET(200, "items.1", CREDENTIALS));
+}
+
 /* --- the whole file ---------------------------------------------------------------------------------------------------- */
 
 static void test_the_file_keeps_keys(void **state)
@@ -456,7 +503,8 @@ int main(void)
         TEST(test_keys_are_shown_to_nobody),      TEST(test_other_teams_see_nothing),
         TEST(test_domains_are_granted),           TEST(test_domains_get_certificates),
         TEST(test_certificates_in_use_stay),      TEST(test_a_change_costs_its_unit),
-        TEST(test_the_file_keeps_keys),           TEST(test_a_tenant_goes_with_its_keys),
+        TEST(test_certificates_are_credentials),  TEST(test_the_file_keeps_keys),
+        TEST(test_a_tenant_goes_with_its_keys),
     };
 
     return cmocka_run_group_tests(tests, make_pki, drop_pki);

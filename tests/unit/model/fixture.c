@@ -12,7 +12,8 @@ const char *const fixture_file =
     "{'address':'10.1.0.0/16','port':8000,'port_to':8999}]},"
     "'backends':[{'name':'orders-service','endpoints':[{'host':'127.0.0.1','port':9101},"
     "{'host':'10.1.2.3','port':8080,'weight':3},{'host':'svc.orders.internal','port':8443}],'base_path':'/base'},"
-    "{'name':'images','endpoints':[{'host':'10.1.2.4','port':8000}],'host_header':'img.example:8000'}],"
+    "{'name':'images','endpoints':[{'host':'10.1.2.4','port':8000}],'host_header':'img.example:8000',"
+    "'protocol':'http2','tls':{'ca':'-----BEGIN CERTIFICATE-----','client_certificate':'main'}}],"
     "'products':[{'name':'orders','domains':['orders.localhost','eu.shop.example'],"
     "'metrics':[{'name':'list','parent':'hits'},{'name':'bytes','unit':'byte'}],"
     "'versions':[{'name':'v1','path':'/','policies':[{'type':'api_key','in':['query','header'],'header':'user_key'},"
@@ -30,10 +31,16 @@ const char *const fixture_file =
     "'backends':[{'backend':'orders-service'}]}],"
     "'plans':[{'name':'basic','limits':[{'metric':'hits','period':'minute','value':100},"
     "{'metric':'list','period':'eternity','value':0}],'rate_limits':[{'rate':50,'burst':20}]}]},"
-    "{'name':'catalog','domains':['de.shop.example'],'plans':[{'name':'free'}]}],"
+    "{'name':'catalog','domains':['de.shop.example'],"
+    "'versions':[{'name':'v1','policies':[{'type':'client_certificate','match':['subject']}],"
+    "'upgrades':['websocket']}],'plans':[{'name':'free'}]}],"
+    "'domains':[{'name':'eu.shop.example','certificate':'main','client_certificate':'optional',"
+    "'client_ca':'-----BEGIN CERTIFICATE-----','hsts_max_age_s':60}],"
+    "'certificates':[{'name':'main','chain':'-----BEGIN CERTIFICATE-----','key':'-----BEGIN PRIVATE KEY-----',"
+    "'ocsp_response':'MAo='}],"
     "'applications':[{'name':'mobile','subscriptions':[{'product':'orders','plan':'basic'},"
     "{'product':'catalog','plan':'free'}],'credentials':[{'name':'first','type':'api_key','key':'k-1'},"
-    "{'name':'second','key':'k-2'}]},{'name':'web','state':'suspended'}]}";
+    "{'name':'second','key':'k-2'},{'name':'third','type':'client_certificate','subject':'CN=a'}]},{'name':'web','state':'suspended'}]}";
 
 static char *unquote(const char *text)
 {

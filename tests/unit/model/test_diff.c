@@ -107,11 +107,11 @@ static void finds_whole_resources(void **state)
     fixture_read(&dm_schema_tenant_file, fixture_file, &arena, &full);
     fixture_read(&dm_schema_tenant_file, "{'daemun':1,'tenant':'orders'}", &arena, &empty);
     n = dm_model_diff(&dm_schema_tenant_file, &empty, &full, &arena, &diffs);
-    assert_int_equal(n, 1 + 2 + 2 + 2);
+    assert_int_equal(n, 1 + 2 + 2 + 1 + 1 + 2);
     for (ssize_t i = 0; i < n; i++)
         assert_int_equal(diffs[i].op, DM_DIFF_ADDED);
     n = dm_model_diff(&dm_schema_tenant_file, &full, &empty, &arena, &diffs);
-    assert_int_equal(n, 7);
+    assert_int_equal(n, 9);
     for (ssize_t i = 0; i < n; i++)
         assert_int_equal(diffs[i].op, DM_DIFF_REMOVED);
     dm_arena_done(&arena);

@@ -86,19 +86,20 @@ static void carries_applications_as_digests(void **state)
     struct dm_document document = release(), ret;
     struct dm_tenant_file file;
     uint8_t key[32] = {1}, digest[DM_DIGEST_BYTES];
-    char hex[2][2 * DM_DIGEST_BYTES + 1], key_hex[65];
+    char hex[3][2 * DM_DIGEST_BYTES + 1], key_hex[65], value[DM_CREDENTIAL_VALUE_MAX];
     struct dm_str bytes;
 
     fixture_read(&dm_schema_tenant_file, fixture_file, &arena, &file);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         struct dm_credential *credential = &file.applications[0].credentials[i];
 
-        dm_credential_digest(key, DM_CREDENTIAL_API_KEY, credential->key, digest);
+        dm_credential_digest(key, credential->type, dm_credential_value(credential, value), digest);
         dm_hex(digest, sizeof(digest), hex[i]);
         credential->digest = dm_str_of(hex[i]);
         credential->id = (int64_t)i + 1;
-        file.applications[i].id = (int64_t)i + 10;
     }
+    file.applications[0].id = 10;
+    file.applications[1].id = 11;
     assert_string_not_equal(hex[0], hex[1]);
     dm_hex(key, sizeof(key), key_hex);
     document.kind = DM_UNIT_APPLICATIONS;
@@ -110,6 +111,7 @@ static void carries_applications_as_digests(void **state)
     assert_int_equal(ret.applications.applications[0].credentials[0].key.len, 0);
     bytes = seal(&document);
     assert_null(memmem(bytes.ptr, bytes.len, "k-1", 3));
+    assert_null(memmem(bytes.ptr, bytes.len, "CN=a", 4));
 }
 
 static void carries_grants(void **state)

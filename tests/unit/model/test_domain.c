@@ -3,6 +3,7 @@
 
 #include "model/backend.h"
 #include "model/certificate.h"
+#include "model/credential.h"
 #include "model/domain.h"
 #include "model/grants.h"
 #include "model/policy.h"
@@ -113,6 +114,7 @@ struct shape {
 };
 
 #define PEM "'-----BEGIN CERTIFICATE-----'"
+#define DIGEST "'0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'"
 #define ENDPOINT(rest) "{'name':'b','endpoints':[{" rest "}]}"
 
 static const struct shape shapes[] = {
@@ -166,6 +168,20 @@ static const struct shape shapes[] = {
     {&dm_schema_endpoint_grant, "{'address':'unix:/run/app.sock','port':0,'port_to':9}", "/port_to",
      "must be left out with a Unix socket"},
 
+    {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'CN=a,O=b'}", NULL, NULL},
+    {&dm_schema_credential, "{'name':'c','type':'client_certificate'}", "",
+     "member 'fingerprint' or 'subject' is required when type is 'client_certificate'"},
+    {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'a'}", "/subject",
+     "must be a subject such as CN=app,O=Example, found 'a'"},
+    {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'CN=a','key':'k'}", "/key",
+     "must be left out when type is 'client_certificate'"},
+    {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'CN=a','fingerprint':" DIGEST "}",
+     "/subject", "must be left out when there is a fingerprint"},
+    {&dm_schema_credential, "{'name':'c','type':'client_certificate','fingerprint':" DIGEST "}", NULL, NULL},
+    {&dm_schema_credential, "{'name':'c','fingerprint':" DIGEST "}", "/fingerprint",
+     "must be left out when type is 'api_key'"},
+    {&dm_schema_credential, "{'name':'c','subject':'CN=a'}", "/subject", "must be left out when type is 'api_key'"},
+
     {&dm_schema_policy, "{'type':'client_certificate'}", NULL, NULL},
     {&dm_schema_policy, "{'type':'client_certificate','match':[]}", "/match", "must have at least 1 item"},
     {&dm_schema_policy, "{'type':'client_certificate','forward_header':'a b'}", "/forward_header",
@@ -206,6 +222,28 @@ static void grants_sockets_by_the_same_text_alone(void **state)
     assert_false(dm_grants_allow_port(&one, 80));
 }
 
+/* What a caller's certificate gives is what the credential was digested from; a key of the same text is another thing. */
+static void digests_certificates_apart_from_keys(void **state)
+{
+    struct dm_credential subject = {.type = DM_CREDENTIAL_CLIENT_CERTIFICATE, .subject = DM_STR("CN=a")};
+    struct dm_credential key = {.type = DM_CREDENTIAL_API_KEY, .key = DM_STR("subject:CN=a")};
+    char a[DM_CREDENTIAL_VALUE_MAX], b[DM_CREDENTIAL_VALUE_MAX], longest[DM_SUBJECT_MAX + 200];
+    uint8_t digest_key[32] = {1}, of_subject[DM_DIGEST_BYTES], of_key[DM_DIGEST_BYTES];
+    struct dm_str value = dm_credential_value(&subject, a);
+
+    assert_true(dm_str_eq(value, dm_certificate_value(DM_MATCH_SUBJECT, DM_STR("CN=a"), b)));
+    assert_false(dm_str_eq(value, dm_certificate_value(DM_MATCH_FINGERPRINT, DM_STR("CN=a"), b)));
+    assert_true(dm_str_eq(value, dm_credential_value(&key, b)));
+    dm_credential_digest(digest_key, DM_CREDENTIAL_CLIENT_CERTIFICATE, value, of_subject);
+    dm_credential_digest(digest_key, DM_CREDENTIAL_API_KEY, value, of_key);
+    assert_memory_not_equal(of_subject, of_key, sizeof(of_key));
+    memset(longest, 'x', sizeof(longest));
+    assert_null(dm_certificate_value(DM_MATCH_SUBJECT, dm_str_n(longest, sizeof(longest)), b).ptr);
+    value = dm_certificate_value(DM_MATCH_SUBJECT, dm_str_n(longest, DM_SUBJECT_MAX), b);
+    assert_int_equal(value.len, DM_SUBJECT_MAX + 8);
+    dm_credential_digest(digest_key, DM_CREDENTIAL_CLIENT_CERTIFICATE, value, of_subject);
+}
+
 static void has_safe_defaults(void **state)
 {
     struct dm_domain domain;
@@ -236,6 +274,7 @@ int main(void)
         T(tenant_keys_open_at_their_gateway_alone),
         T(holds_to_the_form),
         T(grants_sockets_by_the_same_text_alone),
+        T(digests_certificates_apart_from_keys),
         T(has_safe_defaults),
     };
 

@@ -336,7 +336,8 @@ static const struct rule applications[] = {
      "must be unique, but 'orders' stands in item 0 already"},
     {APPLICATION "/subscriptions/0/plan", "", APPLICATION "/subscriptions/0", "member 'plan' is required"},
     {APPLICATION "/state", "'off'", APPLICATION "/state", "must be 'active' or 'suspended', found 'off'"},
-    {APPLICATION "/credentials/0/type", "'jwt'", APPLICATION "/credentials/0/type", "must be 'api_key', found 'jwt'"},
+    {APPLICATION "/credentials/0/type", "'jwt'", APPLICATION "/credentials/0/type",
+     "must be 'api_key' or 'client_certificate', found 'jwt'"},
     {APPLICATION "/credentials/0/key", "'a b'", APPLICATION "/credentials/0/key",
      "must be visible ASCII characters without spaces"},
     {APPLICATION "/credentials/0/key", "17", APPLICATION "/credentials/0/key", "must be a string, found integer"},
@@ -403,7 +404,7 @@ static void holds_places(void **state)
     shared = fixture_with(good, "/products/1/domains/0", "'orders.localhost'");
     same = fixture_with(shared, "/products/1/versions", "[{'name':'x','path':'/v2','policies':[{'type':'api_key'}]}]");
     apart = fixture_with(same, "/products/1/versions/0/path", "'/v3'");
-    assert_int_equal(dm_model_read(&dm_schema_tenant_file, shared, &arena, &file, NULL), 0);
+    assert_int_equal(dm_model_read(&dm_schema_tenant_file, shared, &arena, &file, NULL), DM_EINVAL);
     assert_int_equal(dm_model_read(&dm_schema_tenant_file, apart, &arena, &file, NULL), 0);
     assert_int_equal(dm_model_read(&dm_schema_tenant_file, same, &arena, &file, &errs), DM_EINVAL);
     assert_string_equal(errs.items[0].pointer, "/products/1/domains/0");
