@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { Controller } from './lib/world.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { apiKey, application, keyOf, teamFile } from './lib/team.mjs';
+import { Pki } from './lib/pki.mjs';
+import { apiKey, application, domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { RawClient } from './lib/http.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -659,12 +660,16 @@ suite('api', () => {
   test('every route of openapi.json answers', async () => {
     await api.must('POST', '/tenants', { name: 'walked' });
     await api.must('PUT', '/tenants/walked/document', teamFile('walked', 9102));
+    const { chain, key } = new Pki().issue([domainOf('walked')]);
+    await api.must('PUT', '/tenants/walked/certificates/app', { chain, key });
+    await api.must('PUT', `/tenants/walked/domains/${domainOf('walked')}`, {});
     for (const { path, method, operation } of await operations()) {
       if (method === 'DELETE' && /tenants\/\{tenant\}$|tokens|gateways/.test(path)) continue; // tested elsewhere
       const isAbsolute = !path.startsWith('/api/v1');
       const target = fill(path, 'walked')
         .replace('backends/app', 'backends/service')
-        .replace('products/app', 'products/main');
+        .replace('products/app', 'products/main')
+        .replace('domains/app', `domains/${domainOf('walked')}`);
       if (target.endsWith('/credentials'))
         await api.put('/tenants/walked/applications/app', application('app', 'walked-key'));
       const body = method === 'PUT' ? (await api.get(target)).body : /POST|PATCH/.test(method) ? {} : undefined;
