@@ -319,6 +319,7 @@ static const struct dm_sys_ops sim_ops = {
     .connect = dm_sim_connect,
     .connect_error = dm_sim_connect_error,
     .recv = dm_sim_recv,
+    .peek = dm_sim_peek,
     .send = dm_sim_send,
     .sendv = dm_sim_sendv,
     .shutdown_write = dm_sim_shutdown_write,

@@ -246,6 +246,7 @@ void dm_sim_syn_arrive(struct dm_sim_end *client);
 
 /* sim_stream.c */
 ssize_t dm_sim_recv(struct dm_sys *sys, int fd, void *ret, size_t len);
+ssize_t dm_sim_peek(struct dm_sys *sys, int fd, void *ret, size_t len);
 ssize_t dm_sim_send(struct dm_sys *sys, int fd, const void *ptr, size_t len);
 ssize_t dm_sim_sendv(struct dm_sys *sys, int fd, const struct iovec *iov, int n);
 int dm_sim_shutdown_write(struct dm_sys *sys, int fd);

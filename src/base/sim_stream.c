@@ -50,8 +50,16 @@ static ssize_t take_arrived(struct dm_sim_end *end, void *ret, size_t len)
     return (ssize_t)n;
 }
 
+static ssize_t show_arrived(const struct dm_sim_end *end, void *ret, size_t len)
+{
+    size_t n = DM_MIN(len, end->arrived.len);
+
+    memcpy(ret, end->arrived.ptr, n);
+    return (ssize_t)n;
+}
+
 /* TCP that saw the peer's FIN stays at its end whatever happens later; a Unix socket tells the reset first. */
-static ssize_t end_recv(struct dm_sim_end *end, void *ret, size_t len)
+static ssize_t end_recv(struct dm_sim_end *end, void *ret, size_t len, bool is_peek)
 {
     if (end->state == SIM_END_CONNECTING)
         return -EAGAIN;
@@ -59,7 +67,7 @@ static ssize_t end_recv(struct dm_sim_end *end, void *ret, size_t len)
     if (len == 0)
         return 0;
     if (end->arrived.len > 0)
-        return take_arrived(end, ret, len);
+        return is_peek ? show_arrived(end, ret, len) : take_arrived(end, ret, len);
     if (end->is_eof && !is_unix(end))
         return 0;
     if (end->error)
@@ -67,15 +75,25 @@ static ssize_t end_recv(struct dm_sim_end *end, void *ret, size_t len)
     return end->is_eof || end->state == SIM_END_DEAD ? 0 : -EAGAIN;
 }
 
-ssize_t dm_sim_recv(struct dm_sys *sys, int fd, void *ret, size_t len)
+static ssize_t receive(struct dm_sys *sys, const char *call, int fd, void *ret, size_t len, bool is_peek)
 {
     struct dm_sim_process *p = dm_sim_process_of(sys);
     struct dm_sim_end *end = end_of(p, fd);
     ssize_t rc = dm_sim_enter(p);
 
     if (rc == 0)
-        rc = end ? end_recv(end, ret, len) : wrong_fd(p, fd);
-    return dm_sim_trace(p, "recv", fd, rc);
+        rc = end ? end_recv(end, ret, len, is_peek) : wrong_fd(p, fd);
+    return dm_sim_trace(p, call, fd, rc);
+}
+
+ssize_t dm_sim_recv(struct dm_sys *sys, int fd, void *ret, size_t len)
+{
+    return receive(sys, "recv", fd, ret, len, false);
+}
+
+ssize_t dm_sim_peek(struct dm_sys *sys, int fd, void *ret, size_t len)
+{
+    return receive(sys, "peek", fd, ret, len, true);
 }
 
 /* Sends the first `len` of the parts' bytes. */

@@ -50,6 +50,7 @@ struct dm_sys_ops {
     int (*connect)(struct dm_sys *sys, const struct dm_addr *addr);
     int (*connect_error)(struct dm_sys *sys, int fd); /* 0 or -errno of a finished connect (SO_ERROR) */
     ssize_t (*recv)(struct dm_sys *sys, int fd, void *ret, size_t len);
+    ssize_t (*peek)(struct dm_sys *sys, int fd, void *ret, size_t len); /* as recv, which finds the bytes again */
     ssize_t (*send)(struct dm_sys *sys, int fd, const void *ptr, size_t len);
     ssize_t (*sendv)(struct dm_sys *sys, int fd, const struct iovec *iov, int n);
     int (*shutdown_write)(struct dm_sys *sys, int fd);

@@ -166,6 +166,11 @@ static ssize_t real_recv(struct dm_sys *sys, int fd, void *ret, size_t len)
     return CALL(recv(fd, ret, len, 0));
 }
 
+static ssize_t real_peek(struct dm_sys *sys, int fd, void *ret, size_t len)
+{
+    return CALL(recv(fd, ret, len, MSG_PEEK));
+}
+
 static ssize_t real_send(struct dm_sys *sys, int fd, const void *ptr, size_t len)
 {
     return CALL(send(fd, ptr, len, MSG_NOSIGNAL));
@@ -328,6 +333,7 @@ static const struct dm_sys_ops real_ops = {
     .connect = real_connect,
     .connect_error = real_connect_error,
     .recv = real_recv,
+    .peek = real_peek,
     .send = real_send,
     .sendv = real_sendv,
     .shutdown_write = real_shutdown_write,

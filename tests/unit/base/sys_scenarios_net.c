@@ -41,6 +41,27 @@ static void echo_over(struct stage *stage, struct stage_pair *pair)
     stage_close(stage, pair->listener);
 }
 
+/* What is looked at stays, also behind the peer's end. */
+static void peek(struct stage *stage)
+{
+    struct stage_pair pair = stage_tcp_pair(stage);
+    char bytes[8];
+
+    assert_int_equal(stage->sys->ops->peek(stage->sys, pair.server, bytes, sizeof(bytes)), -EAGAIN);
+    assert_int_equal(stage_send(stage, pair.client, "hello"), 5);
+    stage_await(stage, SERVER, DM_READY_IN);
+    assert_int_equal(stage->sys->ops->peek(stage->sys, pair.server, bytes, 2), 2);
+    assert_int_equal(stage->sys->ops->peek(stage->sys, pair.server, bytes, sizeof(bytes)), 5);
+    assert_memory_equal(bytes, "hello", 5);
+    stage->sys->ops->shutdown_write(stage->sys, pair.client);
+    stage_await(stage, SERVER, DM_READY_HUP);
+    assert_int_equal(stage->sys->ops->peek(stage->sys, pair.server, bytes, sizeof(bytes)), 5);
+    stage_expect(stage, pair.server, SERVER, "hello");
+    assert_int_equal(stage->sys->ops->peek(stage->sys, pair.server, bytes, sizeof(bytes)), 0);
+    assert_int_equal(stage->sys->ops->peek(stage->sys, pair.listener, bytes, sizeof(bytes)), -ENOTCONN);
+    stage_pair_close(stage, &pair);
+}
+
 static void tcp_echo(struct stage *stage)
 {
     struct stage_pair pair = stage_tcp_pair(stage);
@@ -338,6 +359,7 @@ static void wrong_descriptors(struct stage *stage)
 
 const struct scenario sys_net_scenarios[] = {
     {"tcp_echo", tcp_echo},
+    {"peek", peek},
     {"unix_echo", unix_echo},
     {"ipv6_echo", ipv6_echo},
     {"addresses", addresses},
