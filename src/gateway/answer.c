@@ -188,6 +188,8 @@ enum dm_reason dm_answer_reason(struct dm_http_end end)
 {
     if (is_too_slow(end))
         return DM_REASON_REQUEST_TIMEOUT;
+    if (end.why == DM_HTTP_ABORT_CROWDED)
+        return DM_REASON_TOO_MANY_CONNECTIONS;
     switch (dm_http_fault_status((enum dm_http_fault)end.fault)) {
     case 413: return DM_REASON_BODY_TOO_LARGE;
     case 414: return DM_REASON_URI_TOO_LONG;
@@ -212,5 +214,7 @@ enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end,
 
     write_problem(body, (unsigned)info->status, info, fault, request_id);
     write_common(worker, fields, DM_STR("application/problem+json"), info->code, request_id);
+    if (info->status == 503)
+        dm_buf_add_lit(fields, "Retry-After: 1\r\n");
     return reason;
 }

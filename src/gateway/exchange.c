@@ -303,7 +303,7 @@ static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_e
     struct dm_str id = ex ? ex->request_id : dm_str_n(own_id, sizeof(own_id));
     enum dm_reason reason;
 
-    worker->counters->worker.faults++;
+    worker->counters->worker.faults += end.why != DM_HTTP_ABORT_CROWDED;
     if (ex)
         drop_call(ex); /* before anything else is sent: if the head is not gone yet, the backend sees nothing */
     else

@@ -148,7 +148,7 @@ static void init_secrets(struct dm_worker *worker, struct dm_sys *sys)
     dm_mem_wipe(secret, sizeof(secret));
 }
 
-static struct dm_http_server *server_new(struct dm_worker_listener *listener)
+static struct dm_http_server *server_new(struct dm_worker_listener *listener, struct dm_http_server_stats *stats)
 {
     const struct dm_listener_limits *limits = &listener->spec->limits;
     struct dm_http_server_settings settings = dm_http_server_defaults;
@@ -165,6 +165,7 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener)
     settings.allows_http2 = listener->spec->has_http2;
     settings.http2.streams_max = (uint32_t)limits->streams;
     settings.tls = listener->spec->is_tls ? listener->worker->acceptor : NULL;
+    settings.stats = stats;
     return dm_http_server_new(listener->worker->loop, &settings, &dm_exchange_handler, listener);
 }
 
@@ -174,9 +175,18 @@ static void init_listeners(struct dm_worker *worker)
         struct dm_worker_listener *listener = &worker->listeners[i];
 
         *listener = (struct dm_worker_listener){.worker = worker, .spec = &worker->options->listen[i]};
-        listener->server = server_new(listener);
+        dm_listener_counters_take(&worker->counters->listeners[i], listener->spec);
+        listener->server = server_new(listener, &worker->counters->listeners[i].stats);
     }
     worker->n_listeners = worker->options->n_listen;
+}
+
+void dm_worker_listener_accept(const struct dm_worker_listener *listener, int fd, const struct dm_addr *peer)
+{
+    if (dm_listener_sources_hold(&listener->spec->proxy_protocol, peer))
+        dm_http_server_accept_proxied(listener->server, fd, peer);
+    else
+        dm_http_server_accept(listener->server, fd, peer);
 }
 
 size_t dm_worker_connections(const struct dm_worker *worker)

@@ -64,6 +64,8 @@ int dm_worker_main(const struct dm_gateway_options *options);
 DM_MUST_USE int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
                                struct dm_counters_page *counters, const char *limits_path, struct dm_err *err);
 void dm_worker_done(struct dm_worker *worker);
+/* Takes over a descriptor that was accepted at the listener's address. */
+void dm_worker_listener_accept(const struct dm_worker_listener *listener, int fd, const struct dm_addr *peer);
 /* Client connections open, of all listeners. */
 size_t dm_worker_connections(const struct dm_worker *worker);
 /* Takes no more connections and ends those that there are, as dm_http_server_drain(). */

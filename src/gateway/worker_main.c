@@ -23,7 +23,7 @@ struct process;
 
 struct door {
     struct dm_listener listener;
-    struct dm_http_server *server;
+    const struct dm_worker_listener *of;
 };
 
 struct process {
@@ -121,7 +121,7 @@ static void on_tick(struct dm_timer *timer)
 
 static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
 {
-    dm_http_server_accept(DM_CONTAINER_OF(listener, struct door, listener)->server, fd, peer);
+    dm_worker_listener_accept(DM_CONTAINER_OF(listener, struct door, listener)->of, fd, peer);
 }
 
 static void fail(struct process *p, const struct dm_err *err)
@@ -146,7 +146,7 @@ static int open_door(struct process *p, struct door *door, const struct dm_worke
 
     if (is_left_out(p, spec))
         return 0;
-    door->server = listener->server;
+    door->of = listener;
     rc = dm_listener_open(&door->listener, p->worker.loop, &spec->addr, BACKLOG, true, on_accept, err);
     if (rc >= 0)
         return 1;

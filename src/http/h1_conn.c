@@ -1,6 +1,8 @@
 /* The life of HTTP/1.1 connections: timed, drained, closed. */
 #include "http/h1_server_int.h"
 
+#include <errno.h>
+
 /* --- ending ------------------------------------------------------------------------------------------------------- */
 
 void dm_h1_conn_close(struct dm_h1_conn *c)
@@ -111,10 +113,13 @@ static void give_up(struct dm_h1_conn *c, enum dm_http_abort why)
 {
     struct dm_http_end end = {why, 0, 0};
 
-    if (c->in.is_waiting && judge(c, &c->in) != DM_HTTP_PACE_FINE)
+    if (c->in.is_waiting && judge(c, &c->in) != DM_HTTP_PACE_FINE) {
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_BODY);
         dm_h1_conn_refuse(c, end, 408);
-    else
+    } else {
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
         dm_h1_conn_fail(c, end);
+    }
 }
 
 static void on_due_in_request(struct dm_h1_conn *c)
@@ -127,6 +132,7 @@ static void on_due_in_request(struct dm_h1_conn *c)
     if ((verdict = judge_both(c)) == DM_HTTP_PACE_FINE) {
         dm_h1_conn_arm_look(c);
     } else if (c->writing == WRITE_DONE && !c->out.is_waiting) {
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_BODY);
         c->reading = READ_COMPLETE; /* answered: the rest of the request is not worth more waiting */
         c->is_closing = true;
         dm_h1_conn_maybe_done(c);
@@ -156,13 +162,15 @@ static void on_due_in_tunnel(struct dm_h1_conn *c)
 static void on_due_sending(struct dm_h1_conn *c)
 {
     dm_h1_conn_look(c);
-    if (judge(c, &c->out) != DM_HTTP_PACE_FINE)
+    if (judge(c, &c->out) != DM_HTTP_PACE_FINE) {
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
         dm_h1_conn_close(c);
-    else if (c->reading == READ_LEAVING)
+    } else if (c->reading == READ_LEAVING) {
         dm_http_conn_arm(&c->base,
                          DM_MIN(dm_http_pace_period_ms(c->base.server->settings.body_timeout_ms), DM_HTTP_LINGER_MS));
-    else
+    } else {
         dm_h1_conn_arm_look(c);
+    }
     c->is_sending = true;
 }
 
@@ -173,11 +181,18 @@ static void on_due_idle(struct dm_h1_conn *c)
         return;
     }
     if (!c->is_sending) {
+        dm_http_conn_count_timeout(&c->base, c->position == 0 ? DM_HTTP_TIMEOUT_HEAD : DM_HTTP_TIMEOUT_IDLE);
         dm_h1_conn_close(c);
         return;
     }
     c->is_sending = false;
     dm_http_conn_arm(&c->base, c->base.server->settings.idle_timeout_ms);
+}
+
+static void on_due_in_head(struct dm_h1_conn *c)
+{
+    dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_HEAD);
+    dm_h1_conn_answer_fault(c, (struct dm_http_end){DM_HTTP_ABORT_HEAD_TIMEOUT, 0, 0}, 408);
 }
 
 static void on_due(struct dm_timer *timer)
@@ -189,7 +204,7 @@ static void on_due(struct dm_timer *timer)
     else if (c->has_request)
         on_due_in_request(c);
     else if (c->reading == READ_HEAD)
-        dm_h1_conn_answer_fault(c, (struct dm_http_end){DM_HTTP_ABORT_HEAD_TIMEOUT, 0, 0}, 408);
+        on_due_in_head(c);
     else if (dm_stream_unsent(&c->base.stream) > 0)
         on_due_sending(c);
     else if (c->reading == READ_LEAVING)

@@ -56,6 +56,7 @@ static void fail_reading(struct dm_h1_conn *c, int fault)
     struct dm_http_end end = {fault == DM_HTTP_BODY_TOO_LARGE ? DM_HTTP_ABORT_TOO_LARGE : DM_HTTP_ABORT_FAULT, fault,
                               0};
 
+    c->base.server->stats->faults[fault]++;
     dm_h1_conn_refuse(c, end, dm_http_fault_status((enum dm_http_fault)fault));
 }
 

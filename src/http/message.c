@@ -14,6 +14,7 @@ const char *dm_http_abort_name(enum dm_http_abort why)
         [DM_HTTP_ABORT_FAULT] = "malformed",
         [DM_HTTP_ABORT_TOO_LARGE] = "too_large",
         [DM_HTTP_ABORT_SHUTDOWN] = "shutdown",
+        [DM_HTTP_ABORT_CROWDED] = "too_many_connections",
         [DM_HTTP_ABORT_CANCELLED] = "cancelled",
         [DM_HTTP_ABORT_FLOOD] = "flood",
     };

@@ -29,6 +29,7 @@ enum dm_http_abort {
     DM_HTTP_ABORT_FAULT,            /* malformed; the fault says how */
     DM_HTTP_ABORT_TOO_LARGE,
     DM_HTTP_ABORT_SHUTDOWN,  /* this side is closing */
+    DM_HTTP_ABORT_CROWDED,   /* there are connections_max others */
     DM_HTTP_ABORT_CANCELLED, /* the peer reset the stream (HTTP/2) */
     DM_HTTP_ABORT_FLOOD,     /* the peer abused the connection (HTTP/2) */
 };

@@ -1,9 +1,14 @@
 /* Connections: accepted, given to the protocol that their first bytes are in, closed. */
+#include <errno.h>
+
 #include "base/mem.h"
 #include "http/h1_server_int.h"
+#include "io/proxy_protocol.h"
 #include "io/tls.h"
 
 #define HEAD_OUT_MAX (128u << 10)
+#define SURPLUS_MAX 64 /* connections that are told that there are too many */
+#define SURPLUS_MS 2000
 #define POLL_FAILURES_MAX 16 /* while the last connections close */
 
 const struct dm_http_server_settings dm_http_server_defaults = {
@@ -43,6 +48,8 @@ void dm_http_conn_on_closed(struct dm_stream *stream)
     else
         server->conns = c->next;
     server->n_conns--;
+    server->n_surplus -= c->is_surplus;
+    server->stats->connections = server->n_conns;
     dm_timer_cancel(server->loop, &c->timer);
     c->ops->done(c);
     if (server->handler->on_conn_end)
@@ -57,39 +64,108 @@ static void link_conn(struct dm_http_server *server, struct dm_http_conn *c)
         c->next->prev = c;
     server->conns = c;
     server->n_conns++;
+    server->stats->connections = server->n_conns;
+    server->stats->accepted++;
 }
 
 void dm_http_conn_broken(struct dm_http_conn *conn, int code)
 {
     const struct dm_http_server *server = conn->server;
 
+    if (DM_UNLIKELY(conn->is_unnamed) && code == -EPROTO)
+        server->stats->refused[DM_HTTP_REFUSED_PROXY_PROTOCOL]++;
     if (server->handler->on_broken)
         server->handler->on_broken(server->arg, conn, code);
     conn->ops->fail(conn, (struct dm_http_end){DM_HTTP_ABORT_PEER_RESET, 0, code});
 }
 
-void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
-    struct dm_http_conn *c;
+    struct dm_http_conn *c = dm_http_conn_of(stream);
 
-    if (server->is_draining || server->n_conns >= server->settings.connections_max) {
-        dm_loop_sys(server->loop)->ops->close(dm_loop_sys(server->loop), fd);
-        return;
-    }
-    c = dm_freelist_take(&server->free_conns);
+    c->is_unnamed = false;
+    if (header->has_source)
+        c->peer = header->source;
+}
+
+/* NULL when it can't be served; the descriptor is closed. */
+static struct dm_http_conn *open_conn(struct dm_http_server *server, const struct dm_stream_type *type, int fd,
+                                      const struct dm_addr *peer, bool is_unnamed)
+{
+    struct dm_http_conn *c = dm_freelist_take(&server->free_conns);
+
     memset(c, 0, sizeof(struct dm_h1_conn));
     c->server = server;
     c->peer = *peer;
     dm_h1_conn_init((struct dm_h1_conn *)c);
-    if (dm_stream_open(&c->stream, server->loop, &server->type, fd) < 0) {
+    if (dm_stream_open(&c->stream, server->loop, type, fd) < 0) {
         dm_freelist_give(&server->free_conns, c);
-        return;
+        return NULL;
     }
+    c->is_unnamed = is_unnamed;
+    if (DM_UNLIKELY(is_unnamed))
+        dm_proxy_expect(&c->stream, on_proxy_header);
     if (server->settings.tls)
         dm_tls_serve(&c->stream, server->settings.tls);
     link_conn(server, c);
     dm_http_conn_arm(c, server->settings.head_timeout_ms ? server->settings.head_timeout_ms
                                                          : server->settings.idle_timeout_ms);
+    return c;
+}
+
+static void turn_away(struct dm_http_server *server, int fd, enum dm_http_refusal refusal)
+{
+    server->stats->refused[refusal]++;
+    dm_loop_sys(server->loop)->ops->close(dm_loop_sys(server->loop), fd);
+}
+
+static bool is_full(const struct dm_http_server *server)
+{
+    return server->n_conns - server->n_surplus >= server->settings.connections_max;
+}
+
+/* A client that sent nothing yet would not know what to do with an answer. */
+static size_t on_read_surplus(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct dm_h1_conn *c = dm_h1_conn_of(stream);
+
+    dm_stream_set_type(stream, &c->base.server->type);
+    dm_h1_conn_answer_fault(c, (struct dm_http_end){DM_HTTP_ABORT_CROWDED, 0, 0}, 503);
+    return len;
+}
+
+static void accept_surplus(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+{
+    struct dm_http_conn *c;
+
+    if (server->n_surplus == SURPLUS_MAX || server->settings.tls) {
+        turn_away(server, fd, DM_HTTP_REFUSED_CROWDED);
+        return;
+    }
+    server->stats->refused[DM_HTTP_REFUSED_CROWDED]++;
+    if (!(c = open_conn(server, &server->surplus_type, fd, peer, false)))
+        return;
+    c->is_surplus = true;
+    server->n_surplus++;
+    dm_http_conn_arm(c, SURPLUS_MS);
+}
+
+void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+{
+    if (DM_UNLIKELY(server->is_draining))
+        turn_away(server, fd, DM_HTTP_REFUSED_DRAINING);
+    else if (DM_UNLIKELY(is_full(server)))
+        accept_surplus(server, fd, peer);
+    else
+        (void)open_conn(server, &server->type, fd, peer, false);
+}
+
+void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+{
+    if (server->is_draining || is_full(server))
+        turn_away(server, fd, server->is_draining ? DM_HTTP_REFUSED_DRAINING : DM_HTTP_REFUSED_CROWDED);
+    else
+        (void)open_conn(server, &server->type, fd, peer, true);
 }
 
 struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,
@@ -102,6 +178,10 @@ struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_
     server->handler = handler;
     server->arg = arg;
     dm_h1_type_init(&server->type, settings);
+    server->surplus_type = server->type;
+    server->surplus_type.on_read = on_read_surplus;
+    server->stats = settings->stats ? settings->stats : &server->own_stats;
+    server->stats->connections = 0;
     dm_freelist_init(&server->free_conns, sizeof(struct dm_h1_conn), 4096);
     dm_buf_init(&server->out, HEAD_OUT_MAX);
     return server;
@@ -140,6 +220,11 @@ void dm_http_server_drain_end(struct dm_http_server *server)
 size_t dm_http_server_connections(const struct dm_http_server *server)
 {
     return server->n_conns;
+}
+
+const struct dm_http_server_stats *dm_http_server_stats(const struct dm_http_server *server)
+{
+    return server->stats;
 }
 
 const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_http_server *server)

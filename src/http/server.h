@@ -38,6 +38,7 @@
 #define DM_HTTP_SERVER_H
 
 #include "http/message.h"
+#include "http/server_stats.h"
 #include "io/loop.h"
 #include "base/sys.h"
 
@@ -74,8 +75,9 @@ struct dm_http_server_settings {
      * The owner's own pauses (body not taken, nothing to send) do not count. */
     uint32_t body_rate_bytes;
     size_t write_cap_bytes; /* unsent response bytes kept before write stops taking */
-    size_t connections_max;
-    bool allows_http2; /* by prior knowledge and where on_first_bytes says so */
+    size_t connections_max; /* the first request of a few more is answered with 503, the others are closed */
+    struct dm_http_server_stats *stats; /* borrowed; counted on from what is there. NULL: the server's own */
+    bool allows_http2;                  /* by prior knowledge and where on_first_bytes says so */
     uint32_t
         tunnel_idle_timeout_ms; /* without a byte in either direction; 0 = off; found up to a quarter, at most 10 s, late */
     uint32_t tunnel_timeout_ms; /* in all; 0 = off */
@@ -141,6 +143,9 @@ struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_
 void dm_http_server_free(struct dm_http_server *server);
 /* Takes over an accepted descriptor. */
 void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer);
+/* The same for one that must begin with a PROXY header (io/proxy_protocol.h), whose source becomes the requests' peer; without one it
+ * is closed. The head's time covers it. */
+void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const struct dm_addr *peer);
 /* Connections end politely: the next answer on HTTP/1.1 says Connection: close, an HTTP/2 client is told to begin nothing new
  * (GOAWAY, twice), and what is in hand goes through. A connection between requests closes after settings.drain_idle_ms. No
  * connection is accepted any more. */
@@ -148,6 +153,7 @@ void dm_http_server_drain(struct dm_http_server *server);
 /* Those between requests close now. What is still in hand goes on until dm_http_server_free(). */
 void dm_http_server_drain_end(struct dm_http_server *server);
 size_t dm_http_server_connections(const struct dm_http_server *server);
+const struct dm_http_server_stats *dm_http_server_stats(const struct dm_http_server *server);
 const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_http_server *server);
 
 /* What the owner keeps about a connection. */

@@ -60,6 +60,8 @@ struct dm_http_conn {
     void *user;
     struct dm_timer timer;
     struct dm_addr peer;
+    bool is_surplus; /* above connections_max: only told so */
+    bool is_unnamed; /* its PROXY header has not come */
 };
 
 struct dm_h2_shared;
@@ -73,7 +75,10 @@ struct dm_http_server {
     struct dm_freelist free_conns;
     struct dm_stream_type first_type; /* until the protocol is known */
     struct dm_stream_type type;       /* HTTP/1.1 */
-    struct dm_buf out;                /* a head, or a chunk, while it is put together */
+    struct dm_stream_type surplus_type;
+    struct dm_http_server_stats *stats, own_stats;
+    size_t n_surplus;
+    struct dm_buf out; /* a head, or a chunk, while it is put together */
     size_t n_conns;
     bool is_draining;
     struct dm_h2_shared *h2;  /* NULL without HTTP/2 */
@@ -92,6 +97,11 @@ static inline void dm_http_conn_arm(struct dm_http_conn *conn, uint32_t ms)
         dm_timer_arm(conn->server->loop, &conn->timer, ms);
     else
         dm_timer_cancel(conn->server->loop, &conn->timer);
+}
+
+static inline void dm_http_conn_count_timeout(const struct dm_http_conn *conn, enum dm_http_timeout timeout)
+{
+    conn->server->stats->timeouts[timeout]++;
 }
 
 /* The stream failed: the owner hears of it, then what is in hand fails. */

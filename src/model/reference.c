@@ -209,4 +209,19 @@ void dm_reference_listeners(struct dm_buf *ret)
         "| limit | default | bounds | what it is | beyond it |\n|---|---|---|---|---|\n");
     for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
         add_limit(ret, &dm_listener_limits[i]);
+    dm_buf_add_lit(
+        ret,
+        "\n## What is counted\n\n"
+        "By listener, as the label `listener` has its address:\n\n"
+        "| metric | what it counts |\n|---|---|\n"
+        "| `daemun_listener_connections` | connections open |\n"
+        "| `daemun_listener_connections_total` | connections taken |\n"
+        "| `daemun_listener_refused_total{reason}` | connections not served: `too_many_connections`, `draining`, "
+        "`proxy_protocol_bad` (a source that must begin with a PROXY header did not, or with none that is sound) |\n"
+        "| `daemun_listener_timeouts_total{what}` | what did not come in time: `head`, `body`, `reader` (the client "
+        "takes too little of a response), `idle` (nothing between requests) |\n"
+        "| `daemun_listener_faults_total{fault}` | requests that were none or above a limit: `head_too_large`, "
+        "`too_many_fields`, `url_too_long`, `body_too_large`, and each other fault that an answer names |\n\n"
+        "A client that comes by a Unix socket is `unix:` in the access log and `unknown` in `Forwarded` (RFC 7239, "
+        "6.2) and `X-Forwarded-For`; it is in no block of an `ip_check` policy.\n");
 }

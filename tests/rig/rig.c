@@ -20,7 +20,7 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
 {
     struct rig *rig = DM_CONTAINER_OF(listener, struct rig, door);
 
-    dm_http_server_accept(rig->worker.listeners[0].server, fd, peer);
+    dm_worker_listener_accept(&rig->worker.listeners[0], fd, peer);
 }
 
 void rig_init(struct rig *rig)

@@ -179,6 +179,8 @@ static void write_metrics(const struct dm_keeper *k, struct dm_buf *ret)
     view.tenants = tenants;
     view.workers = workers;
     view.n_workers = k->options.n_workers;
+    view.listeners = k->options.listen;
+    view.n_listeners = k->options.n_listen;
     dm_metrics_write(&view, ret);
     dm_free(workers);
     dm_free(tenants);

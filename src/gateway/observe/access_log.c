@@ -107,7 +107,10 @@ static void write_client(struct dm_jsonw *w, const struct dm_addr *client)
 {
     char text[DM_ADDRESS_TEXT_MAX];
 
-    dm_jsonw_member_str(w, "client", dm_str_n(text, dm_address_text(client, text)));
+    if (DM_UNLIKELY(client->ss.ss_family == AF_UNIX))
+        dm_jsonw_member_cstr(w, "client", "unix:");
+    else
+        dm_jsonw_member_str(w, "client", dm_str_n(text, dm_address_text(client, text)));
 }
 
 static void write_names(struct dm_jsonw *w, const struct dm_exchange *ex)

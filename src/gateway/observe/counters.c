@@ -18,3 +18,11 @@ unsigned dm_latency_bucket(uint64_t us)
     }
     return low;
 }
+
+void dm_listener_counters_take(struct dm_listener_counters *counters, const struct dm_listener_spec *spec)
+{
+    if (strncmp(counters->name, spec->name, sizeof(counters->name)) == 0)
+        return;
+    memset(counters, 0, sizeof(*counters));
+    memcpy(counters->name, spec->name, sizeof(counters->name));
+}

@@ -5,8 +5,9 @@
 #ifndef DM_GATEWAY_OBSERVE_COUNTERS_H
 #define DM_GATEWAY_OBSERVE_COUNTERS_H
 
-#include "base/err.h"
+#include "http/server_stats.h"
 #include "io/tls.h"
+#include "model/listener.h"
 #include "model/reason.h"
 
 #define DM_COUNTERS_VERSION 3
@@ -46,10 +47,20 @@ struct dm_worker_counters {
     uint64_t tls_failures[DM_TLS_REASON_COUNT];
 };
 
+/* Of a listener, by its place among the options. A page outlives them: they are of the listener that is named. */
+struct dm_listener_counters {
+    char name[DM_ADDR_TEXT_MAX];
+    struct dm_http_server_stats stats;
+};
+
 struct dm_counters_page {
     struct dm_worker_counters worker;
+    struct dm_listener_counters listeners[DM_LISTENERS_MAX];
     struct dm_tenant_counters tenants[DM_COUNTERS_TENANTS];
 };
+
+/* Takes the place for the listener: what another one counted there is forgotten. */
+void dm_listener_counters_take(struct dm_listener_counters *counters, const struct dm_listener_spec *spec);
 
 /* Bucket of a latency. */
 unsigned dm_latency_bucket(uint64_t us);

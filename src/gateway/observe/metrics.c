@@ -373,6 +373,105 @@ static void write_workers(const struct dm_metrics_view *view, struct dm_buf *ret
     write_tls_failures(view, ret);
 }
 
+/* --- listeners --------------------------------------------------------------------------------------------------- */
+
+#define STATS_WORDS (sizeof(struct dm_http_server_stats) / sizeof(uint64_t))
+_Static_assert(sizeof(struct dm_http_server_stats) % sizeof(uint64_t) == 0, "the counters are all uint64_t");
+
+/* Of all workers that have it at its place: one that has not started with these options yet has another one there. */
+static void sum_listener(const struct dm_metrics_view *view, size_t at, struct dm_http_server_stats *ret)
+{
+    uint64_t *to = (uint64_t *)ret;
+
+    memset(ret, 0, sizeof(*ret));
+    for (size_t w = 0; w < view->n_workers; w++) {
+        const struct dm_listener_counters *from;
+        if (!view->workers[w].page)
+            continue;
+        from = &view->workers[w].page->listeners[at];
+        if (strncmp(from->name, view->listeners[at].name, sizeof(from->name)) != 0)
+            continue;
+        for (size_t i = 0; i < STATS_WORDS; i++)
+            to[i] += __atomic_load_n((const uint64_t *)&from->stats + i, __ATOMIC_RELAXED);
+    }
+}
+
+/* One family with a second label. all: also those that did not occur. */
+struct listener_family {
+    const char *name, *help, *label;
+    size_t at, count; /* of its numbers in the stats */
+    const char *(*name_of)(int i);
+    bool all;
+};
+
+static const char *refusal_name(int i)
+{
+    return dm_http_refusal_name((enum dm_http_refusal)i);
+}
+
+static const char *timeout_name(int i)
+{
+    return dm_http_timeout_name((enum dm_http_timeout)i);
+}
+
+static const char *fault_name(int i)
+{
+    return dm_http_fault_name((enum dm_http_fault)i);
+}
+
+static const struct listener_family listener_families[] = {
+    {"daemun_listener_refused_total", "Connections that were not served, by reason.", "reason",
+     offsetof(struct dm_http_server_stats, refused), DM_HTTP_REFUSAL_COUNT, refusal_name, true},
+    {"daemun_listener_timeouts_total", "Connections and requests that were given up, by what did not come in time.",
+     "what", offsetof(struct dm_http_server_stats, timeouts), DM_HTTP_TIMEOUT_COUNT, timeout_name, true},
+    {"daemun_listener_faults_total", "Requests that were none or above a limit, by fault.", "fault",
+     offsetof(struct dm_http_server_stats, faults), DM_HTTP_FAULT_COUNT, fault_name, false},
+};
+
+static void write_listener_family(const struct dm_metrics_view *view, const struct dm_http_server_stats *stats,
+                                  const struct listener_family *family, struct dm_buf *ret)
+{
+    begin(ret, family->name, "counter", family->help);
+    for (size_t i = 0; i < view->n_listeners; i++) {
+        const uint64_t *numbers = (const uint64_t *)(const void *)((const char *)&stats[i] + family->at);
+        for (size_t n = 0; n < family->count; n++) {
+            if (numbers[n] == 0 && !family->all)
+                continue;
+            begin_sample(ret, family->name, "", "listener", dm_str_of(view->listeners[i].name));
+            add_label(ret, family->label, family->name_of((int)n));
+            end_sample(ret, numbers[n]);
+        }
+    }
+}
+
+static void write_listener_number(const struct dm_metrics_view *view, const struct dm_http_server_stats *stats,
+                                  const struct family *family, struct dm_buf *ret)
+{
+    begin(ret, family->name, family->type, family->help);
+    for (size_t i = 0; i < view->n_listeners; i++) {
+        begin_sample(ret, family->name, "", "listener", dm_str_of(view->listeners[i].name));
+        end_sample(ret, *(const uint64_t *)(const void *)((const char *)&stats[i] + family->offset));
+    }
+}
+
+static void write_listeners(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    static const struct family numbers[] = {
+        {"daemun_listener_connections", "gauge", "Client connections open.",
+         offsetof(struct dm_http_server_stats, connections), 0},
+        {"daemun_listener_connections_total", "counter", "Client connections taken.",
+         offsetof(struct dm_http_server_stats, accepted), 0},
+    };
+    struct dm_http_server_stats stats[DM_LISTENERS_MAX];
+
+    for (size_t i = 0; i < view->n_listeners; i++)
+        sum_listener(view, i, &stats[i]);
+    for (size_t i = 0; i < DM_COUNT(numbers); i++)
+        write_listener_number(view, stats, &numbers[i], ret);
+    for (size_t i = 0; i < DM_COUNT(listener_families); i++)
+        write_listener_family(view, stats, &listener_families[i], ret);
+}
+
 /* --- the rest ---------------------------------------------------------------------------------------------------- */
 
 static void write_build(const struct dm_metrics_view *view, struct dm_buf *ret)
@@ -422,5 +521,6 @@ void dm_metrics_write(const struct dm_metrics_view *view, struct dm_buf *ret)
     write_link(view, ret);
     write_keeper(view, ret);
     write_workers(view, ret);
+    write_listeners(view, ret);
     write_tenants(view, ret);
 }

@@ -28,6 +28,8 @@ struct dm_metrics_view {
     size_t n_tenants;
     const struct dm_metrics_worker *workers; /* by slot */
     size_t n_workers;
+    const struct dm_listener_spec *listeners;
+    size_t n_listeners;
     bool has_link, is_link_up;
     double link_silent_s; /* since the last byte; < 0: there was none */
     uint64_t link_connects;

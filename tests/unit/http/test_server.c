@@ -626,14 +626,134 @@ static void free_under_a_large_response(void **state)
     rig.server = NULL;
 }
 
+/* A server with these settings in the place of the one before. */
+static void renew_server(void)
+{
+    rig_settle();
+    dm_http_server_free(rig.server);
+    rig.server = dm_http_server_new(rig.loop, &rig.settings, &rig_handler, &rig);
+}
+
 static void connections_have_a_maximum(void **state)
 {
-    dm_http_server_free(rig.server);
-    rig.settings.connections_max = 0;
-    rig.server = dm_http_server_new(rig.loop, &rig.settings, &rig_handler, &rig);
+    int first;
+
+    rig.settings.connections_max = 1;
+    renew_server();
+    rig.script.on_request = hello_at_once;
     rig_connect();
+    rig_send(GET);
+    check_got(HELLO);
+    check_heard("R D");
+    first = rig.fd;
+    rig.fd = -1;
+    rig_connect();
+    rig_send(GET);
     rig_read_all();
-    assert_int_equal(dm_http_server_connections(rig.server), 0);
+    assert_non_null(strstr(rig.got.ptr, "HTTP/1.1 503"));
+    check_heard("F:too_many_connections");
+    assert_false(rig.is_reset);
+    assert_int_equal(dm_http_server_stats(rig.server)->refused[DM_HTTP_REFUSED_CROWDED], 1);
+    rig.client->ops->close(rig.client, rig.fd);
+    rig.fd = first;
+    rig.is_ended = false;
+    dm_buf_reset(&rig.got);
+    rig_send(GET);
+    check_got(HELLO);
+    check_heard("R D");
+    rig_settle();
+    assert_int_equal(dm_http_server_stats(rig.server)->connections, 1);
+    assert_int_equal(dm_http_server_connections(rig.server), 1);
+}
+
+/* Those that would be told are few; a flood costs nothing but its closing. */
+static void above_the_maximum_a_few_are_told(void **state)
+{
+    enum { N = 80, TOLD = 64 };
+    int fds[N];
+
+    rig.settings.connections_max = 0;
+    renew_server();
+    for (int i = 0; i < N; i++) {
+        fds[i] = rig.client->ops->connect(rig.client, &rig.listener.addr);
+        assert_true(fds[i] >= 0);
+        rig_settle();
+    }
+    while (dm_http_server_stats(rig.server)->refused[DM_HTTP_REFUSED_CROWDED] < N)
+        assert_true(rig_step());
+    assert_true(dm_http_server_connections(rig.server) <= TOLD);
+    for (int i = 0; i < N; i++)
+        rig.client->ops->close(rig.client, fds[i]);
+    while (dm_http_server_connections(rig.server) > 0)
+        assert_true(rig_step());
+    check_heard("");
+}
+
+/* --- behind a PROXY header ---------------------------------------------------------------------------------------- */
+
+static void reply_peer(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
+{
+    struct dm_http_message m = {.status = 200};
+    char text[DM_ADDR_TEXT_MAX];
+
+    dm_addr_format(dm_http_request_peer(request), false, text);
+    dm_http_request_reply(request, &m, dm_str_of(text));
+}
+
+static void connect_proxied(void)
+{
+    rig.is_proxied = true;
+    rig.script.on_request = reply_peer;
+    rig_connect();
+}
+
+static void a_proxy_header_names_the_peer(void **state)
+{
+    static const char v2[] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\xc6\x33\x64\x02\x30\x39\x01\xbb" GET;
+
+    connect_proxied();
+    rig_send("PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n" GET);
+    check_got("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n192.0.2.7");
+    assert_int_equal(rig.bytes_in, strlen(GET));
+    rig_send(GET);
+    check_got("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n192.0.2.7");
+    connect_proxied();
+    for (size_t i = 0; i < sizeof(v2) - 1; i++) {
+        rig_send_n(v2 + i, 1);
+        rig_settle();
+    }
+    check_got("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n192.0.2.7");
+    connect_proxied();
+    rig_send("PROXY UNKNOWN\r\n" GET);
+    check_got("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n127.0.0.1");
+}
+
+static void check_refused_header(const char *bytes, bool is_ended, uint64_t n)
+{
+    connect_proxied();
+    rig_send(bytes);
+    rig_settle();
+    if (is_ended)
+        rig.client->ops->shutdown_write(rig.client, rig.fd);
+    rig_read_all();
+    assert_int_equal(rig.got.len, 0);
+    check_heard("");
+    assert_int_equal(dm_http_server_stats(rig.server)->refused[DM_HTTP_REFUSED_PROXY_PROTOCOL], n);
+}
+
+static void without_a_proxy_header_it_is_closed(void **state)
+{
+    check_refused_header(GET, false, 1);
+    check_refused_header("PROXY TCP4 192.0.2.7 198.51.100.2 12345 65536\r\n" GET, false, 2);
+    check_refused_header("PROXY TCP4 192.0.2.7", true, 3);
+    check_refused_header("", true, 3);
+    rig.is_proxied = false;
+    rig_connect();
+    rig_send("PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n" GET);
+    rig_read_all();
+    assert_non_null(strstr(rig.got.ptr, "HTTP/1.1 400"));
+    check_heard("F:bad_version");
+    assert_int_equal(dm_http_server_stats(rig.server)->faults[DM_HTTP_BAD_VERSION], 1);
 }
 
 /* --- cost: on the kernel, where the only allocations are ours ------------------------------------------------------- */
@@ -774,6 +894,9 @@ int main(void)
         BOTH(free_in_every_state),
         BOTH(free_under_a_large_response),
         BOTH(connections_have_a_maximum),
+        BOTH(above_the_maximum_a_few_are_told),
+        BOTH(a_proxy_header_names_the_peer),
+        BOTH(without_a_proxy_header_it_is_closed),
 #ifndef DM_DEBUG_ALLOC
         KERNEL(steady_state_allocates_nothing),
         KERNEL(an_idle_connection_is_one_object),

@@ -49,6 +49,7 @@ struct rig {
     int fd;
     bool is_ended; /* for the client: the server closed */
     bool is_reset;
+    bool is_proxied; /* connections begin with a PROXY header */
 };
 
 static struct rig rig;
@@ -153,7 +154,10 @@ static void rig_turn(void *arg)
 
 static void rig_on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
 {
-    dm_http_server_accept(rig.server, fd, peer);
+    if (rig.is_proxied)
+        dm_http_server_accept_proxied(rig.server, fd, peer);
+    else
+        dm_http_server_accept(rig.server, fd, peer);
 }
 
 static void rig_connect(void)

@@ -83,6 +83,42 @@ static void an_idle_connection_is_closed(void **state)
     check_ended_now();
 }
 
+static void what_did_not_come_in_time_is_counted(void **state)
+{
+    const uint64_t *timeouts = dm_http_server_stats(rig.server)->timeouts;
+
+    rig_pass_ms(11000);
+    check_ended_now();
+    assert_int_equal(timeouts[DM_HTTP_TIMEOUT_HEAD], 1);
+    rig.is_proxied = true;
+    rig_connect();
+    rig_send("PROXY TCP4 192.0.2.7");
+    rig_pass_ms(11000);
+    rig_receive(SIZE_MAX);
+    assert_true(rig.is_ended && rig.got.len == 0);
+    assert_int_equal(timeouts[DM_HTTP_TIMEOUT_HEAD], 2);
+    rig.is_proxied = false;
+    rig_connect();
+    rig.script.on_request = hello_at_once;
+    rig_send(GET);
+    check_got(HELLO);
+    rig_pass_ms(76000);
+    check_ended_now();
+    assert_int_equal(timeouts[DM_HTTP_TIMEOUT_IDLE], 1);
+    rig.script.on_request = NULL;
+    rig_connect();
+    rig_send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    rig_pass_ms(60000);
+    assert_int_equal(timeouts[DM_HTTP_TIMEOUT_BODY], 1);
+    rig.script.on_request = stream_length;
+    rig.left = 50000000;
+    rig_connect();
+    rig_send(GET);
+    rig_pass_ms(60000);
+    assert_int_equal(timeouts[DM_HTTP_TIMEOUT_READER], 1);
+    assert_int_equal(dm_http_server_stats(rig.server)->connections, 0);
+}
+
 static void no_limits_no_timers(void **state)
 {
     rig.settings.head_timeout_ms = rig.settings.idle_timeout_ms = rig.settings.body_timeout_ms = 0;
@@ -501,6 +537,33 @@ static bool ends_well(void)
     return n_begun == n_ended;
 }
 
+static void any_system_call_may_fail_behind_a_proxy_header(void **state)
+{
+    bool is_reached = true;
+    uint64_t n = 1;
+
+    for (; is_reached; n++) {
+        rig_stop();
+        setup(state);
+        rig.is_proxied = true;
+        rig.script.on_request = hello_at_once;
+        rig_connect();
+        dm_world_fail_nth(rig.sys, n, EIO);
+        for (const char *p = "PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n" GET; *p; p += 9) {
+            rig.client->ops->send(rig.client, rig.fd, p, strnlen(p, 9));
+            rig_pass_ms(10);
+            if (strlen(p) < 9)
+                break;
+        }
+        rig_receive(1000);
+        is_reached = dm_world_fail_reached(rig.sys);
+        rig_pass_ms(200000);
+        assert_int_equal(dm_http_server_connections(rig.server), 0);
+        assert_true(ends_well());
+    }
+    assert_true(n > 5);
+}
+
 static void any_system_call_may_fail(void **state)
 {
     bool is_reached = true;
@@ -545,6 +608,7 @@ int main(void)
         TEST(a_silent_client_is_closed),
         TEST(a_head_is_timed_from_its_first_byte),
         TEST(an_idle_connection_is_closed),
+        TEST(what_did_not_come_in_time_is_counted),
         TEST(no_limits_no_timers),
         TEST(a_body_that_stops_coming_aborts),
         TEST(a_body_that_stops_coming_behind_a_response_aborts),
@@ -568,6 +632,7 @@ int main(void)
         TEST(a_reply_is_never_half_queued),
         TEST(interim_responses_leave_room_for_the_last),
         TEST(any_system_call_may_fail),
+        TEST(any_system_call_may_fail_behind_a_proxy_header),
     };
 
     return cmocka_run_group_tests_name("http server time", tests, NULL, NULL);
