@@ -43,7 +43,7 @@ struct dm_sys_ops {
     void (*random)(struct dm_sys *sys, void *ret, size_t len);
 
     /* Stream sockets, always non-blocking and close-on-exec; TCP without Nagle's delay. A Unix socket file left behind
-     * by a dead listener is replaced by listen, a live one is -EADDRINUSE. An IPv6 address takes no IPv4. */
+     * by a dead listener is replaced by listen, a live one is -EADDRINUSE; its mode is 0660. An IPv6 address takes no IPv4. */
     int (*listen)(struct dm_sys *sys, const struct dm_addr *addr, int backlog, bool reuse_port);
     int (*accept)(struct dm_sys *sys, int fd, struct dm_addr *ret_peer); /* ret_peer may be NULL */
     /* The new fd, ready for OUT when done; or -errno: a refusal shows here or, later, as ERR and in connect_error. */

@@ -17,7 +17,7 @@
 
 #include "base/sys.h"
 
-enum { POLL_BATCH = 256 };
+enum { POLL_BATCH = 256, UNIX_MODE = 0660 };
 
 /* The value of a call, repeated while a signal interrupts it; -errno on failure. */
 #define CALL(expr)                                                                                                     \
@@ -107,6 +107,14 @@ static int bind_addr(int fd, const struct dm_addr *addr)
     return CALL(bind(fd, (const struct sockaddr *)&addr->ss, addr->len));
 }
 
+/* Whatever the umask: who may connect is the owner and its group. Nobody can before listen. */
+static int set_mode(const struct dm_addr *addr)
+{
+    if (addr->ss.ss_family != AF_UNIX)
+        return 0;
+    return CALL(chmod(((const struct sockaddr_un *)&addr->ss)->sun_path, UNIX_MODE));
+}
+
 /* Accepted sockets inherit TCP_NODELAY from the listening one. */
 static int real_listen(struct dm_sys *sys, const struct dm_addr *addr, int backlog, bool reuse_port)
 {
@@ -115,7 +123,7 @@ static int real_listen(struct dm_sys *sys, const struct dm_addr *addr, int backl
     if ((fd = new_socket(addr)) < 0)
         return fd;
     if ((rc = set_listen_options(fd, addr, reuse_port)) < 0 || (rc = bind_addr(fd, addr)) < 0 ||
-        (rc = CALL(listen(fd, backlog))) < 0) {
+        (rc = set_mode(addr)) < 0 || (rc = CALL(listen(fd, backlog))) < 0) {
         close(fd);
         return rc;
     }

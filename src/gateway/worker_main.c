@@ -148,6 +148,7 @@ static int open_door(struct process *p, struct door *door, const struct dm_worke
         return 0;
     door->of = listener;
     rc = dm_listener_open(&door->listener, p->worker.loop, &spec->addr, BACKLOG, true, on_accept, err);
+    door->listener.unlinks = true;
     if (rc >= 0)
         return 1;
     if (!spec->is_optional || rc == DM_EEXIST || rc == DM_EPERM)

@@ -92,6 +92,10 @@ static int fail_open(const struct dm_addr *addr, int error, struct dm_err *err)
     int code = dm_err_of_errno(error);
 
     dm_addr_format(addr, true, text);
+    if (error == -EADDRINUSE && addr->ss.ss_family == AF_UNIX)
+        return dm_fail(err, DM_EEXIST, "",
+                       "can't listen on %s: another process listens there, or a file that is no socket is in its place",
+                       text);
     if (error == -EADDRINUSE)
         code = DM_EEXIST;
     else if (error == -EACCES || error == -EPERM)
@@ -124,10 +128,24 @@ void dm_listener_resume(struct dm_listener *listener)
         dm_task_post(listener->loop, &listener->task);
 }
 
+/* While the socket lives, so that nobody has bound another one there. */
+static void unlink_file(const struct dm_listener *listener)
+{
+    struct dm_sys *sys = listener->loop->sys;
+    char text[DM_ADDR_TEXT_MAX];
+
+    if (listener->addr.ss.ss_family != AF_UNIX)
+        return;
+    dm_addr_format(&listener->addr, true, text);
+    (void)sys->ops->unlink(sys, text + sizeof("unix:") - 1);
+}
+
 void dm_listener_close(struct dm_listener *listener)
 {
     if (listener->watch.fd < 0)
         return;
+    if (listener->unlinks)
+        unlink_file(listener);
     dm_task_cancel(listener->loop, &listener->task);
     dm_timer_cancel(listener->loop, &listener->timer);
     dm_watch_close(listener->loop, &listener->watch);

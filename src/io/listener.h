@@ -15,6 +15,7 @@ struct dm_listener {
     struct dm_timer timer;
     uint64_t n_accepted, n_exhausted, n_failed;
     bool is_paused, is_backlogged;
+    bool unlinks; /* set by the owner: the file of a Unix socket goes when the listener is closed */
 };
 
 /* Binds and listens. DM_EEXIST: the address is in use; DM_EPERM; DM_EIO; err says which and why. */

@@ -132,6 +132,27 @@ static void peer_cred_is_ours(void **state)
     close(listener);
 }
 
+static void unix_sockets_are_for_owner_and_group(void **state)
+{
+    struct dm_sys *sys = dm_sys_real();
+    struct dm_addr addr;
+    char text[512];
+    struct stat st;
+
+    for (int i = 0; i < 2; i++) {
+        mode_t old = umask(i == 0 ? 0 : 0077);
+        int fd, n = snprintf(text, sizeof(text), "unix:%s/mode.sock", (const char *)*state);
+
+        assert_int_equal(dm_addr_parse(dm_str_n(text, (size_t)n), &addr, NULL), 0);
+        fd = sys->ops->listen(sys, &addr, 1, false);
+        umask(old);
+        assert_true(fd >= 0);
+        assert_int_equal(lstat(text + 5, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0660);
+        sys->ops->close(sys, fd);
+    }
+}
+
 static void file_mode_is_kept(void **state)
 {
     char path[256];
@@ -219,6 +240,7 @@ int main(void)
         cmocka_unit_test(sockets_have_their_options),
         cmocka_unit_test_setup_teardown(peer_cred_is_ours, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(file_mode_is_kept, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(unix_sockets_are_for_owner_and_group, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(parents_need_not_be_readable, make_dir, drop_dir),
         cmocka_unit_test(signals_end_the_wait),
         cmocka_unit_test(temp_names_are_known),
