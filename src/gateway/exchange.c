@@ -10,9 +10,10 @@
  *
  * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
- * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect with any
- *     method, after a kept connection that broke only with an idempotent one (RFC 9110, 9.2.2). The beginning of a body that
- *     was taken while the connection was being made is kept for that. */
+ * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect, or when
+ *     the backend says that it never began it (HTTP/2), with any method, after a kept connection that broke only with an
+ *     idempotent one (RFC 9110, 9.2.2). The beginning of a body that may have to be sent again is kept for that, and trailers
+ *     with it. */
 #include "gateway/exchange.h"
 
 #include "gateway/answer.h"
@@ -159,6 +160,23 @@ static const struct dm_unit *current_grants(struct dm_upstream_request *wish)
     return DM_CONTAINER_OF(wish, struct dm_exchange, wish)->tenant->grants;
 }
 
+/* Sends again what was taken of the body before; true when that is through. */
+static bool replay(struct dm_exchange *ex)
+{
+    if (DM_LIKELY(ex->replayed == ex->body_sent || !ex->replay))
+        return true;
+    ex->replayed += dm_http_call_write(ex->call, ex->replay + ex->replayed, ex->body_sent - ex->replayed);
+    return ex->replayed == ex->body_sent;
+}
+
+static void go_on(struct dm_exchange *ex)
+{
+    if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
+        dm_http_call_end(ex->call, ex->request_trailers);
+    else
+        dm_http_request_resume(ex->caller);
+}
+
 static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call, enum dm_reason reason)
 {
     struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
@@ -172,14 +190,12 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
     ex->request.host = dm_upstream_authority(ex->upstream, wish->endpoint);
     dm_http_call_set_user(call, ex);
     dm_http_call_send(call, &ex->request);
-    if (ex->body_sent > 0) /* a new connection takes it whole */
-        (void)dm_http_call_write(call, ex->replay, ex->body_sent);
-    else
-        ex->may_replay = !dm_http_call_is_reused(call) && dm_upstream_targets(ex->upstream) > 1;
-    if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
-        dm_http_call_end(call, DM_STR_NULL);
-    else
-        dm_http_request_resume(ex->caller);
+    if (ex->body_sent == 0)
+        ex->may_replay =
+            dm_http_call_is_http2(call) || (!dm_http_call_is_reused(call) && dm_upstream_targets(ex->upstream) > 1);
+    ex->replayed = 0;
+    if (replay(ex))
+        go_on(ex);
 }
 
 static void forward(struct dm_exchange *ex)
@@ -191,7 +207,9 @@ static void forward(struct dm_exchange *ex)
     ex->wish.connect_ms = ex->backend->connect_timeout_ms;
     ex->wish.timeouts = (struct dm_http_timeouts){.response_ms = ex->backend->response_timeout_ms,
                                                   .idle_ms = ex->backend->idle_timeout_ms,
-                                                  .kept_ms = ex->backend->idle_timeout_ms};
+                                                  .kept_ms = ex->backend->idle_timeout_ms,
+                                                  .tunnel_idle_ms = ex->backend->tunnel_idle_timeout_ms,
+                                                  .tunnel_total_ms = ex->backend->tunnel_total_ms};
     dm_upstream_get(ex->upstream, &ex->wish);
 }
 
@@ -228,17 +246,30 @@ static void keep_for_replay(struct dm_exchange *ex, const char *ptr, size_t len)
         memcpy(ex->replay + ex->body_sent, ptr, len);
 }
 
+static void keep_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers)
+{
+    struct dm_str lines = dm_forward_trailers(ex, trailers, true);
+
+    if (dm_arena_str(&ex->arena, lines, &ex->request_trailers) < 0) {
+        ex->request_trailers = DM_STR_NULL;
+        ex->may_replay = false;
+        if (ex->call)
+            dm_http_call_end(ex->call, lines);
+    }
+}
+
 static size_t on_request_body(void *user, struct dm_http_request *caller, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
     size_t taken;
 
-    if (!ex->call)
-        return 0; /* on_call resumes */
+    if (!ex->call || DM_UNLIKELY(ex->replay && ex->replayed < ex->body_sent))
+        return 0; /* go_on() resumes */
     taken = dm_http_call_write(ex->call, ptr, len);
     if (ex->may_replay)
         keep_for_replay(ex, ptr, taken);
     ex->body_sent += taken;
+    ex->replayed = ex->body_sent;
     return taken;
 }
 
@@ -247,8 +278,10 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
     struct dm_exchange *ex = user;
 
     ex->has_request_ended = true;
+    if (DM_UNLIKELY(trailers))
+        keep_trailers(ex, trailers);
     if (ex->call && ex->request.framing != DM_HTTP_FRAMING_NONE)
-        dm_http_call_end(ex->call, dm_forward_trailers(ex, trailers, true));
+        dm_http_call_end(ex->call, ex->request_trailers);
 }
 
 static void on_client_writable(void *user, struct dm_http_request *caller)
@@ -424,8 +457,8 @@ static void on_call_writable(void *user, struct dm_http_call *call)
 {
     struct dm_exchange *ex = user;
 
-    if (ex->caller)
-        dm_http_request_resume(ex->caller);
+    if (ex->caller && replay(ex))
+        go_on(ex);
 }
 
 static void on_call_done(void *user, struct dm_http_call *call)
@@ -458,6 +491,8 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_cal
 {
     if (ex->tries >= TRIES_MAX || dm_http_call_has_response(call))
         return false;
+    if (end.why == DM_HTTP_ABORT_REFUSED)
+        return ex->body_sent == 0 || ex->may_replay;
     if (!did_connect(end))
         return ex->tries < dm_upstream_targets(ex->upstream) && (ex->body_sent == 0 || ex->may_replay);
     return ex->body_sent == 0 && dm_http_call_is_reused(call) &&

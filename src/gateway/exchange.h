@@ -48,12 +48,13 @@ struct dm_exchange {
     const struct dm_addr *client; /* who asks, by the trust rule: the connection's peer, or in the arena; with caller */
     struct dm_http_message request;
     struct dm_upstream_request wish;
-    char *replay; /* what was taken of the body, while no connection stands (E3) */
+    char *replay; /* what was taken of the body, as long as it may have to be sent again (E3) */
+    struct dm_str request_trailers;
     struct dm_str request_id;
     char own_id[DM_REQUEST_ID_LEN];
 
-    uint64_t begun_ns, sent_ns, answered_ns; /* loop time */
-    uint64_t body_sent, bytes_in, bytes_out;
+    uint64_t begun_ns, sent_ns, answered_ns;           /* loop time */
+    uint64_t body_sent, replayed, bytes_in, bytes_out; /* replayed: of body_sent, on this call */
     struct dm_limit_verdict verdict;
     const struct dm_ucors *cors; /* of the version, when the request has an Origin */
     struct dm_str origin;

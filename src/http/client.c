@@ -1,6 +1,7 @@
 /* The life of connections, whatever they speak: connected, owned, closed. */
 #include "http/client_int.h"
 #include "http/h1_client_int.h"
+#include "http/h2_client_int.h"
 
 #include "base/mem.h"
 
@@ -141,7 +142,8 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
 struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const struct dm_http_peer_settings *settings,
                                             void *owner)
 {
-    return dm_h1_peer_connect(client, settings, owner);
+    return settings->is_http2 ? dm_h2_peer_connect(client, settings, owner)
+                              : dm_h1_peer_connect(client, settings, owner);
 }
 
 struct dm_http_call *dm_http_peer_open(struct dm_http_peer *p, const struct dm_http_timeouts *timeouts)
@@ -154,17 +156,17 @@ bool dm_http_peer_has_room(const struct dm_http_peer *p)
     return p->ops->has_room(p);
 }
 
+bool dm_http_peer_is_new(const struct dm_http_peer *p)
+{
+    return p->ops->is_new(p);
+}
+
 void dm_http_peer_close(struct dm_http_peer *p)
 {
     if (!p->is_owned)
         return;
     p->is_owned = false;
-    if (p->ops->has_calls(p)) {
-        p->ops->leave(p);
-        return;
-    }
-    dm_http_peer_cut(p);
-    dm_http_peer_free_later(p);
+    p->ops->leave(p);
 }
 
 const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *p)
@@ -214,6 +216,11 @@ bool dm_http_call_is_reused(const struct dm_http_call *call)
     return call->is_reused;
 }
 
+bool dm_http_call_is_http2(const struct dm_http_call *call)
+{
+    return call->is_http2;
+}
+
 uint64_t dm_http_call_bytes_in(const struct dm_http_call *call)
 {
     return call->ops->bytes_in(call);
@@ -222,6 +229,11 @@ uint64_t dm_http_call_bytes_in(const struct dm_http_call *call)
 uint64_t dm_http_call_bytes_out(const struct dm_http_call *call)
 {
     return call->ops->bytes_out(call);
+}
+
+const struct dm_http_client_counters *dm_http_client_counters(const struct dm_http_client *client)
+{
+    return &client->counters;
 }
 
 /* --- the client --------------------------------------------------------------------------------------------------- */
@@ -238,6 +250,7 @@ struct dm_http_client *dm_http_client_new(struct dm_loop *loop, const struct dm_
     client->handler = call_handler;
     dm_buf_init(&client->out, DM_HTTP_HEAD_OUT_MAX);
     dm_h1_client_init(client);
+    dm_h2_client_init(client);
     return client;
 }
 
@@ -249,9 +262,10 @@ void dm_http_client_free(struct dm_http_client *client)
         return;
     for (struct dm_http_peer *p = client->lingering; p; p = p->next)
         dm_stream_close(&p->stream);
-    while (client->free_h1_peers.n_used > client->n_open && n_failed < POLL_FAILURES_MAX)
+    while (client->free_h1_peers.n_used + dm_h2_client_used(client) > client->n_open && n_failed < POLL_FAILURES_MAX)
         n_failed += dm_loop_turn(client->loop, 0) < 0;
     dm_h1_client_done(client);
+    dm_h2_client_done(client);
     dm_buf_done(&client->out);
     dm_free(client);
 }

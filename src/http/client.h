@@ -7,10 +7,11 @@
  *     on_inform*  on_response  on_body*  on_response_end
  *     on_done or on_abort                            (last callback of this call; it is gone after it)
  *
- * A connection of HTTP/1.1 has one call at a time and is kept for the next when both sides allow it.
+ * A connection of HTTP/1.1 has one call at a time and is kept for the next when both sides allow it; one of HTTP/2 has up to a
+ * hundred. A call that the backend says it never began ends with ABORT_REFUSED, and may be sent again whatever its method.
  *
  * A message with a protocol asks for a tunnel (RFC 9110 section 7.8) and has no body. When the backend agrees, on_response
- * comes with status 101, and from there on write and on_body carry raw bytes; end and on_response_end are the half-closes,
+ * comes with status 101 (HTTP/2: RFC 8441), and from there on write and on_body carry raw bytes; end and on_response_end are the half-closes,
  * on_done comes when both are through. What is written before waits (write takes nothing). Any other status is a response as
  * always.
  *
@@ -44,6 +45,7 @@ extern const struct dm_http_client_settings dm_http_client_defaults;
 struct dm_http_peer_settings {
     struct dm_addr addr;
     uint32_t connect_ms; /* 0: no limit but the system's */
+    bool is_http2;       /* with prior knowledge */
 };
 
 /* Of one call; 0: no limit. */
@@ -79,11 +81,22 @@ struct dm_http_peer_handler {
     void (*on_end)(void *owner, struct dm_http_peer *peer);
 };
 
+/* What backends of HTTP/2 did that ended connections or streams. Only grows. */
+struct dm_http_client_counters {
+    uint64_t floods;       /* connections ended: frames that bring nothing */
+    uint64_t header_bombs; /* connections ended: header blocks that unpack to far too much */
+    uint64_t malformed;    /* connections ended or streams reset: against the protocol */
+    uint64_t silent;       /* connections ended: no answer to a PING */
+    uint64_t going;        /* GOAWAY */
+    uint64_t refused;      /* streams that were not begun */
+};
+
 struct dm_http_client *dm_http_client_new(struct dm_loop *loop, const struct dm_http_client_settings *settings,
                                           const struct dm_http_peer_handler *peer_handler,
                                           const struct dm_http_call_handler *call_handler);
 /* All connections must be closed and all calls ended before. Turns the loop until they are gone: not from a callback. */
 void dm_http_client_free(struct dm_http_client *client);
+const struct dm_http_client_counters *dm_http_client_counters(const struct dm_http_client *client);
 
 /* Starts to connect. A failure that the kernel reports at once comes from the loop, never from inside this function. */
 struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const struct dm_http_peer_settings *settings,
@@ -94,6 +107,8 @@ struct dm_http_call *dm_http_peer_open(struct dm_http_peer *peer, const struct d
 bool dm_http_peer_has_room(const struct dm_http_peer *peer);
 /* The owner forgets it, nothing more is told to it. Closes now, or behind the last call in hand. */
 void dm_http_peer_close(struct dm_http_peer *peer);
+/* Has nothing come of it yet that proves it? Calls on such a one are not opened on a connection that went stale. */
+bool dm_http_peer_is_new(const struct dm_http_peer *peer);
 /* Where it is connected to. */
 const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *peer);
 
@@ -109,8 +124,9 @@ void dm_http_call_resume(struct dm_http_call *call);
 void dm_http_call_cancel(struct dm_http_call *call);
 /* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */
 bool dm_http_call_has_response(const struct dm_http_call *call);
-/* Was the connection used before this call? */
+/* Did the connection stand, and had been used, before this call? */
 bool dm_http_call_is_reused(const struct dm_http_call *call);
+bool dm_http_call_is_http2(const struct dm_http_call *call);
 /* On the wire, of this call; also in on_done and on_abort. */
 uint64_t dm_http_call_bytes_in(const struct dm_http_call *call);
 uint64_t dm_http_call_bytes_out(const struct dm_http_call *call);

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/freelist.h"
 #include "http/client.h"
+#include "http/h2_memory.h"
 #include "io/stream.h"
 
 #define DM_HTTP_HEAD_OUT_MAX (128u << 10)
@@ -30,14 +31,15 @@ struct dm_http_call {
     struct dm_http_peer *peer;
     void *user;
     struct dm_http_timeouts timeouts;
-    bool is_reused;
+    bool is_reused, is_http2;
 };
 
 struct dm_http_peer_ops {
     struct dm_http_call *(*open)(struct dm_http_peer *peer, const struct dm_http_timeouts *timeouts);
     bool (*has_room)(const struct dm_http_peer *peer);
     bool (*has_calls)(const struct dm_http_peer *peer);
-    /* The owner has forgotten it while calls are in hand. */
+    bool (*is_new)(const struct dm_http_peer *peer);
+    /* The owner has forgotten it. */
     void (*leave)(struct dm_http_peer *peer);
     /* Owner and calls are told of the end, with the stream closed. */
     void (*fail)(struct dm_http_peer *peer, struct dm_http_end end);
@@ -67,6 +69,15 @@ struct dm_http_client {
     const struct dm_http_call_handler *handler;
     struct dm_freelist free_h1_peers;
     struct dm_stream_type h1_type;
+    /* HTTP/2 */
+    struct dm_stream_type h2_type;
+    struct dm_h2_memory h2_memory;
+    struct dm_freelist free_h2_peers, free_h2_calls, free_pieces, free_waiting;
+    nghttp2_session_callbacks *h2_callbacks;
+    nghttp2_option *h2_option;
+    char *h2_text; /* of the header block being received */
+    nghttp2_nv h2_fields[DM_HTTP_FIELDS_MAX + 32];
+    struct dm_http_client_counters counters;
     struct dm_buf out;
     struct dm_http_peer *lingering;
     size_t n_open;            /* connections that are not closed by us */

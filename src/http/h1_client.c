@@ -230,7 +230,18 @@ static struct dm_http_call *open_call(struct dm_http_peer *peer, const struct dm
 
 static void leave(struct dm_http_peer *peer)
 {
-    dm_h1_peer_of(peer)->is_closing = true;
+    struct dm_h1_peer *p = dm_h1_peer_of(peer);
+
+    p->is_closing = true;
+    if (p->has_call)
+        return;
+    dm_http_peer_cut(peer);
+    dm_http_peer_free_later(peer);
+}
+
+static bool is_new(const struct dm_http_peer *peer)
+{
+    return DM_CONTAINER_OF(peer, const struct dm_h1_peer, base)->n_calls == 0;
 }
 
 static void free_peer(struct dm_http_peer *peer)
@@ -246,6 +257,7 @@ static const struct dm_http_peer_ops peer_ops = {
     .open = open_call,
     .has_room = has_room,
     .has_calls = has_calls,
+    .is_new = is_new,
     .leave = leave,
     .fail = fail,
     .free = free_peer,

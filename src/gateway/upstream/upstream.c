@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "gateway/observe/counters.h"
+#include "model/backend.h"
 #include "snapshot/grants.h"
 
 #include <netinet/in.h>
@@ -10,7 +11,8 @@
 #define CONNS_KEEP 64 /* records of connections, for reuse */
 #define DOWN_NS (1000ull * 1000 * 1000)
 
-/* One connection, from connect to its end. Idle ones are a stack, so that the rest grows old and ends. */
+/* One connection, from connect to its end. Idle ones (HTTP/2: those with room for a call) are a stack, so that the rest grows
+ * old and ends. */
 struct conn {
     struct conn *next, *prev; /* in the endpoint's idle or busy ones */
     struct endpoint *endpoint;
@@ -41,6 +43,7 @@ struct dm_upstream {
     uint64_t id;
     uint32_t refs, weight_sum;
     uint32_t n_endpoints;
+    bool is_http2;
     bool is_retired; /* nothing is kept idle */
     struct endpoint endpoints[];
 };
@@ -76,6 +79,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
     u->id = backend->id;
     u->refs = 1;
     u->weight_sum = backend->weight_sum;
+    u->is_http2 = backend->protocol == DM_BACKEND_HTTP2;
     u->n_endpoints = backend->n_endpoints;
     for (uint32_t i = 0; i < u->n_endpoints; i++) {
         struct endpoint *e = &u->endpoints[i];
@@ -93,7 +97,8 @@ bool dm_upstream_is_same(const struct dm_upstream *u, const struct dm_unit *rele
 {
     const struct dm_uendpoint *now = dm_unit_at(release, backend->endpoints);
 
-    if (u->id != backend->id || u->n_endpoints != backend->n_endpoints)
+    if (u->id != backend->id || u->n_endpoints != backend->n_endpoints ||
+        u->is_http2 != (backend->protocol == DM_BACKEND_HTTP2))
         return false;
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         if (u->endpoints[i].weight != now[i].weight || u->endpoints[i].port != now[i].port ||
@@ -270,13 +275,44 @@ void dm_upstream_failed(struct dm_upstream *u, uint32_t endpoint)
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
-static void take_idle(struct endpoint *e, struct dm_upstream_request *r)
+/* A call on a connection of HTTP/2 with room, or NULL. A second try does not go to one that may be as stale as the first, but
+ * to one that is new, so that all of a connection's calls meet again on one other. */
+static struct dm_http_call *open_among(struct endpoint *e, const struct dm_upstream_request *r)
+{
+    struct dm_http_call *call = NULL;
+
+    for (struct conn *c = e->idle, *next; c && !call; c = next) {
+        next = c->next;
+        if (r->wants_fresh && !dm_http_peer_is_new(c->peer))
+            continue;
+        call = dm_http_peer_open(c->peer, &r->timeouts);
+        if (!dm_http_peer_has_room(c->peer))
+            move_conn(c, false);
+    }
+    return call;
+}
+
+static struct dm_http_call *open_idle(struct endpoint *e, const struct dm_upstream_request *r)
 {
     struct conn *c = e->idle;
 
+    if (DM_UNLIKELY(e->upstream->is_http2))
+        return open_among(e, r);
+    if (r->wants_fresh)
+        return NULL;
     move_conn(c, false);
+    return dm_http_peer_open(c->peer, &r->timeouts);
+}
+
+static bool take_idle(struct endpoint *e, struct dm_upstream_request *r)
+{
+    struct dm_http_call *call = open_idle(e, r);
+
+    if (!call)
+        return false;
     e->upstream->counters->upstream_reuses++;
-    r->on_call(r, dm_http_peer_open(c->peer, &r->timeouts), DM_REASON_NONE);
+    r->on_call(r, call, DM_REASON_NONE);
+    return true;
 }
 
 /* The answer for a numeric endpoint holds until dm_upstream_recheck. */
@@ -293,8 +329,9 @@ static bool is_allowed(struct endpoint *e, const struct dm_addr *addr, const str
 
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
-    struct dm_http_peer_settings settings = {*addr, r->connect_ms};
     struct dm_upstream *u = e->upstream;
+    struct dm_http_peer_settings settings = {*addr, r->connect_ms, u->is_http2};
+    struct dm_http_call *call;
     struct conn *c;
 
     if (!is_allowed(e, addr, r->grants)) {
@@ -304,7 +341,10 @@ static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm
     u->counters->upstream_connects++;
     c = conn_new(e);
     c->peer = dm_http_client_connect(u->env.client, &settings, c);
-    r->on_call(r, dm_http_peer_open(c->peer, &r->timeouts), DM_REASON_NONE);
+    call = dm_http_peer_open(c->peer, &r->timeouts);
+    if (u->is_http2)
+        move_conn(c, true); /* calls that follow find it while it connects */
+    r->on_call(r, call, DM_REASON_NONE);
 }
 
 static void set_port(struct dm_addr *addr, uint16_t port)
@@ -372,9 +412,9 @@ void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
         return;
     }
     r->endpoint = (uint32_t)(e - u->endpoints);
-    if (e->idle && !r->wants_fresh)
-        take_idle(e, r);
-    else if (e->is_numeric)
+    if (e->idle && take_idle(e, r))
+        return;
+    if (e->is_numeric)
         connect_to(e, &e->addr, r);
     else
         resolve(e, r);
@@ -396,7 +436,7 @@ static void on_room(void *owner, struct dm_http_peer *peer)
     (void)peer;
     if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX))
         close_conn(c);
-    else
+    else if (!c->is_idle)
         move_conn(c, true);
 }
 

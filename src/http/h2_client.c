@@ -1,0 +1,612 @@
+/* The life of HTTP/2 connections and their calls: opened, timed, ended. */
+#include "http/h2_client_int.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+enum {
+    CALLS_MAX = 100,
+    LIMIT_NONE = 1 << 30,
+    STREAM_ID_LAST = 1 << 30, /* then another connection */
+    CONNECTION_WINDOW = 1 << 20,
+    CREDIT_MAX = 1000,
+    LINGER_MS = 1000,
+    PROBE_MS = 5000,
+    SETTINGS_MAX = 32,
+    ACKS_MAX = 100,
+};
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+static void free_call(struct dm_h2_call *call)
+{
+    struct dm_http_client *client = call->base.peer->client;
+
+    dm_h2_call_drop_kept(call);
+    if (call->trailers_in)
+        dm_freelist_give(&client->free_waiting, call->trailers_in);
+    dm_free(call->trailers);
+    dm_free(call->held);
+    dm_freelist_give(&client->free_h2_calls, call);
+}
+
+static void reap(struct dm_h2_peer *p)
+{
+    struct dm_h2_call *call;
+
+    while ((call = p->gone)) {
+        p->gone = call->next;
+        free_call(call);
+    }
+}
+
+void dm_h2_peer_enter(struct dm_h2_peer *p)
+{
+    p->depth++;
+}
+
+/* With the protocol's goodbye. */
+static void close_politely(struct dm_h2_peer *p)
+{
+    p->wants_close = false;
+    if (p->base.is_closed)
+        return;
+    p->is_going = true;
+    if (!p->base.is_connected) {
+        dm_http_peer_cut(&p->base);
+        return;
+    }
+    (void)nghttp2_session_terminate_session(p->session, NGHTTP2_NO_ERROR);
+    dm_h2_peer_flush(p);
+    if (!p->base.is_closed)
+        dm_http_peer_cut_gracefully(&p->base, LINGER_MS);
+}
+
+void dm_h2_peer_leave(struct dm_h2_peer *p)
+{
+    if (--p->depth > 0)
+        return;
+    reap(p);
+    if (p->wants_flush)
+        dm_h2_peer_flush(p);
+    if (p->wants_close)
+        close_politely(p);
+}
+
+/* --- ends of calls ------------------------------------------------------------------------------------------------ */
+
+/* The call is over, and its stream nobody's. */
+static void remove_call(struct dm_h2_call *call)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    call->is_over = true;
+    dm_timer_cancel(p->base.client->loop, &call->timer);
+    dm_task_cancel(p->base.client->loop, &call->wake);
+    if (p->block_call == call)
+        p->block_call = NULL;
+    if (call->stream_id > 0)
+        (void)nghttp2_session_set_stream_user_data(p->session, call->stream_id, NULL);
+    if (call->next)
+        call->next->prev = call->prev;
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        p->calls = call->next;
+    p->n_calls--;
+    p->kept_ms = call->base.timeouts.kept_ms;
+    call->next = p->gone;
+    p->gone = call;
+}
+
+static void reset(struct dm_h2_call *call, uint32_t code)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    if (call->stream_id <= 0 || p->base.is_closed)
+        return;
+    (void)nghttp2_submit_rst_stream(p->session, NGHTTP2_FLAG_NONE, call->stream_id, code);
+    p->wants_flush = true;
+}
+
+void dm_h2_call_done(struct dm_h2_call *call)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    dm_h2_peer_enter(p);
+    if (call->writing != H2_WRITE_ENDED || (call->is_upgrading && !call->is_tunnel))
+        reset(call, NGHTTP2_CANCEL); /* nobody wants the rest of the request */
+    p->limit += p->limit < LIMIT_NONE;
+    remove_call(call);
+    p->base.client->handler->on_done(call->base.user, &call->base);
+    dm_h2_peer_settle(p);
+    dm_h2_peer_leave(p);
+}
+
+void dm_h2_call_abort(struct dm_h2_call *call, uint32_t code, struct dm_http_end end)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    dm_h2_peer_enter(p);
+    if (code != NGHTTP2_NO_ERROR)
+        reset(call, code);
+    remove_call(call);
+    p->base.client->handler->on_abort(call->base.user, &call->base, end);
+    dm_h2_peer_settle(p);
+    dm_h2_peer_leave(p);
+}
+
+void dm_h2_call_abort_later(struct dm_h2_call *call, struct dm_http_end end)
+{
+    if (call->has_end)
+        return;
+    call->has_end = true;
+    call->end = end;
+    dm_task_post(call->base.peer->client->loop, &call->wake);
+}
+
+static void cancel(struct dm_http_call *base)
+{
+    struct dm_h2_call *call = dm_h2_call_of(base);
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    if (call->is_over)
+        return;
+    dm_h2_peer_enter(p);
+    reset(call, NGHTTP2_CANCEL);
+    remove_call(call);
+    dm_h2_peer_settle(p);
+    dm_h2_peer_leave(p);
+}
+
+static void on_wake(struct dm_task *task)
+{
+    struct dm_h2_call *call = DM_CONTAINER_OF(task, struct dm_h2_call, wake);
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+    const struct dm_http_call_handler *handler = p->base.client->handler;
+
+    dm_h2_peer_enter(p);
+    if (call->has_end) {
+        dm_h2_call_abort(call, NGHTTP2_NO_ERROR, call->end);
+    } else {
+        if (call->wants_writable && call->writing == H2_WRITE_BODY) {
+            call->wants_writable = false;
+            dm_h2_call_look(call);
+            if (handler->on_writable)
+                handler->on_writable(call->base.user, &call->base);
+        }
+        if (!call->is_over && !call->is_stalled)
+            dm_h2_call_present(call);
+    }
+    dm_h2_peer_leave(p);
+}
+
+/* --- ends of connections ------------------------------------------------------------------------------------------ */
+
+/* A response that is there as a whole is still taken. */
+static struct dm_h2_call *first_unfinished(const struct dm_h2_peer *p)
+{
+    struct dm_h2_call *call = p->calls;
+
+    while (call && dm_h2_call_is_whole(call))
+        call = call->next;
+    return call;
+}
+
+void dm_h2_peer_fail(struct dm_h2_peer *p, struct dm_http_end end)
+{
+    struct dm_h2_call *call;
+
+    dm_h2_peer_enter(p);
+    p->is_going = true;
+    dm_http_peer_cut(&p->base);
+    dm_http_peer_tell_end(&p->base);
+    while ((call = first_unfinished(p)))
+        dm_h2_call_abort(call, NGHTTP2_NO_ERROR, end);
+    dm_h2_peer_leave(p);
+}
+
+static void fail(struct dm_http_peer *peer, struct dm_http_end end)
+{
+    dm_h2_peer_fail(dm_h2_peer_of(peer), end);
+}
+
+void dm_h2_peer_go(struct dm_h2_peer *p)
+{
+    p->is_going = true;
+    dm_http_peer_tell_end(&p->base);
+}
+
+static bool has_room(const struct dm_http_peer *peer)
+{
+    const struct dm_h2_peer *p = DM_CONTAINER_OF(peer, const struct dm_h2_peer, base);
+    uint32_t max = nghttp2_session_get_remote_settings(p->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+    max = DM_MIN(max, p->limit);
+    return !p->is_going && !p->is_suspect && (!p->base.is_closed || p->base.is_dead) &&
+           p->n_calls < DM_MIN(max, (uint32_t)CALLS_MAX) &&
+           nghttp2_session_get_next_stream_id(p->session) < STREAM_ID_LAST;
+}
+
+void dm_h2_peer_settle(struct dm_h2_peer *p)
+{
+    if (p->base.is_closed) {
+        if (p->n_calls == 0)
+            dm_http_peer_free_later(&p->base);
+        return;
+    }
+    if (nghttp2_session_get_next_stream_id(p->session) >= STREAM_ID_LAST)
+        dm_h2_peer_go(p);
+    if (p->n_calls == 0 && !p->base.is_owned)
+        p->wants_close = true;
+    else if (p->n_calls == 0 && !p->is_suspect)
+        dm_http_peer_arm(&p->base, p->kept_ms);
+    if (p->base.is_owned && has_room(&p->base))
+        p->base.client->peer_handler->on_room(p->base.owner, &p->base);
+}
+
+static void leave(struct dm_http_peer *peer)
+{
+    struct dm_h2_peer *p = dm_h2_peer_of(peer);
+
+    dm_h2_peer_enter(p);
+    p->is_going = true;
+    p->wants_close = p->n_calls == 0;
+    dm_h2_peer_leave(p);
+    if (p->n_calls == 0)
+        dm_http_peer_free_later(peer);
+}
+
+static void free_peer(struct dm_http_peer *peer)
+{
+    struct dm_h2_peer *p = dm_h2_peer_of(peer);
+
+    reap(p);
+    nghttp2_session_del(p->session);
+    if (p->block_memory)
+        dm_freelist_give(&peer->client->free_waiting, p->block_memory);
+    dm_freelist_give(&peer->client->free_h2_peers, p);
+}
+
+/* --- timers ------------------------------------------------------------------------------------------------------- */
+
+static void arm_call(struct dm_h2_call *call, uint32_t ms)
+{
+    struct dm_loop *loop = call->base.peer->client->loop;
+
+    if (ms > 0)
+        dm_timer_arm(loop, &call->timer, ms);
+    else
+        dm_timer_cancel(loop, &call->timer);
+}
+
+static bool awaits_head(const struct dm_h2_call *call)
+{
+    return call->reading == H2_READ_HEAD && (call->writing == H2_WRITE_ENDED || call->is_upgrading);
+}
+
+void dm_h2_call_look(struct dm_h2_call *call)
+{
+    bool is_reading = call->reading == H2_READ_BODY && !call->is_stalled;
+
+    dm_http_pace_look(&call->pace, call->bytes_in + call->bytes_out,
+                      call->is_tunnel || is_reading || call->wants_writable,
+                      dm_loop_now_ns(call->base.peer->client->loop));
+}
+
+static uint32_t until_due_ms(const struct dm_h2_call *call)
+{
+    uint64_t now_ns = dm_loop_now_ns(call->base.peer->client->loop);
+
+    if (call->due_ns == UINT64_MAX)
+        return UINT32_MAX;
+    return call->due_ns > now_ns ? (uint32_t)((call->due_ns - now_ns + 999999) / 1000000) : 1;
+}
+
+void dm_h2_call_arm(struct dm_h2_call *call)
+{
+    uint32_t ms, idle_ms = call->base.timeouts.idle_ms;
+
+    if (!call->base.peer->is_connected)
+        return;
+    if (call->is_tunnel) {
+        idle_ms = call->base.timeouts.tunnel_idle_ms;
+        ms = idle_ms ? DM_MAX(idle_ms / 4, 1u) : UINT32_MAX;
+        ms = DM_MIN(ms, until_due_ms(call));
+        arm_call(call, ms == UINT32_MAX ? 0 : ms);
+    } else if (awaits_head(call)) {
+        ms = until_due_ms(call);
+        arm_call(call, ms == UINT32_MAX ? 0 : ms);
+    } else {
+        arm_call(call, dm_http_pace_period_ms(idle_ms));
+    }
+}
+
+static void set_due(struct dm_h2_call *call, uint32_t ms)
+{
+    call->due_ns = ms ? dm_loop_now_ns(call->base.peer->client->loop) + ms * UINT64_C(1000000) : UINT64_MAX;
+}
+
+void dm_h2_call_await_head(struct dm_h2_call *call)
+{
+    set_due(call, call->base.timeouts.response_ms);
+    call->peer_bytes_in = call->base.peer->stream.bytes_in;
+    dm_h2_call_arm(call);
+}
+
+void dm_h2_call_begin_tunnel(struct dm_h2_call *call)
+{
+    call->is_tunnel = true;
+    set_due(call, call->base.timeouts.tunnel_total_ms);
+    dm_http_pace_reset(&call->pace);
+    dm_h2_call_look(call);
+    dm_h2_call_arm(call);
+}
+
+/* H6 */
+static void probe(struct dm_h2_peer *p)
+{
+    if (p->is_suspect || p->is_going)
+        return;
+    p->is_suspect = true;
+    (void)nghttp2_submit_ping(p->session, NGHTTP2_FLAG_NONE, NULL);
+    p->wants_flush = true;
+    dm_http_peer_arm(&p->base, PROBE_MS);
+}
+
+void dm_h2_peer_trust(struct dm_h2_peer *p)
+{
+    if (!p->is_suspect)
+        return;
+    p->is_suspect = false;
+    dm_timer_cancel(p->base.client->loop, &p->base.timer);
+    dm_h2_peer_settle(p);
+}
+
+static void time_out(struct dm_h2_call *call, enum dm_http_abort why)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    if (why == DM_HTTP_ABORT_RESPONSE_TIMEOUT && call->peer_bytes_in == p->base.stream.bytes_in)
+        probe(p);
+    dm_h2_call_abort(call, NGHTTP2_CANCEL, (struct dm_http_end){why, 0, 0});
+}
+
+static void on_call_due_moving(struct dm_h2_call *call)
+{
+    const struct dm_http_timeouts *t = &call->base.timeouts;
+
+    dm_h2_call_look(call);
+    if (dm_http_pace_judge(&call->pace, call->is_tunnel ? t->tunnel_idle_ms : t->idle_ms, 0) != DM_HTTP_PACE_FINE)
+        time_out(call, DM_HTTP_ABORT_IDLE);
+    else if (call->pace.is_waiting)
+        dm_h2_call_arm(call);
+}
+
+static void on_call_due(struct dm_timer *timer)
+{
+    struct dm_h2_call *call = DM_CONTAINER_OF(timer, struct dm_h2_call, timer);
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+    bool is_due = dm_loop_now_ns(p->base.client->loop) >= call->due_ns;
+
+    dm_h2_peer_enter(p);
+    if (call->is_tunnel && is_due)
+        time_out(call, DM_HTTP_ABORT_SHUTDOWN);
+    else if (call->is_tunnel || !awaits_head(call))
+        on_call_due_moving(call);
+    else if (is_due)
+        time_out(call, DM_HTTP_ABORT_RESPONSE_TIMEOUT);
+    else
+        dm_h2_call_arm(call);
+    dm_h2_peer_leave(p);
+}
+
+/* Nobody called for long, or a PING was not answered. */
+static void on_due(struct dm_timer *timer)
+{
+    struct dm_h2_peer *p = DM_CONTAINER_OF(timer, struct dm_h2_peer, base.timer);
+
+    if (p->is_suspect) {
+        p->base.client->counters.silent++;
+        dm_h2_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});
+    } else if (p->n_calls == 0) {
+        dm_h2_peer_enter(p);
+        dm_h2_peer_go(p);
+        p->wants_close = true;
+        dm_h2_peer_leave(p);
+    }
+}
+
+/* --- of the stream ------------------------------------------------------------------------------------------------ */
+
+static void on_connect(struct dm_stream *stream)
+{
+    struct dm_h2_peer *p = dm_h2_peer_of_stream(stream);
+
+    p->base.is_connected = true;
+    dm_h2_peer_flush(p);
+    for (struct dm_h2_call *call = p->calls; call; call = call->next) {
+        if (awaits_head(call))
+            dm_h2_call_await_head(call);
+        else
+            dm_h2_call_arm(call);
+    }
+}
+
+static void on_error(struct dm_stream *stream, int code)
+{
+    struct dm_h2_peer *p = dm_h2_peer_of_stream(stream);
+
+    dm_h2_peer_fail(p, dm_http_peer_end_of(&p->base, code));
+}
+
+static void on_eof(struct dm_stream *stream)
+{
+    dm_h2_peer_fail(dm_h2_peer_of_stream(stream), (struct dm_http_end){DM_HTTP_ABORT_PEER_CLOSED, 0, 0});
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------------- */
+
+static bool has_response(const struct dm_http_call *call)
+{
+    return DM_CONTAINER_OF(call, const struct dm_h2_call, base)->has_response;
+}
+
+static uint64_t bytes_in(const struct dm_http_call *call)
+{
+    return DM_CONTAINER_OF(call, const struct dm_h2_call, base)->bytes_in;
+}
+
+static uint64_t bytes_out(const struct dm_http_call *call)
+{
+    return DM_CONTAINER_OF(call, const struct dm_h2_call, base)->bytes_out;
+}
+
+static const struct dm_http_call_ops call_ops = {
+    .send = dm_h2_call_send,
+    .write = dm_h2_call_write,
+    .end = dm_h2_call_end,
+    .resume = dm_h2_call_resume,
+    .cancel = cancel,
+    .has_response = has_response,
+    .bytes_in = bytes_in,
+    .bytes_out = bytes_out,
+};
+
+static struct dm_http_call *open_call(struct dm_http_peer *peer, const struct dm_http_timeouts *timeouts)
+{
+    struct dm_h2_peer *p = dm_h2_peer_of(peer);
+    struct dm_h2_call *call;
+
+    if (!has_room(peer))
+        return NULL;
+    call = dm_freelist_take(&peer->client->free_h2_calls);
+    memset(call, 0, sizeof(*call));
+    call->base = (struct dm_http_call){&call_ops, peer, NULL, *timeouts, p->has_settings, true};
+    call->timer.on_due = on_call_due;
+    call->wake.run = on_wake;
+    call->due_ns = UINT64_MAX;
+    call->next = p->calls;
+    if (call->next)
+        call->next->prev = call;
+    p->calls = call;
+    if (p->n_calls++ == 0 && !p->is_suspect)
+        dm_timer_cancel(peer->client->loop, &peer->timer);
+    return &call->base;
+}
+
+static bool has_calls(const struct dm_http_peer *peer)
+{
+    return DM_CONTAINER_OF(peer, const struct dm_h2_peer, base)->n_calls > 0;
+}
+
+static bool is_new(const struct dm_http_peer *peer)
+{
+    return !DM_CONTAINER_OF(peer, const struct dm_h2_peer, base)->has_settings;
+}
+
+struct dm_h2_call *dm_h2_peer_find(const struct dm_h2_peer *p, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(p->session, stream_id);
+}
+
+static const struct dm_http_peer_ops peer_ops = {
+    .open = open_call,
+    .has_room = has_room,
+    .has_calls = has_calls,
+    .is_new = is_new,
+    .leave = leave,
+    .fail = fail,
+    .free = free_peer,
+};
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
+
+static void start_session(struct dm_h2_peer *p)
+{
+    struct dm_http_client *client = p->base.client;
+    nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, client->settings.limits.head_bytes},
+    };
+
+    if (nghttp2_session_client_new3(&p->session, client->h2_callbacks, p, client->h2_option, &client->h2_memory.mem) !=
+            0 ||
+        nghttp2_submit_settings(p->session, NGHTTP2_FLAG_NONE, settings, DM_COUNT(settings)) != 0 ||
+        nghttp2_session_set_local_window_size(p->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW) != 0)
+        abort(); /* out of memory only, and that does not return (base/mem.h) */
+}
+
+struct dm_http_peer *dm_h2_peer_connect(struct dm_http_client *client, const struct dm_http_peer_settings *settings,
+                                        void *owner)
+{
+    struct dm_h2_peer *p = dm_freelist_take(&client->free_h2_peers);
+
+    memset(p, 0, sizeof(*p));
+    p->base.client = client;
+    p->base.ops = &peer_ops;
+    p->base.timer.on_due = on_due;
+    p->limit = LIMIT_NONE;
+    p->credit = CREDIT_MAX;
+    p->credit_ns = dm_loop_now_ns(client->loop);
+    start_session(p);
+    dm_http_peer_start(&p->base, client, settings, &client->h2_type, owner);
+    return &p->base;
+}
+
+static void init_callbacks(struct dm_http_client *client)
+{
+    if (nghttp2_session_callbacks_new(&client->h2_callbacks) != 0 || nghttp2_option_new(&client->h2_option) != 0)
+        abort(); /* out of memory */
+    dm_h2_client_set_read_callbacks(client->h2_callbacks);
+    dm_h2_client_set_write_callbacks(client->h2_callbacks);
+    nghttp2_option_set_no_auto_window_update(client->h2_option, 1);
+    nghttp2_option_set_no_http_messaging(client->h2_option, 1);
+    nghttp2_option_set_max_outbound_ack(client->h2_option, ACKS_MAX);
+    nghttp2_option_set_max_settings(client->h2_option, SETTINGS_MAX);
+    nghttp2_option_set_peer_max_concurrent_streams(client->h2_option, CALLS_MAX);
+    /* It counts a frame whose head is cut several times as several: counted by the walk instead. */
+    nghttp2_option_set_max_continuations(client->h2_option, SIZE_MAX);
+    nghttp2_option_set_no_closed_streams(client->h2_option, 1);
+}
+
+void dm_h2_client_init(struct dm_http_client *client)
+{
+    const struct dm_http_client_settings *settings = &client->settings;
+    size_t text_bytes = dm_h2_block_text_bytes(&settings->limits);
+
+    client->h2_type = (struct dm_stream_type){
+        .on_read = dm_h2_peer_on_read,
+        .on_eof = on_eof,
+        .on_writable = dm_h2_peer_on_writable,
+        .on_connect = on_connect,
+        .on_error = on_error,
+        .on_closed = dm_http_peer_on_closed,
+        .write_max_bytes = (uint32_t)DM_MIN(settings->write_cap_bytes, (size_t)1 << 30),
+    };
+    dm_h2_memory_init(&client->h2_memory);
+    dm_freelist_init(&client->free_h2_peers, sizeof(struct dm_h2_peer), 256);
+    dm_freelist_init(&client->free_h2_calls, sizeof(struct dm_h2_call), 4096);
+    dm_freelist_init(&client->free_pieces, sizeof(struct dm_h2_piece), 1024);
+    dm_freelist_init(&client->free_waiting, sizeof(struct dm_h2_waiting) + text_bytes, 8);
+    client->h2_text = dm_alloc(text_bytes);
+    init_callbacks(client);
+}
+
+size_t dm_h2_client_used(const struct dm_http_client *client)
+{
+    return client->free_h2_peers.n_used;
+}
+
+void dm_h2_client_done(struct dm_http_client *client)
+{
+    nghttp2_session_callbacks_del(client->h2_callbacks);
+    nghttp2_option_del(client->h2_option);
+    dm_free(client->h2_text);
+    dm_freelist_done(&client->free_waiting);
+    dm_freelist_done(&client->free_pieces);
+    dm_freelist_done(&client->free_h2_calls);
+    dm_freelist_done(&client->free_h2_peers);
+    dm_h2_memory_done(&client->h2_memory);
+}
