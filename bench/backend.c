@@ -3,8 +3,10 @@
  *   dm_bench_backend BODY_BYTES        listens on a free port of 127.0.0.1 and prints "port N"
  *
  * One thread, level-triggered epoll. Pipelined requests are answered in one send of up to ANSWERS_PER_SEND answers.
- * A request head must fit BUFFER_SIZE; a body is skipped.
+ * A request head must fit BUFFER_SIZE; a body is skipped. A request for an upgrade to WebSocket is granted, and from then
+ * on each short text message is sent back.
  */
+#include "websocket.h"
 #include "wire.h"
 
 #include <stdio.h>
@@ -21,7 +23,11 @@
 #define EVENTS_PER_TURN 256
 #define FDS_MAX 65536
 
+static const char SWITCHING[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                "Sec-WebSocket-Accept: " DM_WEBSOCKET_ACCEPT "\r\n\r\n";
+
 struct conn {
+    bool is_tunnel;
     uint64_t skip; /* bytes of the current request's body still to come */
     size_t have;
     char buf[BUFFER_SIZE];
@@ -63,11 +69,24 @@ static void on_listener(int poll_fd, int listen_fd)
 
         if (fd >= FDS_MAX || (conns[fd] = malloc(sizeof(*conns[fd]))) == NULL)
             exit(1);
+        conns[fd]->is_tunnel = false;
         conns[fd]->skip = 0;
         conns[fd]->have = 0;
         if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
             close_conn(fd);
     }
+}
+
+static void drop_bytes(struct conn *conn, size_t len)
+{
+    conn->have -= len;
+    if (conn->have > 0 && len > 0)
+        memmove(conn->buf, conn->buf + len, conn->have);
+}
+
+static bool has_key(const char *head, size_t len)
+{
+    return memmem(head, len, ": " DM_WEBSOCKET_KEY "\r\n", sizeof(DM_WEBSOCKET_KEY) + 3) != NULL;
 }
 
 /* Takes the requests whose heads are complete out of buf. Returns how many, or -1 for what is not a request. */
@@ -86,31 +105,60 @@ static int take_requests(struct conn *conn)
         conn->skip -= skipped;
         if (at == conn->have || (rc = dm_wire_head(conn->buf + at, conn->have - at, &head)) != 1)
             break;
+        if (head.is_upgrade) {
+            conn->is_tunnel = has_key(conn->buf + at, head.head_len);
+            at += head.head_len;
+            rc = conn->is_tunnel && taken == 0 ? 0 : -1;
+            break;
+        }
         at += head.head_len;
         conn->skip = head.body_len;
         taken++;
     }
-    conn->have -= at;
-    if (conn->have > 0 && at > 0)
-        memmove(conn->buf, conn->buf + at, conn->have);
+    drop_bytes(conn, at);
     return rc < 0 || conn->have == BUFFER_SIZE ? -1 : taken;
+}
+
+/* Sends back what messages have come. Returns -1 when the tunnel cannot go on. */
+static int echo(int fd, struct conn *conn)
+{
+    char frame[DM_WEBSOCKET_FRAME_MAX];
+    size_t frame_len;
+    ssize_t taken;
+
+    while ((taken = dm_websocket_answer(conn->buf, conn->have, frame, &frame_len)) > 0) {
+        drop_bytes(conn, (size_t)taken);
+        if (dm_wire_send(fd, frame, frame_len) < 0)
+            return -1;
+    }
+    return (int)taken;
+}
+
+/* Answers the requests that came, or opens the tunnel that was asked for. Returns -1 when the connection is over. */
+static int answer_requests(int fd, struct conn *conn)
+{
+    int due = take_requests(conn);
+
+    while (due > 0) {
+        int now = due < ANSWERS_PER_SEND ? due : ANSWERS_PER_SEND;
+        due = dm_wire_send(fd, answers, answer_len * (size_t)now) < 0 ? -1 : due - now;
+    }
+    if (due < 0 || !conn->is_tunnel)
+        return due;
+    return dm_wire_send(fd, SWITCHING, sizeof(SWITCHING) - 1) < 0 ? -1 : echo(fd, conn);
 }
 
 static void on_readable(int fd)
 {
     struct conn *conn = conns[fd];
     ssize_t got = recv(fd, conn->buf + conn->have, BUFFER_SIZE - conn->have, 0);
-    int due = -1;
+    int rc = -1;
 
     if (got > 0) {
         conn->have += (size_t)got;
-        due = take_requests(conn);
+        rc = conn->is_tunnel ? echo(fd, conn) : answer_requests(fd, conn);
     }
-    while (due > 0) {
-        int now = due < ANSWERS_PER_SEND ? due : ANSWERS_PER_SEND;
-        due = dm_wire_send(fd, answers, answer_len * (size_t)now) < 0 ? -1 : due - now;
-    }
-    if (due < 0)
+    if (rc < 0)
         close_conn(fd);
 }
 

@@ -1,6 +1,7 @@
-/* The load generator: keep-alive HTTP/1.1 connections to one port of 127.0.0.1, one request outstanding on each.
+/* The load generator: HTTP/1.1 connections to one port of 127.0.0.1, one request outstanding on each.
  *
- *   dm_bench_load --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K] [--counters FILE]
+ *   dm_bench_load --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K | --once]
+ *                 [--tls NAME [--resume]] [--tunnel] [--counters FILE]
  *
  * FILE holds request heads, one after the other; connection i sends the (i modulo count)-th, again and again.
  *
@@ -10,30 +11,39 @@
  *     omission). After S seconds nothing more falls due, and DRAIN_NS are given to what is still out.
  * --each K: every connection sends K requests (0: none) and stays open in silence until S seconds are over or SIGTERM.
  *     At most OPENING_MAX connections are busy at a time; "ready" is printed when all are silent.
+ * --once: a closed loop of connections: each carries one request, is closed by this side, and makes place for another.
+ * --tls NAME: over TLS 1.3 with this server name (channel.h says what is offered). With --resume each place keeps the
+ *     newest session of its connections and offers it to the next one; the counts say how many were taken up.
+ * --tunnel: the requests ask for an upgrade to WebSocket. The answer is complete when the protocol was switched and one
+ *     message has gone there and back; with --each 1 the tunnel then stays open.
  *
- * Counts are kept in the counters file while running (struct counts, shared mapping) and printed as one JSON line at
- * the end. An answer is a complete response of any status; failed is whatever else became of a request.
+ * Counts are kept in the counters file while running (counts.h) and printed as one JSON line at the end. An answer is a
+ * complete response of any status; failed is whatever else became of a request.
  *
  * State of a connection
- *   closed --open_conn--> connecting --writable--> free --send--> waiting --whole response--> free
+ *   closed --open_conn--> connecting --writable--> handshaking --through--> free
+ *   free --send--> waiting --whole answer--> free
+ *   waiting --101, with --tunnel--> echoing --the message is back--> free
  *   any --end of stream, error--> closed, opened again at once when it was in use, at the next tick when it was
- *     refused, never in the hold mode
+ *     refused or its handshake failed, never in the hold mode
  *
  * L1. due >= sent >= answered + failed; in the rate mode the difference at the end is reported as unfinished.
  * L2. A connection is in free_conns exactly when it is free and the mode is the rate mode.
  */
+#include "channel.h"
+#include "counts.h"
 #include "histogram.h"
+#include "requests.h"
+#include "websocket.h"
 #include "wire.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,31 +55,14 @@
 #define SECONDS_MAX 3600
 #define RATE_MAX 1000000
 #define OPENING_MAX 64
-#define REQUESTS_SIZE_MAX (1 << 22)
-#define REQUESTS_MAX 4096
 #define HEAD_SIZE 4096
 #define EVENTS_PER_TURN 256
 
-enum mode { MODE_CLOSED, MODE_RATE, MODE_HOLD };
-enum state { STATE_CLOSED, STATE_CONNECTING, STATE_FREE, STATE_WAITING };
-
-/* The layout of the counters file; the harness reads it by offset. */
-struct counts {
-    uint64_t answered;
-    uint64_t non_2xx; /* of those answered */
-    uint64_t failed;
-    uint64_t reconnects;  /* connections that the peer ended between two requests */
-    uint64_t unconnected; /* connections that were refused */
-    uint64_t open;        /* connections that are established now */
-};
-
-struct request {
-    const char *ptr;
-    size_t len;
-};
+enum mode { MODE_CLOSED, MODE_RATE, MODE_HOLD, MODE_ONCE };
+enum state { STATE_CLOSED, STATE_CONNECTING, STATE_HANDSHAKING, STATE_FREE, STATE_WAITING, STATE_ECHOING };
 
 struct conn {
-    int fd;
+    struct dm_channel channel;
     enum state state;
     bool in_body;
     bool is_closing; /* the peer said that it will close after this answer */
@@ -88,13 +81,15 @@ static struct {
     uint64_t seconds;
     uint64_t rate;
     uint32_t each;
+    bool is_resuming;
+    bool is_tunnel;
+    const char *tls_name;
     const char *requests_path;
     const char *counters_path;
 } options = {.connections = 64, .seconds = 10};
 
-static struct counts *counts;
-static struct request requests[REQUESTS_MAX];
-static uint32_t request_count;
+static struct dm_counts *counts;
+static struct dm_requests requests;
 static struct conn *conns;
 static uint32_t *free_conns;
 static uint32_t free_count;
@@ -124,8 +119,8 @@ static void open_conn(struct conn *conn)
     conn->in_body = false;
     conn->is_closing = false;
     conn->state = STATE_CONNECTING;
-    conn->fd = dm_wire_connect(options.port);
-    if (conn->fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, conn->fd, &event) < 0) {
+    if (dm_channel_open(&conn->channel, options.port) < 0 ||
+        epoll_ctl(poll_fd, EPOLL_CTL_ADD, conn->channel.fd, &event) < 0) {
         fprintf(stderr, "cannot open connection %u: %s\n", (unsigned)conn->index, strerror(errno));
         exit(1);
     }
@@ -149,38 +144,63 @@ static void settle(void)
         open_conn(&conns[opened++]);
 }
 
+static bool is_established(enum state state)
+{
+    return state != STATE_CONNECTING && state != STATE_HANDSHAKING;
+}
+
+/* A place whose connection is gone gets another one: now, later, or never. */
+static void replace_conn(struct conn *conn, enum state was)
+{
+    if (options.mode == MODE_HOLD) {
+        if (was != STATE_FREE)
+            settle();
+    } else if (is_established(was)) {
+        open_conn(conn);
+    } else {
+        closed_count++;
+    }
+}
+
 /* The connection is gone, and with it a request when one was out and has_answer is false. */
 static void lose_conn(struct conn *conn, bool has_answer)
 {
     enum state state = conn->state;
+    bool is_out = state == STATE_WAITING || state == STATE_ECHOING;
 
-    close(conn->fd);
+    dm_channel_close(&conn->channel, true);
     conn->state = STATE_CLOSED;
-    if (state == STATE_CONNECTING)
-        counts->unconnected++;
-    else
+    if (is_established(state))
         counts->open--;
-    if (state == STATE_WAITING && !has_answer)
+    else
+        counts->unconnected++;
+    if (is_out && !has_answer) {
         counts->failed++;
+        counts->in_flight--;
+    }
     if (state == STATE_FREE || has_answer)
         counts->reconnects++;
     if (state == STATE_FREE && options.mode == MODE_RATE)
         forget_free(conn);
-    if (options.mode != MODE_HOLD && state == STATE_CONNECTING)
-        closed_count++;
-    else if (options.mode != MODE_HOLD)
-        open_conn(conn);
-    else if (state != STATE_FREE)
-        settle();
+    replace_conn(conn, state);
+}
+
+/* The connection has done its part and makes place for the next one. */
+static void finish_conn(struct conn *conn)
+{
+    dm_channel_close(&conn->channel, false);
+    counts->open--;
+    open_conn(conn);
 }
 
 static void send_request(struct conn *conn)
 {
-    const struct request *request = &requests[conn->index % request_count];
+    const struct dm_request *request = &requests.all[conn->index % requests.count];
 
     sent++;
+    counts->in_flight++;
     conn->state = STATE_WAITING;
-    if (dm_wire_send(conn->fd, request->ptr, request->len) < 0)
+    if (dm_channel_write(&conn->channel, request->ptr, request->len) < 0)
         lose_conn(conn, false);
 }
 
@@ -203,7 +223,7 @@ static void on_free(struct conn *conn)
     conn->state = STATE_FREE;
     if (options.mode == MODE_RATE) {
         free_conns[free_count++] = conn->index;
-    } else if (options.mode == MODE_CLOSED) {
+    } else if (options.mode != MODE_HOLD) {
         send_request(conn);
     } else if (conn->left > 0) {
         conn->left--;
@@ -216,12 +236,31 @@ static void on_free(struct conn *conn)
 static void on_answer(struct conn *conn)
 {
     counts->answered++;
+    counts->in_flight--;
     if (options.mode == MODE_RATE)
         dm_histogram_add(&latencies, now_ns() - conn->due_ns);
-    if (conn->is_closing)
+    if (options.mode == MODE_ONCE)
+        finish_conn(conn);
+    else if (conn->is_closing)
         lose_conn(conn, true);
     else
         on_free(conn);
+}
+
+static void go_on_with_handshake(struct conn *conn)
+{
+    int rc = dm_channel_handshake(&conn->channel);
+
+    if (rc < 0)
+        lose_conn(conn, false);
+    if (rc <= 0)
+        return;
+    counts->open++;
+    if (options.tls_name != NULL) {
+        counts->handshakes++;
+        counts->resumed += conn->channel.is_resumed;
+    }
+    on_free(conn);
 }
 
 static void on_connected(struct conn *conn)
@@ -230,57 +269,108 @@ static void on_connected(struct conn *conn)
     int error = 0;
     socklen_t len = sizeof(error);
 
-    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0 ||
-        epoll_ctl(poll_fd, EPOLL_CTL_MOD, conn->fd, &event) < 0) {
+    if (getsockopt(conn->channel.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0 ||
+        epoll_ctl(poll_fd, EPOLL_CTL_MOD, conn->channel.fd, &event) < 0) {
         lose_conn(conn, false);
         return;
     }
-    counts->open++;
-    on_free(conn);
+    conn->state = STATE_HANDSHAKING;
+    go_on_with_handshake(conn);
 }
 
-/* Takes got new bytes of an answer. Returns 1 when it is complete, 0 when more must come, -1 for what is no answer. */
-static int take_bytes(struct conn *conn, size_t got)
+/* Takes a complete head of len bytes. Returns -1 when it is not what was asked for. */
+static int take_head(struct conn *conn, const struct dm_wire_head *head)
 {
-    struct dm_wire_head head;
-    size_t body_have = got;
+    const char *status = conn->buf + 9;
 
-    if (!conn->in_body) {
-        int rc;
-        conn->have += got;
-        if ((rc = dm_wire_head(conn->buf, conn->have, &head)) != 1)
-            return conn->have == HEAD_SIZE ? -1 : rc;
-        if (conn->have < 13 || memcmp(conn->buf, "HTTP/1.1 ", 9) != 0 || head.is_chunked || !head.has_length)
-            return -1;
-        if (conn->buf[9] != '2')
-            counts->non_2xx++;
-        conn->is_closing = head.is_close;
-        conn->body_left = head.body_len;
-        conn->in_body = true;
-        body_have = conn->have - head.head_len;
-        conn->have = 0;
-    }
-    if (body_have > conn->body_left)
+    if (head->head_len < 13 || memcmp(conn->buf, "HTTP/1.1 ", 9) != 0)
         return -1;
-    conn->body_left -= body_have;
+    if (options.is_tunnel) {
+        if (memcmp(status, "101", 3) != 0 || conn->have != head->head_len)
+            return -1;
+        conn->have = 0;
+        conn->state = STATE_ECHOING;
+        return dm_channel_write(&conn->channel, dm_websocket_hello, sizeof(dm_websocket_hello));
+    }
+    if (head->is_chunked || !head->has_length)
+        return -1;
+    if (*status != '2')
+        counts->non_2xx++;
+    conn->is_closing = head->is_close;
+    conn->body_left = head->body_len;
+    conn->in_body = true;
+    return 0;
+}
+
+static int take_body(struct conn *conn, size_t got)
+{
+    if (got > conn->body_left)
+        return -1;
+    conn->body_left -= got;
     if (conn->body_left > 0)
         return 0;
     conn->in_body = false;
     return 1;
 }
 
-static void on_readable(struct conn *conn)
+static int take_echo(struct conn *conn)
 {
-    ssize_t got = recv(conn->fd, conn->buf + conn->have, HEAD_SIZE - conn->have, 0);
+    if (conn->have > sizeof(dm_websocket_echo) || memcmp(conn->buf, dm_websocket_echo, conn->have) != 0)
+        return -1;
+    if (conn->have < sizeof(dm_websocket_echo))
+        return 0;
+    conn->have = 0;
+    return 1;
+}
+
+/* Takes got new bytes of an answer. Returns 1 when it is complete, 0 when more must come, -1 for what is no answer. */
+static int take_bytes(struct conn *conn, size_t got)
+{
+    struct dm_wire_head head;
+    size_t have;
     int rc;
 
-    if (got < 0 && errno == EAGAIN)
-        return;
-    rc = got <= 0 || conn->state != STATE_WAITING ? -1 : take_bytes(conn, (size_t)got);
-    if (rc < 0)
-        lose_conn(conn, false);
-    else if (rc > 0)
-        on_answer(conn);
+    if (conn->in_body)
+        return take_body(conn, got);
+    conn->have += got;
+    if (conn->state == STATE_ECHOING)
+        return take_echo(conn);
+    if ((rc = dm_wire_head(conn->buf, conn->have, &head)) != 1)
+        return conn->have == HEAD_SIZE ? -1 : rc;
+    have = conn->have;
+    if (take_head(conn, &head) < 0)
+        return -1;
+    conn->have = 0;
+    return conn->state == STATE_ECHOING ? 0 : take_body(conn, have - head.head_len);
+}
+
+static void on_readable(struct conn *conn)
+{
+    bool has_more = true;
+
+    while (has_more) {
+        ssize_t got = dm_channel_read(&conn->channel, conn->buf + conn->have, HEAD_SIZE - conn->have);
+        int rc = got < 0 ? -1 : 0;
+
+        if (got > 0)
+            rc = conn->state == STATE_FREE ? -1 : take_bytes(conn, (size_t)got);
+        if (rc < 0)
+            lose_conn(conn, false);
+        else if (rc > 0)
+            on_answer(conn);
+        has_more = got > 0 && rc >= 0 && dm_channel_has_more(&conn->channel);
+    }
+}
+
+/* What is ready of a connection depends on its state. */
+static void on_event(struct conn *conn)
+{
+    if (conn->state == STATE_CONNECTING)
+        on_connected(conn);
+    else if (conn->state == STATE_HANDSHAKING)
+        go_on_with_handshake(conn);
+    else if (conn->state != STATE_CLOSED)
+        on_readable(conn);
 }
 
 static void reopen_closed(uint64_t now)
@@ -328,13 +418,8 @@ static void run(void)
         struct timespec timeout = {.tv_sec = (time_t)(wait / NS), .tv_nsec = (long)(wait % NS)};
         int count = epoll_pwait2(poll_fd, events, EVENTS_PER_TURN, &timeout, NULL);
 
-        for (int i = 0; i < count; i++) {
-            struct conn *conn = events[i].data.ptr;
-            if (conn->state == STATE_CONNECTING)
-                on_connected(conn);
-            else if (conn->state != STATE_CLOSED)
-                on_readable(conn);
-        }
+        for (int i = 0; i < count; i++)
+            on_event(events[i].data.ptr);
         now = now_ns();
         if (options.mode == MODE_RATE)
             send_due(now);
@@ -354,82 +439,77 @@ static void on_signal(int signal)
     is_stopped = 1;
 }
 
-static int load_requests(void)
-{
-    static char text[REQUESTS_SIZE_MAX];
-    FILE *file = fopen(options.requests_path, "rb");
-    size_t len = file == NULL ? 0 : fread(text, 1, sizeof(text), file);
-    size_t at = 0;
-    struct dm_wire_head head;
+static const struct option OPTIONS[] = {
+    {"to", required_argument, NULL, 't'},       {"requests", required_argument, NULL, 'q'},
+    {"seconds", required_argument, NULL, 's'},  {"connections", required_argument, NULL, 'n'},
+    {"rate", required_argument, NULL, 'r'},     {"each", required_argument, NULL, 'e'},
+    {"once", no_argument, NULL, 'o'},           {"tls", required_argument, NULL, 'T'},
+    {"resume", no_argument, NULL, 'R'},         {"tunnel", no_argument, NULL, 'u'},
+    {"counters", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
+};
 
-    if (file != NULL)
-        fclose(file);
-    while (at < len && request_count < REQUESTS_MAX && dm_wire_head(text + at, len - at, &head) == 1) {
-        requests[request_count++] = (struct request){.ptr = text + at, .len = head.head_len};
-        at += head.head_len;
+static void read_option(int name)
+{
+    if (name == 't') {
+        options.port = (uint16_t)dm_wire_number("--to", optarg, UINT16_MAX);
+    } else if (name == 'q') {
+        options.requests_path = optarg;
+    } else if (name == 's') {
+        options.seconds = dm_wire_number("--seconds", optarg, SECONDS_MAX);
+    } else if (name == 'n') {
+        options.connections = (uint32_t)dm_wire_number("--connections", optarg, CONNECTIONS_MAX);
+    } else if (name == 'r') {
+        options.mode = MODE_RATE;
+        options.rate = dm_wire_number("--rate", optarg, RATE_MAX);
+    } else if (name == 'e') {
+        options.mode = MODE_HOLD;
+        options.each = (uint32_t)dm_wire_number("--each", optarg, UINT32_MAX);
+    } else if (name == 'o') {
+        options.mode = MODE_ONCE;
+    } else if (name == 'T') {
+        options.tls_name = optarg;
+    } else if (name == 'R') {
+        options.is_resuming = true;
+    } else if (name == 'u') {
+        options.is_tunnel = true;
+    } else if (name == 'c') {
+        options.counters_path = optarg;
+    } else {
+        exit(2);
     }
-    if (request_count > 0 && at == len)
-        return 0;
-    fprintf(stderr, "%s: expected at most %d request heads of %d bytes in all, each with its empty line\n",
-            options.requests_path, REQUESTS_MAX, REQUESTS_SIZE_MAX);
-    return -1;
 }
 
-static int map_counts(void)
+/* A tunnel carries one exchange. */
+static bool has_sound_options(void)
 {
-    int flags = options.counters_path == NULL ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
-    int fd = -1;
-
-    if (options.counters_path != NULL) {
-        fd = open(options.counters_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        if (fd < 0 || ftruncate(fd, sizeof(*counts)) < 0) {
-            fprintf(stderr, "%s: %s\n", options.counters_path, strerror(errno));
-            return -1;
-        }
-    }
-    counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, flags, fd, 0);
-    return counts == MAP_FAILED ? -1 : 0;
+    if (options.port == 0 || options.requests_path == NULL || options.connections == 0)
+        return false;
+    if (options.is_tunnel && !(options.mode == MODE_ONCE || (options.mode == MODE_HOLD && options.each <= 1)))
+        return false;
+    return (options.mode != MODE_RATE || options.rate > 0) && (!options.is_resuming || options.tls_name != NULL);
 }
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"to", required_argument, NULL, 't'},       {"requests", required_argument, NULL, 'q'},
-        {"seconds", required_argument, NULL, 's'},  {"connections", required_argument, NULL, 'n'},
-        {"rate", required_argument, NULL, 'r'},     {"each", required_argument, NULL, 'e'},
-        {"counters", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
-    };
     int name;
 
-    while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (name == 't') {
-            options.port = (uint16_t)dm_wire_number("--to", optarg, UINT16_MAX);
-        } else if (name == 'q') {
-            options.requests_path = optarg;
-        } else if (name == 's') {
-            options.seconds = dm_wire_number("--seconds", optarg, SECONDS_MAX);
-        } else if (name == 'n') {
-            options.connections = (uint32_t)dm_wire_number("--connections", optarg, CONNECTIONS_MAX);
-        } else if (name == 'r') {
-            options.mode = MODE_RATE;
-            options.rate = dm_wire_number("--rate", optarg, RATE_MAX);
-        } else if (name == 'e') {
-            options.mode = MODE_HOLD;
-            options.each = (uint32_t)dm_wire_number("--each", optarg, UINT32_MAX);
-        } else if (name == 'c') {
-            options.counters_path = optarg;
-        } else {
-            exit(2);
-        }
-    }
-    if (options.port == 0 || options.requests_path == NULL || options.connections == 0 ||
-        (options.mode == MODE_RATE && options.rate == 0)) {
-        fprintf(stderr,
-                "usage: %s --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K] "
-                "[--counters FILE]\n",
-                argv[0]);
-        exit(2);
-    }
+    while ((name = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1)
+        read_option(name);
+    if (has_sound_options())
+        return;
+    fprintf(stderr,
+            "usage: %s --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K | --once] "
+            "[--tls NAME [--resume]] [--tunnel] [--counters FILE]; --tunnel with --each 1 or --once\n",
+            argv[0]);
+    exit(2);
+}
+
+static int start_tls(void)
+{
+    if (options.tls_name == NULL)
+        return 0;
+    return dm_channel_use_tls(options.tls_name,
+                              options.is_resuming ? DM_CHANNEL_SESSIONS_KEPT : DM_CHANNEL_SESSIONS_DROPPED);
 }
 
 static int start_conns(void)
@@ -462,11 +542,9 @@ static void print_report(void)
     uint64_t finished = counts->answered + counts->failed;
     uint64_t unfinished = options.mode == MODE_RATE && due > finished ? due - finished : 0;
 
-    printf("{\"answered\":%llu,\"non_2xx\":%llu,\"failed\":%llu,\"reconnects\":%llu,\"open\":%llu,\"unfinished\":%llu,"
-           "\"unconnected\":%llu,\"seconds\":%.3f",
-           (unsigned long long)counts->answered, (unsigned long long)counts->non_2xx,
-           (unsigned long long)counts->failed, (unsigned long long)counts->reconnects, (unsigned long long)counts->open,
-           (unsigned long long)unfinished, (unsigned long long)counts->unconnected,
+    printf("{");
+    dm_counts_print(counts);
+    printf(",\"unfinished\":%llu,\"seconds\":%.3f", (unsigned long long)unfinished,
            (double)(now_ns() - start_ns) / 1e9);
     if (options.mode == MODE_RATE)
         printf(",\"latency_us\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}", latency_us(0.5),
@@ -483,7 +561,8 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poll_fd < 0 || load_requests() < 0 || map_counts() < 0)
+    if (poll_fd < 0 || dm_requests_read(&requests, options.requests_path) < 0 || start_tls() < 0 ||
+        (counts = dm_counts_map(options.counters_path)) == NULL)
         return 1;
     start_ns = now_ns();
     end_ns = start_ns + options.seconds * NS;

@@ -2,22 +2,28 @@
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { daemun, binaryPath } from './contestants/daemun.mjs';
+import { beside } from './lib/comparison.mjs';
 import { GOALS, judge } from './lib/goals.mjs';
+import { makeCertificate } from './lib/certificate.mjs';
 import { startBackend } from './lib/load.mjs';
+import { LOADS, withLoad } from './lib/loads.mjs';
 import { Failure, pin, raisePriority, stopChildren } from './lib/processes.mjs';
 import { formatValue, remarkOf, render, write } from './lib/report.mjs';
-import { inTurn, sideBySide } from './lib/rounds.mjs';
+import { inTurn } from './lib/rounds.mjs';
 import { summary } from './lib/stats.mjs';
 import { buildPrograms, ensureTools, machine, versions } from './lib/tools.mjs';
+import { prove } from './proof.mjs';
 import { change } from './scenarios/change.mjs';
 import { cpu } from './scenarios/cpu.mjs';
-import { idle } from './scenarios/idle.mjs';
+import { edge } from './scenarios/edge.mjs';
+import { idle, idleTls, idleWs } from './scenarios/idle.mjs';
 
-const SCENARIOS = [cpu, idle, change];
+const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;
-const TOTAL_MS = 40 * 60 * 1000;
+const TOTAL_MS = 60 * 60 * 1000;
+const EDGE_NAMES = edge.map(({ name }) => name);
 
 const HELP = `usage: bench/run [options]
 
@@ -25,17 +31,22 @@ Runs Daemun beside a bare relay, nginx and haproxy and holds the figures against
 Writes bench/results/latest.json and a page with the date.
 
   --quick            ${ROUNDS_QUICK} rounds instead of ${ROUNDS}, fewer changes
-  --only NAME        one scenario (${SCENARIOS.map(({ name }) => name).join(', ')}) or one goal; writes nothing
+  --only NAME        one scenario or one goal; writes nothing
   --peers            relay, nginx and haproxy without Daemun; writes nothing
-  --vs BINARY        this build of Daemun beside another one; writes nothing, exit 1 above --max-ratio
+  --vs BINARY        this build of Daemun beside another one, with the clients of --only cpu (the default),
+                     ${EDGE_NAMES.join(', ')}; writes nothing, exit 1 above --max-ratio
   --max-ratio R      for --vs (default 1.02)
+  --prove            no figures: the loads beside nginx's access log and against servers that they must complain about;
+                     exit 1 when a case fails
   --strict           exit 1 when a goal is missed
   --rounds N         rounds per figure
-  --connections N    connections per contestant (default 64, which the goals are for)
+  --connections N    connections per contestant (default 64, which the goals are for; h2 keeps its
+                     ${LOADS.h2.connections})
   --cores A,B        A for the contestant, B for load and backend (default 0,1)
   --verbose          every round, with what else ran in it
   --help
 
+Scenarios: ${SCENARIOS.map(({ name }) => name).join(', ')}
 Goals: ${GOALS.map(({ name }) => name).join(', ')}
 
 Exit status: 0 measured, 1 a measurement failed (or see --vs, --strict), 2 wrong usage.
@@ -74,7 +85,8 @@ function readOptions() {
   try {
     ({ values } = parseArgs({
       options: {
-        ...{ quick: flag, peers: flag, strict: flag, verbose: flag, help: flag, only: text, vs: text, rounds: text },
+        ...{ quick: flag, peers: flag, strict: flag, verbose: flag, help: flag, prove: flag },
+        ...{ only: text, vs: text, rounds: text },
         'max-ratio': { ...text, default: '1.02' },
         connections: { ...text, default: '64' },
         cores: { ...text, default: '0,1' },
@@ -115,11 +127,13 @@ async function prepare(options) {
   pin(process.pid, options.cores.helpers);
   raisePriority();
   const { cores, connections, rounds, goals, quick, verbose } = options;
-  const bench = { cores, connections, rounds, goals, isQuick: quick, windowMs: WINDOW_MS, say, sayRow };
+  const isAlone = options.scenarios.length === 1;
+  const bench = { cores, connections, rounds, goals, isAlone, isQuick: quick, windowMs: WINDOW_MS, say, sayRow };
   bench.sayRound = verbose ? sayRound : () => {};
   bench.programs = buildPrograms();
+  bench.certificate = makeCertificate();
   bench.backend = await startBackend(bench);
-  return bench;
+  return withLoad(bench, LOADS.plain);
 }
 
 function requireDaemun(binary, title) {
@@ -128,30 +142,35 @@ function requireDaemun(binary, title) {
   return contestant;
 }
 
-async function compareBuilds(bench, options) {
+// The clients with which two builds are compared.
+function loadOf({ only = 'cpu' }) {
+  if (only !== 'cpu' && !EDGE_NAMES.includes(only))
+    throw new UsageError(`--vs: with --only, expected cpu, ${EDGE_NAMES.join(', ')}, got '${only}'`);
+  return LOADS[only] ?? LOADS.plain;
+}
+
+async function compareBuilds(wide, options) {
+  const bench = withLoad(wide, loadOf(options));
   const ours = requireDaemun(binaryPath(), 'this build');
   const theirs = requireDaemun(options.vs, 'the other build');
-  say('side by side: this build and the other build');
-  const { rounds, discarded, disturbed } = await sideBySide(bench, ours, theirs);
-  const spread = summary(rounds.map(({ us }) => us[0] / us[1]));
-  sayRow({ name: 'cpu_ratio_vs', value: spread.median, unit: 'ratio', spread, discarded, disturbed });
+  const row = await beside(bench, ours, theirs, 'cpu_ratio_vs');
   say('in turn: this build and the other build');
   const turns = summary((await inTurn(bench, [{ ...theirs, name: 'other' }, ours])).get(ours.name).ratios);
   sayRow({ name: 'cpu_ratio_vs_in_turn', value: turns.median, unit: 'ratio', spread: turns });
-  const isKept = Math.max(spread.median, turns.median) <= options.maxRatio;
+  const isKept = Math.max(row.value, turns.median) <= options.maxRatio;
   say(`at most ${options.maxRatio}: ${isKept ? 'kept' : 'missed'}`);
   return isKept ? 0 : 1;
 }
 
 // Runs the scenarios. A scenario that fails is said so and leaves its goals unmeasured; the others still run.
 async function runScenarios(bench, options) {
-  const result = { rows: [], turns: null, hasFailed: false };
+  const result = { rows: [], turns: [], hasFailed: false };
   for (const scenario of options.scenarios) {
     if (scenario.needsSubject && !bench.subject) continue;
     try {
       const { rows, turns } = await scenario.run(bench);
       result.rows.push(...rows);
-      result.turns ??= turns ?? null;
+      result.turns.push(...(turns ?? []));
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       process.stderr.write(`bench: ${scenario.name}: ${error.message}\n`);
@@ -191,6 +210,7 @@ async function main() {
     process.exit(1);
   }, TOTAL_MS).unref();
   const bench = await prepare(options);
+  if (options.prove) return (await prove(bench)) === 0 ? 0 : 1;
   return options.vs ? compareBuilds(bench, options) : measure(bench, options);
 }
 

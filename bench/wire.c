@@ -54,6 +54,8 @@ static int read_field(const char *line, const char *end, struct dm_wire_head *he
     }
     if (has_name(line, len, "transfer-encoding", 17))
         head->is_chunked = true;
+    if (has_name(line, len, "upgrade", 7))
+        head->is_upgrade = true;
     if (has_name(line, len, "connection", 10)) {
         const char *value = skip_spaces(line + 11, end);
         head->is_close = end - value >= 5 && strncasecmp(value, "close", 5) == 0;

@@ -1,4 +1,4 @@
-/* What the benchmark's three programs share: loopback sockets and the end of an HTTP/1.1 message. */
+/* What the benchmark's programs share: loopback sockets and the end of an HTTP/1.1 message. */
 #ifndef DM_BENCH_WIRE_H
 #define DM_BENCH_WIRE_H
 
@@ -13,7 +13,8 @@ struct dm_wire_head {
     uint64_t body_len; /* Content-Length, 0 without one */
     bool has_length;
     bool is_chunked;
-    bool is_close; /* "Connection: close" */
+    bool is_close;   /* "Connection: close" */
+    bool is_upgrade; /* an Upgrade field */
 };
 
 /* Finds the head in buf. Returns 1 and fills *ret, 0 when more bytes are needed, -1 for a Content-Length that is not

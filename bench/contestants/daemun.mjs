@@ -2,13 +2,16 @@
 //
 // `daemun serve` with a data directory of its own, one worker, no access log. The gateway's processes run on the
 // contestant's core, supervisor and controller on the other. Everything that the comparison names is on: key check,
-// mapping rule, rate limit, usage limit and count, metrics, reasons.
+// mapping rule, rate limit, usage limit and count, metrics, reasons. What a front needs beyond that (words of the
+// listener, certificate and domain, upgrades) is in LISTENER_WORDS and in frontOf(); a build that lacks it fails to
+// start, refuses the document or fails the probe, and says so.
 import fs from 'node:fs';
 import path from 'node:path';
 import { request, until } from '../lib/client.mjs';
 import { Child, Failure, freePort, makeDirectory, nameOf, pin, treeOf } from '../lib/processes.mjs';
+import { goodStatus, probeFor } from '../lib/loads.mjs';
 import { ROOT } from '../lib/tools.mjs';
-import { HOST, KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, PATH, headOf, keyOf, probeOf } from '../lib/workload.mjs';
+import { HOST, KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, PATH, headOf, keyOf } from '../lib/workload.mjs';
 
 export const REVISION_HEADER = 'x-revision';
 
@@ -18,11 +21,14 @@ const START_MS = 30000;
 const WRITES_AT_ONCE = 8;
 const CAPS = { connections: 20000, exchanges: 20000, upstream_connections: 4000 };
 
-const serveArguments = ({ data, tokenFile, port, apiPort, adminPort }) => [
+const CERTIFICATE = 'bench';
+const LISTENER_WORDS = { plain: '', tls: ' tls', http2: ' http2=on', upgrade: '' };
+
+const serveArguments = ({ data, tokenFile, port, apiPort, adminPort, front }) => [
   'serve',
   `--data=${data}`,
   `--master-token-file=${tokenFile}`,
-  `--listen=127.0.0.1:${port}`,
+  `--listen=127.0.0.1:${port}${LISTENER_WORDS[front]}`,
   `--api=127.0.0.1:${apiPort}`,
   `--admin=127.0.0.1:${adminPort}`,
   '--workers=1',
@@ -45,7 +51,17 @@ const revisionPolicy = (revision) => ({
   response: [{ op: 'set', name: REVISION_HEADER, value: String(revision) }],
 });
 
-function productOf(scale, tenant, product, revision) {
+// The members of a tenant's document, and of each version in it, that this front wants.
+function frontOf({ load, certificate }, domains) {
+  const { front } = load;
+  if (front === 'upgrade') return { tenant: {}, version: { upgrades: ['websocket'] } };
+  if (front !== 'tls') return { tenant: {}, version: {} };
+  const certificates = [{ name: CERTIFICATE, chain: certificate.chain, key: certificate.key }];
+  const settings = domains.map((name) => ({ name, certificate: CERTIFICATE }));
+  return { tenant: { certificates, domains: settings }, version: {} };
+}
+
+function productOf(scale, tenant, product, revision, version = {}) {
   return {
     name: productName(product),
     domains: [hostOf(scale, tenant, product)],
@@ -59,6 +75,7 @@ function productOf(scale, tenant, product, revision) {
         ],
         mapping_rules: [{ method: 'GET', pattern: '/v1/items/{id}' }],
         backends: [{ path: '/', backend: 'items' }],
+        ...version,
       },
     ],
     plans: [
@@ -71,11 +88,15 @@ function productOf(scale, tenant, product, revision) {
   };
 }
 
-function documentOf(scale, tenant, backendPort) {
-  const products = Array.from({ length: scale.products }, (_, product) => productOf(scale, tenant, product, 0));
+function documentOf(bench, scale, tenant) {
+  const backendPort = bench.backend.port;
+  const numbers = Array.from({ length: scale.products }, (_, product) => product);
+  const front = frontOf(bench, numbers.map((product) => hostOf(scale, tenant, product)));
+  const products = numbers.map((product) => productOf(scale, tenant, product, 0, front.version));
   return {
     daemun: 1,
     tenant: tenantName(tenant),
+    ...front.tenant,
     grants: {
       domains: products.map(({ domains }) => ({ name: domains[0] })),
       endpoints: [{ address: '127.0.0.1', port: backendPort }],
@@ -102,15 +123,15 @@ function apiOf(port, token) {
   };
 }
 
-async function addTenant(api, scale, tenant, backendPort) {
+async function addTenant(bench, api, scale, tenant) {
   await api('POST', '/tenants', { name: tenantName(tenant), caps: CAPS });
-  await api('PUT', `/tenants/${tenantName(tenant)}/document?wait=live`, documentOf(scale, tenant, backendPort));
+  await api('PUT', `/tenants/${tenantName(tenant)}/document?wait=live`, documentOf(bench, scale, tenant));
 }
 
-async function addTenants(api, scale, backendPort) {
+async function addTenants(bench, api, scale) {
   let next = 0;
   const worker = async () => {
-    while (next < scale.tenants) await addTenant(api, scale, next++, backendPort);
+    while (next < scale.tenants) await addTenant(bench, api, scale, next++);
   };
   await Promise.all(Array.from({ length: WRITES_AT_ONCE }, worker));
 }
@@ -132,6 +153,7 @@ async function start(bench, binary, scale) {
   const places = {
     data: path.join(directory, 'data'),
     tokenFile: path.join(directory, 'token'),
+    front: bench.load.front,
     ...{ port: await freePort(), apiPort: await freePort(), adminPort: await freePort() },
   };
   const { port, apiPort, tokenFile } = places;
@@ -140,10 +162,10 @@ async function start(bench, binary, scale) {
   const api = apiOf(apiPort, fs.readFileSync(tokenFile, 'latin1').trim());
   try {
     pinGateway(child.pid, bench.cores.contestant);
-    await addTenants(api, scale, bench.backend.port);
+    await addTenants(bench, api, scale);
     const host = hostOf(scale, 0, 0);
-    await until(200, probeOf(port, { host, key: keyFor(0, 0) }));
-    await until(403, probeOf(port, { host, key: 'unknown' }));
+    await until(goodStatus(bench), probeFor(bench, port, { host, key: keyFor(0, 0) }));
+    await until(403, probeFor(bench, port, { host, key: 'unknown' }));
     pinGateway(child.pid, bench.cores.contestant);
   } catch (error) {
     throw child.failure(error.message);
@@ -152,8 +174,9 @@ async function start(bench, binary, scale) {
   const pids = gatewayPids(child.pid);
   const isGateway = new Set(pids);
   const callerOf = (tenant) => ({ host: hostOf(scale, tenant, 0), key: keyFor(tenant, 0), path: PATH });
+  const isUpgrade = bench.load.front === 'upgrade';
   const heads = Array.from({ length: scale.applications }, (_, application) =>
-    headOf({ host: hostOf(scale, 0, 0), key: keyFor(0, application) }),
+    headOf({ host: hostOf(scale, 0, 0), key: keyFor(0, application), isUpgrade }),
   );
   return {
     port,

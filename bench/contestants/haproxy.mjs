@@ -1,9 +1,12 @@
 // haproxy as a keep-alive proxy with one thread, plainly or with a map of keys and a limit counted in a stick table.
+//
+// TLS: session tickets, as it has them by default, with its default session cache.
 import fs from 'node:fs';
 import path from 'node:path';
 import { until } from '../lib/client.mjs';
 import { Child, findProgram, freePort, makeDirectory, treeOf } from '../lib/processes.mjs';
-import { KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, defaultHeads, keyOf, keys, probeOf } from '../lib/workload.mjs';
+import { goodStatus, probeFor } from '../lib/loads.mjs';
+import { KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, defaultHeads, keyOf, keys } from '../lib/workload.mjs';
 
 // For the idle connections. haproxy asks for twice as many descriptors and goes on with fewer (no strict-limits).
 const CONNECTIONS_MAX = 10100;
@@ -15,19 +18,25 @@ const keyCheck = (mapFile) => `
   http-request track-sc0 req.hdr(${KEY_HEADER})
   http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${LIMIT_PER_SECOND} }`;
 
-function configuration({ port, backendPort, mapFile }) {
+const bindWords = (front, certificate) =>
+  ({ plain: '', tls: ` ssl crt ${certificate.bothFile} alpn http/1.1`, http2: ' proto h2', upgrade: '' })[front];
+
+function configuration({ port, backendPort, mapFile, front, certificate }) {
   return `
 global
   nbthread 1
   maxconn ${CONNECTIONS_MAX}
   no strict-limits
+  ssl-default-bind-options ssl-min-ver TLSv1.2
+  tune.ssl.cachesize 20000
 defaults
   mode http
   timeout connect 5s
   timeout client 1h
   timeout server 1h
+  timeout tunnel 1h
 frontend gate
-  bind 127.0.0.1:${port} backlog 4096
+  bind 127.0.0.1:${port}${bindWords(front, certificate)} backlog 4096
   maxconn ${CONNECTIONS_MAX}${mapFile ? keyCheck(mapFile) : ''}
   default_backend items
 backend items
@@ -40,16 +49,19 @@ async function start(bench, hasKeys) {
   const file = path.join(directory, 'haproxy.cfg');
   const mapFile = hasKeys ? path.join(directory, 'keys.map') : null;
   const port = await freePort();
-  fs.writeFileSync(file, configuration({ port, backendPort: bench.backend.port, mapFile }));
+  const { certificate, load } = bench;
+  const settings = { port, backendPort: bench.backend.port, mapFile, front: load.front, certificate };
+  fs.writeFileSync(file, configuration(settings));
   if (mapFile) fs.writeFileSync(mapFile, keys().map((key, index) => `${key} app${index}\n`).join(''));
   const child = new Child(findProgram('haproxy'), ['-db', '-f', file], { core: bench.cores.contestant });
   try {
-    await until(200, probeOf(port, { key: keyOf(0) }));
-    if (hasKeys) await until(401, probeOf(port, { key: 'unknown' }));
+    await until(goodStatus(bench), probeFor(bench, port, { key: keyOf(0) }));
+    if (hasKeys) await until(401, probeFor(bench, port, { key: 'unknown' }));
   } catch (error) {
     throw child.failure(error.message);
   }
-  return { port, heads: defaultHeads(), pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
+  const heads = defaultHeads({ isUpgrade: load.front === 'upgrade' });
+  return { port, heads, pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
 }
 
 export const haproxyPlain = {

@@ -1,9 +1,13 @@
 // nginx as a keep-alive proxy with one worker, plainly or with a map of keys and limit_req.
+//
+// TLS: session tickets, which is how TLS 1.3 resumes, and no session cache beside them: with one, every handshake would
+// be stored there too, for nobody. Its ciphers and groups are OpenSSL's, of which the clients offer one each.
 import fs from 'node:fs';
 import path from 'node:path';
 import { until } from '../lib/client.mjs';
 import { Child, findProgram, freePort, makeDirectory, outputOf, treeOf } from '../lib/processes.mjs';
-import { KEY_HEADER, LIMIT_PER_SECOND, defaultHeads, keyOf, keys, probeOf } from '../lib/workload.mjs';
+import { goodStatus, probeFor } from '../lib/loads.mjs';
+import { KEY_HEADER, LIMIT_PER_SECOND, defaultHeads, keyOf, keys } from '../lib/workload.mjs';
 
 const KEY_VARIABLE = `$http_${KEY_HEADER.toLowerCase().replaceAll('-', '_')}`;
 
@@ -17,6 +21,34 @@ const KEY_CHECK = `
       if ($application = "") { return 401; }
       limit_req zone=applications burst=${LIMIT_PER_SECOND} nodelay;`;
 
+const LISTEN = { plain: '', tls: ' ssl', http2: ' http2', upgrade: '' };
+
+const tlsSettings = ({ chainFile, keyFile }, others) =>
+  Object.entries({
+    ssl_certificate: chainFile,
+    ssl_certificate_key: keyFile,
+    ssl_protocols: 'TLSv1.2 TLSv1.3',
+    ssl_session_tickets: 'on',
+    ssl_session_cache: 'none',
+    ssl_session_timeout: '1h',
+    ...others,
+  })
+    .map(([name, value]) => `\n    ${name} ${value};`)
+    .join('');
+
+// What it takes to let an upgrade through and to keep the tunnel, without losing upstream keep-alive.
+const UPGRADE_MAP = `
+  map $http_upgrade $connection_field { default upgrade; "" ""; }`;
+
+const CLOSE_NOTHING = `
+      proxy_set_header Connection "";`;
+
+const UPGRADE_SETTINGS = `
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_field;
+      proxy_read_timeout 1h;
+      proxy_send_timeout 1h;`;
+
 function temporaryPaths() {
   const built = outputOf(findProgram('nginx'), ['-V']);
   const modules = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
@@ -26,7 +58,8 @@ function temporaryPaths() {
     .join('\n');
 }
 
-function configuration({ port, backendPort, hasKeys }) {
+function configuration({ port, backendPort, hasKeys, front, certificate, extra }) {
+  const isUpgrade = front === 'upgrade';
   return `
 daemon off;
 ${process.getuid() === 0 ? 'user root;' : ''}
@@ -38,7 +71,8 @@ http {
 ${temporaryPaths()}
   access_log off;
   keepalive_requests 1000000000;
-  keepalive_timeout 1h;${hasKeys ? KEY_MAP : ''}
+  keepalive_timeout 1h;${hasKeys ? KEY_MAP : ''}${isUpgrade ? UPGRADE_MAP : ''}
+  ${extra.http ?? ''}
   upstream backend {
     server 127.0.0.1:${backendPort};
     keepalive 256;
@@ -46,33 +80,40 @@ ${temporaryPaths()}
     keepalive_timeout 1h;
   }
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port}${LISTEN[front]} backlog=4096;${front === 'tls' ? tlsSettings(certificate, extra.tls) : ''}
+    ${extra.server ?? ''}
     location / {${hasKeys ? KEY_CHECK : ''}
+      ${extra.location ?? ''}
       proxy_pass http://backend;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
+      proxy_http_version 1.1;${isUpgrade ? UPGRADE_SETTINGS : CLOSE_NOTHING}
     }
   }
 }
 `;
 }
 
-async function start(bench, hasKeys) {
+// extra: {http, server, location: text put there; tls: settings in place of those above; status: of the answer to the
+// probe}.
+async function start(bench, hasKeys, extra = {}) {
   const directory = makeDirectory('nginx');
   const file = path.join(directory, 'nginx.conf');
   const port = await freePort();
-  fs.writeFileSync(file, configuration({ port, backendPort: bench.backend.port, hasKeys }));
+  const { certificate, load } = bench;
+  const settings = { port, backendPort: bench.backend.port, hasKeys, front: load.front, certificate, extra };
+  fs.writeFileSync(file, configuration(settings));
   if (hasKeys)
     fs.writeFileSync(path.join(directory, 'keys.map'), keys().map((key, index) => `${key} app${index};\n`).join(''));
   const args = ['-p', `${directory}/`, '-c', file, '-e', 'stderr'];
   const child = new Child(findProgram('nginx'), args, { core: bench.cores.contestant });
   try {
-    await until(200, probeOf(port, { key: keyOf(0) }));
-    if (hasKeys) await until(401, probeOf(port, { key: 'unknown' }));
+    await until(extra.status ?? goodStatus(bench), probeFor(bench, port, { key: keyOf(0) }));
+    if (hasKeys) await until(401, probeFor(bench, port, { key: 'unknown' }));
   } catch (error) {
     throw child.failure(error.message);
   }
-  return { port, heads: defaultHeads(), pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
+  const heads = defaultHeads({ isUpgrade: load.front === 'upgrade' });
+  const pids = () => treeOf(child.pid).map(({ pid }) => pid);
+  return { port, heads, pids, stop: (signal) => child.stop(signal) };
 }
 
 export const nginxPlain = {
@@ -86,3 +127,6 @@ export const nginxKeyLimit = {
   title: 'nginx, key map + limit_req',
   start: (bench) => start(bench, true),
 };
+
+// A plain one with something else in its configuration.
+export const nginxWith = (extra) => ({ ...nginxPlain, start: (bench) => start(bench, false, extra) });

@@ -5,6 +5,13 @@ export const GOALS = [
   { name: 'cpu_ratio_haproxy_key_limit', unit: 'ratio', goal: 0.68, scenario: 'cpu' },
   { name: 'cpu_ratio_relay', unit: 'ratio', goal: 1.3, scenario: 'cpu' },
   { name: 'idle_connection_user_bytes', unit: 'bytes', goal: 2048, scenario: 'idle' },
+  { name: 'tls_cpu_ratio_nginx', unit: 'ratio', goal: 0.92, scenario: 'tls' },
+  { name: 'handshake_cpu_ratio_nginx', unit: 'ratio', goal: 1.05, scenario: 'handshake' },
+  { name: 'resume_cpu_ratio_nginx', unit: 'ratio', goal: 1.05, scenario: 'resume' },
+  { name: 'h2_cpu_ratio_nginx', unit: 'ratio', goal: 0.75, scenario: 'h2' },
+  { name: 'h2_cpu_ratio_haproxy', unit: 'ratio', goal: 0.75, scenario: 'h2' },
+  { name: 'idle_tls_memory_ratio_nginx', unit: 'ratio', goal: 1, scenario: 'idle-tls' },
+  { name: 'idle_ws_memory_ratio_nginx', unit: 'ratio', goal: 1, scenario: 'idle-ws' },
   { name: 'change_live_p99_ms', unit: 'ms', goal: 20, scenario: 'change' },
   { name: 'change_failed_requests', unit: 'requests', goal: 0, scenario: 'change' },
 ];

@@ -1,10 +1,13 @@
 // The load generator and the backend as the harness sees them.
 import fs from 'node:fs';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Child, Failure, makeDirectory } from './processes.mjs';
 import { BODY_BYTES } from './workload.mjs';
 
-const FIELDS = ['answered', 'non_2xx', 'failed', 'reconnects', 'unconnected', 'open']; // struct counts of load.c
+// struct dm_counts of counts.h
+const FIELDS = ['answered', 'non_2xx', 'failed', 'reconnects', 'unconnected', 'open'];
+FIELDS.push('handshakes', 'resumed', 'in_flight');
 const GRACE_MS = 10000;
 
 let directory = null;
@@ -17,17 +20,21 @@ function newFile(kind) {
 }
 
 export class Load {
-  // With rate: that many requests a second, with each: that many per connection and then silence, else closed loop.
+  // Of the kind that bench.load is. With rate: that many requests a second, with each: that many per connection and
+  // then silence, else closed loop.
   constructor(bench, { port, heads, connections, seconds, rate = null, each = null, isRealtime = false }) {
     const requests = newFile('requests');
     const counters = newFile('counters');
+    const { program, args: kindArgs } = bench.load;
     const args = ['--to', port, '--requests', requests, '--connections', connections, '--seconds', seconds];
-    args.push('--counters', counters);
+    args.push('--counters', counters, ...kindArgs);
     if (rate !== null) args.push('--rate', rate);
     if (each !== null) args.push('--each', each);
     fs.writeFileSync(requests, heads.slice(0, connections).join(''));
     fs.writeFileSync(counters, Buffer.alloc(FIELDS.length * 8));
-    this.child = new Child(bench.programs.load, args.map(String), { core: bench.cores.helpers, isRealtime });
+    this.kind = bench.load;
+    this.connections = connections;
+    this.child = new Child(bench.programs[program], args.map(String), { core: bench.cores.helpers, isRealtime });
     this.pid = this.child.pid;
     this.fd = fs.openSync(counters, 'r');
   }
@@ -37,6 +44,22 @@ export class Load {
     const bytes = Buffer.alloc(FIELDS.length * 8);
     fs.readSync(this.fd, bytes, 0, bytes.length, 0);
     return Object.fromEntries(FIELDS.map((name, index) => [name, Number(bytes.readBigUInt64LE(index * 8))]));
+  }
+
+  // Resolves when all connections have been used, or when that can't be waited for: the counts then say why.
+  async warm(timeoutMs) {
+    const end = Date.now() + timeoutMs;
+    while (this.child.status === null && Date.now() < end) {
+      const counts = this.counts();
+      if (this.kind.isWarm(counts, this.connections) || counts.unconnected + counts.failed > 0) return;
+      await delay(10);
+    }
+  }
+
+  // What is wrong with the window between two counts, or null.
+  faultOf(before, now) {
+    const grown = Object.fromEntries(FIELDS.map((name) => [name, now[name] - before[name]]));
+    return this.kind.faultOf({ grown, now, connections: this.connections });
   }
 
   // Nothing is sent or read until thawed.
@@ -68,9 +91,16 @@ export function expectClean(counts, name) {
   const { non_2xx: refused, failed, unconnected, reconnects } = counts;
   if (refused + failed + unconnected + reconnects > 0)
     throw new Failure(
-      `${name}: ${refused} answers were not 2xx, ${failed} requests failed, ${unconnected} connections were refused, ` +
-        `${reconnects} closed`,
+      `${name}: ${refused} answers were not 2xx, ${failed} requests failed, ` +
+        `${unconnected} connections or handshakes were refused, ${reconnects} closed`,
     );
+}
+
+// Keeps the contestant's core awake until it is stopped.
+export async function startFiller(bench) {
+  const child = new Child(bench.programs.filler, [], { core: bench.cores.contestant });
+  await child.line(/^ready$/);
+  return child;
 }
 
 export async function startBackend(bench) {

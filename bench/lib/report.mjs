@@ -52,8 +52,8 @@ function otherTable(rows) {
 
 const percent = (share) => `${(share * 100).toFixed(1)}%`;
 
-function turnTable(turns) {
-  const rows = turns.map(({ title, spread, ratios, idle, rate }) => [
+function turnTable({ base, unit, contestants }) {
+  const rows = contestants.map(({ title, spread, ratios, idle, rate }) => [
     title,
     spread.median.toFixed(2),
     `${spread.low.toFixed(2)}–${spread.high.toFixed(2)}`,
@@ -62,7 +62,7 @@ function turnTable(turns) {
     Math.round(rate).toString(),
     percent(Math.max(0, idle)),
   ]);
-  const figures = ['CPU µs/request', 'middle half', 'ratio to relay', 'middle half', 'requests/s', 'core idle'];
+  const figures = [`CPU µs/${unit}`, 'middle half', `ratio to ${base}`, 'middle half', `${unit}s/s`, 'core idle'];
   return table([['contestant', ...figures], ...rows]);
 }
 
@@ -73,12 +73,13 @@ export function render({ goals, measured, others, turns, machine, versions, date
   parts.push(
     [
       `- machine: ${cpu}, ${cores} cores, ${memory}; ${system}, kernel ${kernel}`,
-      `- daemun ${versions.daemun}, nginx ${versions.nginx}, haproxy ${versions.haproxy}`,
+      `- daemun ${versions.daemun}, nginx ${versions.nginx}, haproxy ${versions.haproxy}, OpenSSL ${versions.openssl}`,
     ].join('\n'),
   );
   if (goals.length > 0) parts.push('## Goals', goalTable(goals, measured));
   if (others.length > 0) parts.push('## Also measured', otherTable(others));
-  if (turns) parts.push('## In turn, each alone on the core', turnTable(turns));
+  if (turns.length > 0) parts.push('## In turn, each alone on the core');
+  for (const table of turns) parts.push(`### ${table.title}`, turnTable(table));
   return `${parts.join('\n\n')}\n`;
 }
 

@@ -7,10 +7,11 @@
 // is foreign, the hypervisor's steal included.
 import { setTimeout as delay } from 'node:timers/promises';
 import { cpuNs, idleNs, networkThreadOf, nowNs } from './accounting.mjs';
-import { Load, expectClean } from './load.mjs';
+import { Load, expectClean, startFiller } from './load.mjs';
 import { Failure } from './processes.mjs';
 
 const WARM_UP_MS = 700;
+const WARM_MAX_MS = 10000; // for loads that are not warm by then
 const IDLE_MAX = 0.2; // above it the contestants were not at saturation
 const US_MIN = 1; // no proxy needs less than this for a request; who seems to is charged for the wrong processes
 const FOREIGN_MAX = [0.04, 0.12]; // shares of the contestant's core and of the helpers', see README.md
@@ -46,6 +47,7 @@ export function sample(bench, sides) {
     sides: perSide,
     helperCpu: cpuNs([...helpers, ...networkThreadOf(bench.cores.helpers)]),
     networkCpu: cpuNs(networkThreadOf(bench.cores.contestant)),
+    fillerCpu: bench.filler ? cpuNs([bench.filler.pid]) : 0,
     contestantIdle: idleNs(bench.cores.contestant),
     helperIdle: idleNs(bench.cores.helpers),
   };
@@ -56,12 +58,22 @@ export function foreignBetween(before, after) {
   const elapsed = after.at - before.at;
   const grown = (name) => after[name] - before[name];
   const own = after.sides.reduce((sum, { cpu }, index) => sum + cpu - before.sides[index].cpu, 0);
-  const onFirst = elapsed - grown('contestantIdle') - own - grown('networkCpu');
+  const onFirst = elapsed - grown('contestantIdle') - grown('fillerCpu') - own - grown('networkCpu');
   const onSecond = elapsed - grown('helperIdle') - grown('helperCpu');
   return [onFirst, onSecond].map((ns) => Math.max(0, ns) / elapsed);
 }
 
-// One window: {us: [CPU microseconds per request of each side], foreign, idle, rate}, shares of a core.
+function expectSound(sides, before, after) {
+  sides.forEach(({ contestant, load }, index) => {
+    const [first, last] = [before, after].map((one) => one.sides[index].counts);
+    expectClean(last, contestant.name);
+    const fault = load.faultOf(first, last);
+    if (fault) throw new Failure(`${contestant.name}: ${fault}`);
+  });
+}
+
+// One window: {us: [CPU microseconds per request of each side], foreign, idle, isFilled, rate}, shares of a core. What
+// the filler took is idle.
 async function measure(bench, sides, windowMs) {
   const before = sample(bench, sides);
   await delay(windowMs);
@@ -69,11 +81,12 @@ async function measure(bench, sides, windowMs) {
   const elapsed = after.at - before.at;
   const cpu = sides.map((_, index) => after.sides[index].cpu - before.sides[index].cpu);
   const requests = sides.map((_, index) => after.sides[index].counts.answered - before.sides[index].counts.answered);
-  sides.forEach(({ contestant }, index) => expectClean(after.sides[index].counts, contestant.name));
+  expectSound(sides, before, after);
   const round = {
     us: cpu.map((value, index) => value / 1000 / requests[index]),
     foreign: foreignBetween(before, after),
-    idle: (after.contestantIdle - before.contestantIdle) / elapsed,
+    idle: (after.contestantIdle + after.fillerCpu - before.contestantIdle - before.fillerCpu) / elapsed,
+    isFilled: bench.load.isFilled,
     rate: (requests.reduce((sum, value) => sum + value, 0) / elapsed) * 1e9,
   };
   const wrong = sides.findIndex((_, index) => !(round.us[index] >= US_MIN));
@@ -89,12 +102,23 @@ async function openSides(bench, contestants) {
   return sides;
 }
 
+// The filler, where the load wants one. It takes nothing from whoever starts meanwhile.
+async function fill(bench) {
+  bench.filler = bench.load.isFilled ? await startFiller(bench) : null;
+}
+
+async function unfill(bench) {
+  await bench.filler?.stop();
+  bench.filler = null;
+}
+
 async function startLoads(bench, sides) {
   for (const side of sides) {
     const { port, heads } = side.instance;
     side.load = new Load(bench, { port, heads, connections: bench.connections, seconds: LOAD_SECONDS });
   }
   await delay(WARM_UP_MS);
+  for (const { load } of sides) await load.warm(WARM_MAX_MS);
 }
 
 async function stopLoads(sides) {
@@ -105,8 +129,8 @@ async function closeSides(sides) {
   for (const { instance } of sides) await instance.stop();
 }
 
-const disturbance = ({ foreign, idle }) =>
-  Math.max(idle / IDLE_MAX, ...foreign.map((share, core) => share / FOREIGN_MAX[core]));
+const disturbance = ({ foreign, idle, isFilled }) =>
+  Math.max(isFilled ? 0 : idle / IDLE_MAX, ...foreign.map((share, core) => share / FOREIGN_MAX[core]));
 const isClean = (round) => disturbance(round) <= 1;
 
 // Of the rounds measured, the wanted number: the undisturbed ones, and where these do not suffice the least disturbed.
@@ -129,11 +153,13 @@ export async function sideBySide(bench, a, b) {
     const isSwapped = all.length % 2 === 1;
     await waitForQuiet(bench);
     const sides = await openSides(bench, isSwapped ? [b, a] : [a, b]);
+    await fill(bench);
     await startLoads(bench, sides);
     const round = await measure(bench, sides, bench.windowMs);
     if (isSwapped) round.us.reverse();
     all.push(round);
     await stopLoads(sides);
+    await unfill(bench);
     await closeSides(sides);
   }
   return choose(all, Math.min(bench.rounds, all.length));
@@ -155,8 +181,9 @@ async function cyclesOfOneStart(bench, contestants) {
     await startLoads(bench, [side]);
     side.load.freeze();
   }
+  await fill(bench);
   const cycles = [];
-  for (let cycle = 0; cycle < bench.rounds * CYCLES_PER_ROUND; cycle++) {
+  for (let cycle = 0; cycle < bench.rounds * (bench.cyclesPerRound ?? CYCLES_PER_ROUND); cycle++) {
     const rounds = [];
     for (let k = 0; k < sides.length; k++) {
       const index = (cycle + k) % sides.length;
@@ -164,6 +191,7 @@ async function cyclesOfOneStart(bench, contestants) {
     }
     cycles.push(rounds);
   }
+  await unfill(bench);
   for (const side of sides) side.load.thaw();
   await stopLoads(sides);
   await closeSides(sides);

@@ -10,11 +10,17 @@ export const BENCH = fileURLToPath(new URL('..', import.meta.url));
 export const ROOT = path.join(BENCH, '..');
 
 const NODE_MIN = 18;
-const NEEDED = ['taskset', 'setpriv', 'cc', 'nginx', 'haproxy'];
+const NEEDED = ['taskset', 'setpriv', 'cc', 'openssl', 'nginx', 'haproxy'];
+const LOAD_SOURCES = ['counts.c', 'requests.c', 'wire.c'];
 const PROGRAMS = {
-  relay: ['relay.c', 'wire.c'],
-  backend: ['backend.c', 'wire.c'],
-  load: ['load.c', 'histogram.c', 'wire.c'],
+  relay: { sources: ['relay.c', 'wire.c'] },
+  backend: { sources: ['backend.c', 'websocket.c', 'wire.c'] },
+  filler: { sources: ['filler.c', 'wire.c'] },
+  load: {
+    sources: ['load.c', 'channel.c', 'histogram.c', 'websocket.c', ...LOAD_SOURCES],
+    libraries: ['-lssl', '-lcrypto'],
+  },
+  load_h2: { sources: ['load_h2.c', ...LOAD_SOURCES], libraries: ['-lnghttp2'] },
 };
 
 const missing = () => NEEDED.filter((name) => findProgram(name) === null);
@@ -29,17 +35,17 @@ export function ensureTools(say) {
   const setup = path.join(ROOT, 'tools/setup');
   if (fs.existsSync(setup)) spawnSync(setup, ['run', 'bench'], { cwd: ROOT, stdio: 'inherit' });
   if (missing().length > 0)
-    throw new Failure(`missing: ${missing().join(', ')}. As root: apt-get install gcc util-linux nginx haproxy`);
+    throw new Failure(`missing: ${missing().join(', ')}. As root: tools/setup run bench`);
 }
 
-// Compiles relay, backend and load. Returns their paths by name.
+// Compiles the benchmark's own programs. Returns their paths by name.
 export function buildPrograms() {
   const directory = makeDirectory('programs');
   const programs = {};
-  for (const [name, sources] of Object.entries(PROGRAMS)) {
+  for (const [name, { sources, libraries = [] }] of Object.entries(PROGRAMS)) {
     programs[name] = path.join(directory, `dm_bench_${name}`);
     const files = sources.map((source) => path.join(BENCH, source));
-    outputOf('cc', ['-std=gnu11', '-D_GNU_SOURCE', '-O2', '-o', programs[name], ...files]);
+    outputOf('cc', ['-std=gnu11', '-D_GNU_SOURCE', '-O2', '-o', programs[name], ...files, ...libraries]);
   }
   return programs;
 }
@@ -56,6 +62,7 @@ export function versions(daemun) {
   return {
     nginx: firstVersion(findProgram('nginx'), ['-v']),
     haproxy: firstVersion(findProgram('haproxy'), ['-v']),
+    openssl: firstVersion(findProgram('openssl'), ['version']),
     daemun: daemun ? firstVersion(daemun, ['--version']) : 'not built',
   };
 }

@@ -20,18 +20,28 @@ export function keyOf(index) {
 
 export const keys = () => Array.from({ length: KEY_COUNT }, (_, index) => keyOf(index));
 
-export function headOf({ host = HOST, path = PATH, key }) {
+// The fields that ask for a WebSocket, with the key of websocket.h.
+const UPGRADE_FIELDS = {
+  Connection: 'Upgrade',
+  Upgrade: 'websocket',
+  'Sec-WebSocket-Version': '13',
+  'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+};
+
+export function headOf({ host = HOST, path = PATH, key, isUpgrade = false }) {
   const lines = [`GET ${path} HTTP/1.1`, `Host: ${host}`, 'User-Agent: daemun-bench', 'Accept: */*'];
   if (key) lines.push(`${KEY_HEADER}: ${key}`);
+  if (isUpgrade) lines.push(...Object.entries(UPGRADE_FIELDS).map(([name, value]) => `${name}: ${value}`));
   return `${lines.join('\r\n')}\r\n\r\n`;
 }
 
 // One head per connection, each with a key of its own.
-export const defaultHeads = () => keys().map((key) => headOf({ key }));
+export const defaultHeads = ({ isUpgrade = false } = {}) => keys().map((key) => headOf({ key, isUpgrade }));
 
 // The same request for the small client.
-export const probeOf = (port, { host = HOST, path = PATH, key } = {}) => ({
+export const probeOf = (port, { host = HOST, path = PATH, key, isUpgrade = false } = {}) => ({
   port,
   path,
-  headers: { Host: host, ...(key ? { [KEY_HEADER]: key } : {}) },
+  headers: { Host: host, ...(key ? { [KEY_HEADER]: key } : {}), ...(isUpgrade ? UPGRADE_FIELDS : {}) },
+  isUpgrade,
 });

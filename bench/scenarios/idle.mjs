@@ -1,16 +1,21 @@
 // User memory of idle client connections.
 //
 // Growth of the proportional resident memory of all processes of the data plane, from a state in which it has already
-// served, to one with CONNECTIONS more connections open and silent. Two kinds: connections that never sent anything,
-// and kept-alive ones after one request each. The larger figure counts.
+// served, to one with many more connections open and silent. In clear text two kinds: connections that never sent
+// anything, and kept-alive ones after one request each; the larger figure counts. TLS connections after one request;
+// WebSocket tunnels after one message there and back.
 import { setTimeout as delay } from 'node:timers/promises';
 import { cpuNs, memoryBytes } from '../lib/accounting.mjs';
 import { Load, expectClean } from '../lib/load.mjs';
+import { LOADS, withLoad } from '../lib/loads.mjs';
 import { Failure } from '../lib/processes.mjs';
-import { haproxyKeyLimit } from '../contestants/haproxy.mjs';
+import { haproxyKeyLimit, haproxyPlain } from '../contestants/haproxy.mjs';
 import { nginxPlain } from '../contestants/nginx.mjs';
 
 const CONNECTIONS = 10000;
+const TLS_CONNECTIONS = 8000;
+const TUNNELS = 4000;
+const WARM_UP = 64;
 const HOLD_SECONDS = 120;
 const READY_MS = 60000;
 const SETTLE_MS = 300;
@@ -25,35 +30,45 @@ async function settle(pids) {
   }
 }
 
-async function warmUp(bench, { port, heads }) {
-  const load = new Load(bench, { port, heads, connections: 64, seconds: 1 });
-  await load.child.end(10000);
-  expectClean(await load.stop(), 'warm-up');
+// Clients like those to come, and away again. Those with one exchange each are let go once all have had it.
+async function warmUp(bench, contestant, { port, heads }) {
+  const isOnce = bench.load === LOADS.tunnel;
+  const length = isOnce ? { seconds: 30, each: 1 } : { seconds: 1 };
+  const load = new Load(bench, { port, heads, connections: WARM_UP, ...length });
+  if (isOnce) await load.ready(READY_MS);
+  else await load.child.end(10000);
+  expectClean(await load.stop(), `${contestant.name}, warm-up`);
 }
 
-async function growth(bench, contestant, each) {
+function expectOpen(counts, { connections, each, contestant }) {
+  expectClean(counts, contestant.name);
+  if (counts.open !== connections || counts.answered !== connections * each)
+    throw new Failure(
+      `${contestant.name}: ${counts.open} of ${connections} idle connections are open after ${counts.answered} answers`,
+    );
+}
+
+// Bytes that each of the connections costs, silent after `each` exchanges.
+async function growth(bench, contestant, connections, each) {
   const instance = await contestant.start(bench);
   const pids = instance.pids();
-  await warmUp(bench, instance);
+  await warmUp(bench, contestant, instance);
   await settle(pids);
   const before = memoryBytes(pids);
   const { port, heads } = instance;
-  const load = new Load(bench, { port, heads, connections: CONNECTIONS, seconds: HOLD_SECONDS, each });
+  const load = new Load(bench, { port, heads, connections, seconds: HOLD_SECONDS, each });
   await load.ready(READY_MS);
   await settle(pids);
   const after = memoryBytes(pids);
-  const counts = load.counts();
-  expectClean(counts, contestant.name);
-  if (counts.open !== CONNECTIONS)
-    throw new Failure(`${contestant.name}: only ${counts.open} of ${CONNECTIONS} idle connections are open`);
+  expectOpen(load.counts(), { connections, each, contestant });
   await load.stop();
   await instance.stop();
-  return Math.max(0, after - before) / CONNECTIONS;
+  return { bytes: Math.max(0, after - before) / connections, total: after };
 }
 
 async function measure(bench, contestant) {
-  const untouched = await growth(bench, contestant, 0);
-  const used = await growth(bench, contestant, 1);
+  const { bytes: untouched } = await growth(bench, contestant, CONNECTIONS, 0);
+  const { bytes: used } = await growth(bench, contestant, CONNECTIONS, 1);
   const note = `never used ${untouched.toFixed(0)}, after one request ${used.toFixed(0)}`;
   return { value: Math.round(Math.max(untouched, used)), unit: 'bytes', note };
 }
@@ -73,4 +88,47 @@ export const idle = {
     for (const peer of [nginxPlain, haproxyKeyLimit]) await add(peer, `idle_connection_user_bytes_${peer.name}`);
     return { rows };
   },
+};
+
+const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
+
+// A row for each contestant, and the ratio to nginx. kind: {name, load, connections, what}.
+async function compareIdle(wide, { name, load, connections, what }) {
+  const bench = withLoad(wide, load);
+  const rows = [];
+  const add = (row) => {
+    bench.sayRow(row);
+    rows.push(row);
+  };
+  const bytesOf = async (contestant, label) => {
+    bench.say(`${connections} ${what}: ${contestant.title}`);
+    const { bytes, total } = await growth(bench, contestant, connections, 1);
+    const note = `of user memory each; ${mib(total)} MiB in all`;
+    add({ name: `${name}_bytes_${label}`, value: Math.round(bytes), unit: 'bytes', note });
+    return bytes;
+  };
+  const nginx = await bytesOf({ ...nginxPlain, title: 'nginx' }, 'nginx');
+  if (!bench.goals) await bytesOf({ ...haproxyPlain, title: 'haproxy' }, 'haproxy');
+  if (!bench.subject) return { rows };
+  const own = await bytesOf(bench.subject, 'daemun');
+  const note = `${own.toFixed(0)} bytes each to ${nginx.toFixed(0)}`;
+  add({ name: `${name}_memory_ratio_nginx`, value: own / nginx, unit: 'ratio', note });
+  return { rows };
+}
+
+export const idleTls = {
+  name: 'idle-tls',
+  run: (bench) =>
+    compareIdle(bench, {
+      name: 'idle_tls',
+      load: LOADS.tls,
+      connections: TLS_CONNECTIONS,
+      what: 'idle TLS connections',
+    }),
+};
+
+export const idleWs = {
+  name: 'idle-ws',
+  run: (bench) =>
+    compareIdle(bench, { name: 'idle_ws', load: LOADS.tunnel, connections: TUNNELS, what: 'idle WebSocket tunnels' }),
 };
