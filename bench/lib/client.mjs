@@ -5,6 +5,8 @@ import https from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from './processes.mjs';
 
+// For the REST API. What names a host gets a connection of its own, since one in clear text belongs to the tenant that it
+// named first.
 const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
 const TIMEOUT_MS = 30000;
 
@@ -23,7 +25,7 @@ function requestHttp1({ port, method, path, fields, body, tls, isUpgrade }) {
       collect(incoming, { status: incoming.statusCode, headers: incoming.headers }, resolve, reject);
     const outgoing = tls
       ? https.request({ ...options, ...tls, agent: false }, onAnswer)
-      : http.request({ ...options, agent }, onAnswer);
+      : http.request({ ...options, agent: fields.Host ? false : agent }, onAnswer);
     outgoing.on('timeout', () => outgoing.destroy(new Failure(`${method} ${path}: no answer in ${TIMEOUT_MS} ms`)));
     outgoing.on('error', reject);
     if (isUpgrade)
