@@ -1,5 +1,4 @@
 #include "control/release/load.h"
-#include "control/release/describe.h"
 #include "control/release/stamp.h"
 #include "control/store/credentials.h"
 #include "base/encode.h"
@@ -139,20 +138,6 @@ static int load_credentials(struct dm_tenant_handle *handle, struct dm_applicati
     return rc < 0 ? rc : 0;
 }
 
-/* --- certificates ------------------------------------------------------------------------------------------------- */
-
-/* A chain that was taken by another version of the reader and is not any more says nothing of itself. */
-static int describe(struct dm_txn *txn, struct dm_certificate *certificate, struct dm_err *err)
-{
-    struct dm_certificate_info info;
-
-    if (dm_certificate_read(certificate->chain, &info, NULL) < 0)
-        return 0;
-    if (dm_describe_certificate(&info, dm_txn_arena(txn), certificate) < 0)
-        return dm_fail(err, DM_EBUDGET, "", "the answer needs more memory than one request may use");
-    return 0;
-}
-
 /* --- resources ---------------------------------------------------------------------------------------------------- */
 
 int dm_load_resource(struct dm_tenant_handle *handle, enum dm_kind kind, struct dm_str name, void *ret,
@@ -162,8 +147,6 @@ int dm_load_resource(struct dm_tenant_handle *handle, enum dm_kind kind, struct 
 
     if (rc < 0 || (rc = dm_load_body(dm_tenants_txn(handle), dm_kinds[kind].schema, ret_row->body, ret, err)) < 0)
         return rc;
-    if (kind == DM_KIND_CERTIFICATE)
-        return describe(dm_tenants_txn(handle), ret, err);
     if (kind != DM_KIND_APPLICATION)
         return 0;
     ((struct dm_application *)ret)->id = ret_row->number;
@@ -190,7 +173,7 @@ static int visit_resource(void *arg, const struct dm_resource_row *row, struct d
     if (load->kind == DM_KIND_APPLICATION)
         ((struct dm_application *)item)->id = row->number;
     load->n++;
-    return load->kind == DM_KIND_CERTIFICATE ? describe(load->txn, item, err) : 0;
+    return 0;
 }
 
 int dm_load_all(struct dm_tenant_handle *handle, enum dm_kind kind, size_t spare, void **ret, size_t *ret_count,

@@ -13,7 +13,7 @@ DM_MUST_USE int dm_load_body(struct dm_txn *txn, const struct dm_schema *schema,
 DM_MUST_USE int dm_load_tenant(struct dm_tenant_handle *handle, struct dm_tenant *ret, int64_t *ret_version,
                                struct dm_err *err);
 /* One resource into a struct of its kind; applications with their ids and credentials (digests as hex, no keys),
- * certificates without their key and with what they say of themselves. */
+ * certificates without their key. */
 DM_MUST_USE int dm_load_resource(struct dm_tenant_handle *handle, enum dm_kind kind, struct dm_str name, void *ret,
                                  struct dm_resource_row *ret_row, struct dm_err *err);
 /* All of a kind, by name. *ret is an array of the kind's structs. spare more items are left room for. */

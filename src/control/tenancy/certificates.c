@@ -1,9 +1,58 @@
 #include "control/tenancy/certificates.h"
-#include "control/release/describe.h"
 #include "control/release/keys.h"
+#include "control/release/stamp.h"
 #include "control/store/certificate_keys.h"
 #include "base/encode.h"
 #include "base/mem.h"
+#include "io/certificate.h"
+
+/* --- what it says of itself --------------------------------------------------------------------------------------- */
+
+static int keep(struct dm_arena *arena, const char *text, struct dm_str *ret)
+{
+    return dm_arena_str(arena, dm_str_of(text), ret);
+}
+
+static int keep_names(const struct dm_certificate_info *info, struct dm_arena *arena, struct dm_certificate *ret)
+{
+    struct dm_str *names = dm_arena_calloc(arena, DM_MAX(info->n_names, 1) * sizeof(*names));
+
+    if (names == NULL)
+        return DM_EBUDGET;
+    for (unsigned i = 0; i < info->n_names; i++)
+        if (keep(arena, info->names[i], &names[i]) < 0)
+            return DM_EBUDGET;
+    ret->names = names;
+    ret->n_names = info->n_names;
+    return 0;
+}
+
+static int describe(const struct dm_certificate_info *info, struct dm_arena *arena, struct dm_certificate *ret)
+{
+    char from[DM_STAMP_MAX], to[DM_STAMP_MAX];
+
+    dm_stamp(info->not_before_s * 1000, from);
+    dm_stamp(info->not_after_s * 1000, to);
+    if (keep(arena, info->subject, &ret->subject) < 0 || keep(arena, info->issuer, &ret->issuer) < 0 ||
+        keep(arena, from, &ret->not_before) < 0 || keep(arena, to, &ret->not_after) < 0 ||
+        keep(arena, info->fingerprint, &ret->fingerprint) < 0 || keep(arena, info->key_type, &ret->key_type) < 0)
+        return DM_EBUDGET;
+    return keep_names(info, arena, ret);
+}
+
+static void take_described(struct dm_certificate *certificate, const struct dm_certificate *before)
+{
+    certificate->subject = before->subject;
+    certificate->issuer = before->issuer;
+    certificate->names = before->names;
+    certificate->n_names = before->n_names;
+    certificate->not_before = before->not_before;
+    certificate->not_after = before->not_after;
+    certificate->fingerprint = before->fingerprint;
+    certificate->key_type = before->key_type;
+}
+
+/* --- what its parts are to each other ------------------------------------------------------------------------------- */
 
 /* What io/certificate.h said of one member. */
 static int fail_member(struct dm_write *write, const char *at, const char *member, const struct dm_err *err)
@@ -71,20 +120,31 @@ static int check_ocsp(struct dm_write *write, const struct dm_certificate *certi
     return 0;
 }
 
-int dm_certificates_resolve(struct dm_write *write, const struct dm_certificate *before,
-                            struct dm_certificate *certificate, const char *at)
+static int read_chain(struct dm_write *write, struct dm_certificate *certificate, const char *at)
 {
     struct dm_certificate_info info;
     struct dm_err err = {0};
-    int rc;
 
     if (dm_certificate_read(certificate->chain, &info, &err) < 0)
         return fail_member(write, at, "chain", &err);
-    if (dm_describe_certificate(&info, dm_write_arena(write), certificate) < 0)
-        return dm_write_no_memory(write);
-    if ((rc = check_key(write, before, certificate, at)) < 0)
+    return describe(&info, dm_write_arena(write), certificate) < 0 ? dm_write_no_memory(write) : 0;
+}
+
+/* Reading X.509 is dear: what is there as it stands was read when it came. */
+int dm_certificates_resolve(struct dm_write *write, const struct dm_certificate *before,
+                            struct dm_certificate *certificate, const char *at)
+{
+    bool has_chain = before != NULL && dm_str_eq(before->chain, certificate->chain);
+    bool has_ocsp = has_chain && dm_str_eq(before->ocsp_response, certificate->ocsp_response);
+    int rc = 0;
+
+    if (has_chain)
+        take_described(certificate, before);
+    else
+        rc = read_chain(write, certificate, at);
+    if (rc < 0 || (rc = check_key(write, before, certificate, at)) < 0)
         return rc;
-    return check_ocsp(write, certificate, at);
+    return has_ocsp ? 0 : check_ocsp(write, certificate, at);
 }
 
 int dm_certificates_store_key(struct dm_write *write, struct dm_certificate *certificate)

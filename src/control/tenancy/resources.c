@@ -9,7 +9,8 @@
 
 #define BODY_MAX (16u << 20)
 
-/* What is stored of it: canonical, without secrets; credentials have rows of their own. */
+/* What is stored of it: canonical, without secrets; credentials have rows of their own. What a certificate says of itself is
+ * stored with it, so that only its writer pays for reading X.509. */
 static int body_of(struct dm_write *write, enum dm_kind kind, const void *object, struct dm_str *ret)
 {
     DM_CLEANUP(dm_buf_done) struct dm_buf text = {0};
@@ -23,7 +24,7 @@ static int body_of(struct dm_write *write, enum dm_kind kind, const void *object
     }
     dm_buf_init(&text, BODY_MAX);
     dm_jsonw_init(&w, &text);
-    dm_model_write(dm_kinds[kind].schema, object, &w, 0);
+    dm_model_write(dm_kinds[kind].schema, object, &w, kind == DM_KIND_CERTIFICATE ? DM_WRITE_READ_ONLY : 0);
     if (text.failed || dm_arena_str(dm_write_arena(write), dm_buf_str(&text), ret) < 0)
         return dm_write_no_memory(write);
     return 0;
