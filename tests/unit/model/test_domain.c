@@ -7,6 +7,7 @@
 #include "model/domain.h"
 #include "model/grants.h"
 #include "model/policy.h"
+#include "model/tenant_file.h"
 #include "model/tenant_key.h"
 #include "model/version.h"
 
@@ -222,6 +223,59 @@ static void grants_sockets_by_the_same_text_alone(void **state)
     assert_false(dm_grants_allow_port(&one, 80));
 }
 
+struct file_rule {
+    const char *domains, *backends, *pointer, *message; /* NULL: all holds */
+};
+
+/* certificates: "one" for a.example; "many" for six names. */
+static const struct file_rule file_rules[] = {
+    {"[{'name':'a.example','certificate':'one'},{'name':'b.example'}]", "[]", NULL, NULL},
+    {"[{'name':'a.example','redirect_to_https':true}]", "[]", NULL, NULL},
+    {"[{'name':'a.example','certificate':'on'}]", "[]", "/domains/0/certificate",
+     "no certificate 'on', did you mean 'one'?"},
+    {"[{'name':'b.example','certificate':'one'}]", "[]", "/domains/0/certificate",
+     "must cover 'b.example', but certificate 'one' is for 'a.example'"},
+    {"[{'name':'b.example','certificate':'many'}]", "[]", "/domains/0/certificate",
+     "must cover 'b.example', but certificate 'many' is for '1.example', '2.example', '3.example', '4.example', "
+     "'5.example' and others"},
+    {"[{'name':'b.example','redirect_to_https':true}]", "[]", "/domains/0/redirect_to_https",
+     "must be false while no certificate covers the domain"},
+    {"[{'name':'b.example','client_certificate':'optional','client_ca':" PEM "}]", "[]",
+     "/domains/0/client_certificate", "must be 'none' while no certificate covers the domain"},
+    {"[]", "[{'name':'b','endpoints':[{'host':'a','port':1}],'tls':{'client_certificate':'many'}}]", NULL, NULL},
+    {"[]", "[{'name':'b','endpoints':[{'host':'a','port':1}],'tls':{'client_certificate':'none'}}]",
+     "/backends/0/tls/client_certificate", "no certificate 'none', did you mean 'one'?"},
+};
+
+static void holds_domains_and_certificates_together(void **state)
+{
+    struct dm_str one[] = {DM_STR("a.example")};
+    struct dm_str many[] = {DM_STR("1.example"), DM_STR("2.example"), DM_STR("3.example"),
+                            DM_STR("4.example"), DM_STR("5.example"), DM_STR("6.example")};
+    struct dm_certificate certificates[] = {{.name = DM_STR("one"), .names = one, .n_names = 1},
+                                            {.name = DM_STR("many"), .names = many, .n_names = DM_COUNT(many)}};
+
+    for (size_t i = 0; i < DM_COUNT(file_rules); i++) {
+        const struct file_rule *rule = &file_rules[i];
+        struct dm_tenant_file file;
+        struct dm_errs errs = {0};
+        struct dm_check check;
+        char text[1024];
+
+        snprintf(text, sizeof(text), "{'daemun':1,'tenant':'t','domains':%s,'backends':%s}", rule->domains,
+                 rule->backends);
+        fixture_read(&dm_schema_tenant_file, text, &arena, &file);
+        file.certificates = certificates;
+        file.n_certificates = DM_COUNT(certificates);
+        dm_check_init(&check, &errs);
+        dm_tenant_file_check_domains(&file, &check);
+        if (rule->message == NULL ? errs.n != 0
+                                  : errs.n != 1 || strcmp(errs.items[0].pointer, rule->pointer) != 0 ||
+                                        strcmp(errs.items[0].message, rule->message) != 0)
+            fail_msg("%s: %zu %s %s", text, errs.n, errs.items[0].pointer, errs.items[0].message);
+    }
+}
+
 /* What a caller's certificate gives is what the credential was digested from; a key of the same text is another thing. */
 static void digests_certificates_apart_from_keys(void **state)
 {
@@ -275,6 +329,7 @@ int main(void)
         T(holds_to_the_form),
         T(grants_sockets_by_the_same_text_alone),
         T(digests_certificates_apart_from_keys),
+        T(holds_domains_and_certificates_together),
         T(has_safe_defaults),
     };
 
