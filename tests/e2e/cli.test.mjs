@@ -185,7 +185,7 @@ suite('cli', () => {
     const one = JSON.parse((await daemun('team', ['get', 'backend', 'service', '-o', 'json'])).stdout);
     assert.deepEqual(one, await world.api.must('GET', '/tenants/orders/backends/service'));
     assert.match((await daemun('team', ['get', 'backend', 'service', '-o', 'yaml'])).stdout, /^name: service$/m);
-    for (const kind of ['products', 'applications', 'grants', 'tokens', 'changes', 'usage', 'status', 'tenants'])
+    for (const kind of ['products', 'domains', 'certificates', 'applications', 'grants', 'tokens', 'changes', 'usage', 'status', 'tenants'])
       assert.ok((await daemun('team', ['get', kind])).stdout !== undefined, kind);
     assert.match((await daemun('master', ['get', 'tenants'])).stdout, /^orders/m);
   });

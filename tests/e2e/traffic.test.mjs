@@ -699,7 +699,7 @@ suite('traffic', () => {
 
   test('what is live is told for each unit and gateway', async () => {
     const { units, gateways } = await api.must('GET', '/tenants/orders/status');
-    assert.deepEqual(units.map((unit) => unit.kind).sort(), ['applications', 'grants', 'release']);
+    assert.deepEqual(units.map((unit) => unit.kind).sort(), ['applications', 'domains', 'grants', 'release']);
     for (const unit of units) {
       assert.equal(unit.live, 1);
       assert.equal(unit.gateways[0].state, 'live');
