@@ -92,16 +92,35 @@ static int try_bind(const struct dm_addr *addr, bool reuse_port)
     return rc;
 }
 
+/* A socket in the file system that somebody listens on. */
+static int try_connect(const struct dm_addr *addr)
+{
+    struct dm_sys *sys = dm_sys_real();
+    int fd = sys->ops->connect(sys, addr);
+
+    if (fd < 0)
+        return fd == -EAGAIN ? -EADDRINUSE : 0;
+    sys->ops->close(sys, fd);
+    return -EADDRINUSE;
+}
+
+static int try_address(const struct dm_addr *addr, bool reuse_port)
+{
+    if (addr->ss.ss_family != AF_UNIX)
+        return try_bind(addr, reuse_port);
+    return reuse_port ? 0 : try_connect(addr);
+}
+
 static int check_port(const char *option, const struct dm_addr *addr, bool reuse_port, struct dm_err *err)
 {
     char text[DM_ADDR_TEXT_MAX];
-    int rc = addr->ss.ss_family == AF_UNIX ? 0 : try_bind(addr, reuse_port);
+    int rc = try_address(addr, reuse_port);
 
     if (rc == 0)
         return 0;
     dm_addr_format(addr, true, text);
     if (rc == -EADDRINUSE)
-        return dm_fail(err, DM_EEXIST, "", "%s %s: the port is in use by another process", option, text);
+        return dm_fail(err, DM_EEXIST, "", "%s %s: the address is in use by another process", option, text);
     return dm_fail(err, DM_EIO, "", "%s %s: %s", option, text, strerror(-rc));
 }
 
@@ -110,7 +129,11 @@ int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err)
     bool reuse_port = has_survivors(k);
     int rc = check_port("--admin", &k->options.admin, false, err);
 
-    for (size_t i = 0; rc == 0 && i < k->options.n_listen; i++)
-        rc = check_port("--listen", &k->options.listen[i].addr, reuse_port, err);
+    for (size_t i = 0; rc == 0 && i < k->options.n_listen; i++) {
+        const struct dm_listener_spec *spec = &k->options.listen[i];
+        rc = check_port("--listen", &spec->addr, reuse_port, err);
+        if (spec->is_optional && rc == DM_EIO) /* left out */
+            rc = 0;
+    }
     return rc;
 }
