@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "fake_clock.h"
+#include "io/proxy_protocol.h"
 #include "io/tls.h"
 
 /* The wall clock of all tests. */
@@ -264,6 +265,77 @@ static void a_handshake_and_an_exchange(void **state)
     assert_false(info.is_resumed);
     assert_false(info.has_client_certificate);
     assert_ptr_equal(dm_tls_stream_profile(&conn->stream), profile);
+}
+
+/* --- behind a PROXY header --- */
+
+#define PROXY_LINE "PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n"
+
+static char proxy_source[DM_ADDR_TEXT_MAX];
+
+static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
+{
+    assert_ptr_equal(stream, &conn->stream);
+    assert_int_equal(n_selected, 0);
+    dm_addr_format(&header->source, false, proxy_source);
+}
+
+/* The descriptor of the client's end of a connection that begins with a PROXY header. */
+static int accept_proxied(void)
+{
+    int fds[2];
+
+    end_conn();
+    conn = dm_calloc(1, sizeof(*conn));
+    proxy_source[0] = '\0';
+    n_selected = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(dm_stream_open(&conn->stream, loop, &type, fds[0]), 0);
+    dm_proxy_expect(&conn->stream, on_proxy_header);
+    dm_tls_serve(&conn->stream, acceptor);
+    return fds[1];
+}
+
+/* In pieces of this size, each seen before the next; the last together with the ClientHello. */
+static void shake_behind_header(size_t piece)
+{
+    int fd = accept_proxied(), rc;
+    size_t len = strlen(PROXY_LINE);
+
+    for (size_t at = 0; at < len; at += piece) {
+        assert_int_equal(send(fd, PROXY_LINE + at, DM_MIN(piece, len - at), MSG_NOSIGNAL), DM_MIN(piece, len - at));
+        if (at + piece < len)
+            turn_until_quiet();
+    }
+    tls_peer_open(&peer, fd, "api.example");
+    SSL_set_connect_state(peer.ssl);
+    while ((rc = tls_peer_shake(&peer)) == 0)
+        turn_until_quiet();
+    assert_int_equal(rc, 1);
+    turn_until_quiet();
+}
+
+static void a_proxy_header_comes_before_the_handshake(void **state)
+{
+    static const size_t pieces[] = {1, 7, 1000};
+
+    for (size_t i = 0; i < DM_COUNT(pieces); i++) {
+        shake_behind_header(pieces[i]);
+        assert_string_equal(proxy_source, "192.0.2.7");
+        assert_int_equal(conn->n_connect, 1);
+        exchange("hello");
+    }
+}
+
+static void a_handshake_without_its_proxy_header_is_refused(void **state)
+{
+    tls_peer_open(&peer, accept_proxied(), "api.example");
+    SSL_set_connect_state(peer.ssl);
+    assert_int_equal(tls_peer_shake(&peer), 0);
+    turn_until_quiet();
+    assert_int_equal(conn->error, -EPROTO);
+    assert_int_equal(conn->n_closed, 1);
+    assert_int_equal(n_selected, 0);
 }
 
 static void tls_1_2_is_served_unless_forbidden(void **state)
@@ -960,6 +1032,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_handshake_and_an_exchange),
+        TEST(a_proxy_header_comes_before_the_handshake),
+        TEST(a_handshake_without_its_proxy_header_is_refused),
         TEST(tls_1_2_is_served_unless_forbidden),
         TEST(tls_1_1_does_not_exist),
         TEST(old_ciphers_do_not_exist),
