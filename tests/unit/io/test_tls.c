@@ -269,8 +269,7 @@ static void a_handshake_and_an_exchange(void **state)
 
 /* --- behind a PROXY header --- */
 
-#define PROXY_LINE "PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n"
-
+static const char proxy_line[] = "PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n";
 static char proxy_source[DM_ADDR_TEXT_MAX];
 
 static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
@@ -300,10 +299,10 @@ static int accept_proxied(void)
 static void shake_behind_header(size_t piece)
 {
     int fd = accept_proxied(), rc;
-    size_t len = strlen(PROXY_LINE);
+    size_t len = sizeof(proxy_line) - 1;
 
     for (size_t at = 0; at < len; at += piece) {
-        assert_int_equal(send(fd, PROXY_LINE + at, DM_MIN(piece, len - at), MSG_NOSIGNAL), DM_MIN(piece, len - at));
+        assert_int_equal(send(fd, proxy_line + at, DM_MIN(piece, len - at), MSG_NOSIGNAL), DM_MIN(piece, len - at));
         if (at + piece < len)
             turn_until_quiet();
     }
