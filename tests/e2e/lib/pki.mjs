@@ -9,6 +9,7 @@ export class Pki {
     this.directory = makeDirectory();
     this.serial = 0;
     this.root = this.#selfSigned('root', '/O=Test/CN=Root');
+    this.rootFile = this.#file('root.pem');
   }
 
   #file(name) {
