@@ -9,7 +9,8 @@
  * or the buffer is full, at the latest at the end of the turn, or at dm_stream_flush: sends that follow one another find the
  * system's code in the cache, and whoever reads at the other ends is woken once. A slice above 16 KiB goes at once, without a
  * copy, behind what has gathered of its stream. What the kernel does not take waits in pooled chunks up to the type's
- * write_max_bytes; then writes are refused with DM_EAGAIN, and on_writable says when half of it has gone.
+ * write_max_bytes (TLS adds 22 bytes a record); then writes are refused with DM_EAGAIN, and on_writable says when half of it
+ * has gone.
  *
  *   connecting --[connected, handshake through: on_connect]--> open --[dm_stream_close, any time]--> closing --[on_closed]--> gone
  *   connecting, open --[on_error]--> failed --[dm_stream_close]--> closing

@@ -264,7 +264,8 @@ static size_t send_direct(struct dm_stream *stream, const char *ptr, size_t len)
     return 0;
 }
 
-/* Accepts everything up to may_queue bytes more than the system takes now; returns how much. */
+/* Accepts everything up to may_queue bytes more than the system takes now, what the transport holds of it included; returns how
+ * much. */
 static size_t accept_bytes(struct dm_stream *stream, const char *ptr, size_t len, size_t may_queue)
 {
     size_t sent = 0, n;
@@ -286,7 +287,7 @@ static size_t accept_bytes(struct dm_stream *stream, const char *ptr, size_t len
     sent = send_direct(stream, ptr, len);
     if (stream->error)
         return 0;
-    n = DM_MIN(len - sent, may_queue);
+    n = DM_MIN(len - sent, may_queue - DM_MIN(may_queue, stream->held_bytes));
     enqueue(stream, ptr + sent, n);
     return sent + n;
 }
@@ -315,7 +316,7 @@ int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len)
         stream->wants_writable = true;
         return DM_EAGAIN;
     }
-    accept_bytes(stream, ptr, len, len);
+    accept_bytes(stream, ptr, len, SIZE_MAX);
     return stream->error ? DM_ECLOSED : 0;
 }
 

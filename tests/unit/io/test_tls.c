@@ -971,6 +971,84 @@ static void a_flood_of_key_updates_ends(void **state)
         ;
 }
 
+/* Bytes of the peer that come without a socket, so that there is no end to what is there. */
+static struct dm_str flood;
+static size_t n_taken;
+
+static ssize_t flooding_recv(struct dm_sys *sys, int fd, void *ret, size_t len)
+{
+    len = DM_MIN(len, flood.len);
+    if (len == 0)
+        return -EAGAIN;
+    memcpy(ret, flood.ptr, len);
+    flood = dm_str_skip(flood, len);
+    n_taken += len;
+    return (ssize_t)len;
+}
+
+/* From here on what the peer sends gathers in memory. */
+static BIO *gather_flood(void)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+
+    assert_int_equal(BIO_up_ref(bio), 1);
+    SSL_set0_wbio(peer.ssl, bio);
+    return bio;
+}
+
+static void let_it_flood(BIO *bio)
+{
+    char *ptr = NULL;
+    size_t len = (size_t)BIO_get_mem_data(bio, &ptr);
+
+    flood = dm_str_n(ptr, len);
+    n_taken = 0;
+    fake.ops.recv = flooding_recv;
+    assert_int_equal(send(peer.fd, "x", 1, 0), 1); /* an edge; the byte itself is never read */
+    dm_loop_turn(loop, -1);
+}
+
+static void a_flood_is_bounded_per_turn(void **state)
+{
+    char *bytes = dm_calloc(1, 1 << 20);
+    BIO *bio;
+
+    assert_int_equal(shake("api.example"), 1);
+    bio = gather_flood();
+    assert_int_equal(SSL_write(peer.ssl, bytes, 1000000), 1000000);
+    let_it_flood(bio);
+    /* The event and, in the same turn, its task. */
+    assert_in_range(conn->n_seen, 2 * (256 << 10), 2 * (320 << 10));
+    assert_in_range(n_taken, conn->n_seen, 2 * (320 << 10));
+    turn_until_quiet();
+    assert_int_equal(conn->n_seen, 1000000);
+    assert_int_equal(conn->n_error, 0);
+    dm_free(bytes);
+    BIO_free(bio);
+}
+
+/* New keys again and again, of which there is nothing to show. */
+static void a_flood_without_a_byte_is_bounded_too(void **state)
+{
+    BIO *bio;
+
+    assert_int_equal(shake("api.example"), 1);
+    bio = gather_flood();
+    while (BIO_pending(bio) < 700 << 10) {
+        assert_int_equal(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(peer.ssl), 1);
+    }
+    assert_int_equal(SSL_write(peer.ssl, "at last", 7), 7);
+    let_it_flood(bio);
+    assert_in_range(n_taken, 1, 2 * (160 << 10));
+    assert_int_equal(conn->n_seen, 0);
+    turn_until_quiet();
+    assert_int_equal(flood.len, 0);
+    assert_int_equal(conn->n_seen, 7);
+    assert_int_equal(conn->n_error, 0);
+    BIO_free(bio);
+}
+
 static void an_idle_connection_owns_nothing(void **state)
 {
     assert_int_equal(shake("api.example"), 1);
@@ -1062,6 +1140,8 @@ int main(void)
         TEST(an_alert_is_told),
         TEST(renegotiation_is_refused),
         TEST(a_flood_of_key_updates_ends),
+        TEST(a_flood_is_bounded_per_turn),
+        TEST(a_flood_without_a_byte_is_bounded_too),
         TEST(an_idle_connection_owns_nothing),
         TEST(a_message_costs_one_recv_and_one_send),
         TEST(large_bodies_go_in_full_records),
