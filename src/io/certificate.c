@@ -11,7 +11,7 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "io/certificate_int.h"
-#include "io/tls_int.h"
+#include "io/tls.h"
 
 enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096, SIGNATURE_BITS_MIN = 112 };
 
@@ -50,7 +50,7 @@ static int next_block(BIO *bio, struct block *ret, const char *what, unsigned n,
 
 static int open_pem(struct dm_str pem, const char *what, BIO **ret, struct dm_err *err)
 {
-    dm_tls_use_memory();
+    dm_tls_init();
     if (pem.len > DM_CERTIFICATE_PEM_MAX)
         return dm_fail(err, DM_EBUDGET, "", "%s must be at most %d bytes, got %zu", what, DM_CERTIFICATE_PEM_MAX,
                        pem.len);

@@ -264,18 +264,6 @@ static void serve(struct dm_stream *stream)
     tell_failure(stream);
 }
 
-static void run_task(struct dm_task *task)
-{
-    struct dm_stream *stream = DM_CONTAINER_OF(task, struct dm_stream, task);
-
-    if (!stream->is_closing) {
-        serve(stream);
-        return;
-    }
-    release_kept(stream);
-    stream->type->on_closed(stream);
-}
-
 static void finish_connect(struct dm_stream *stream)
 {
     stream->is_connecting = stream->is_handshaking = false;
@@ -300,8 +288,35 @@ static int go_on_connecting(struct dm_stream *stream, unsigned ready)
     }
     stream->is_handshaking = true;
     stream->has_hup = stream->has_hup || ready & DM_READY_HUP;
-    stream->is_readable = ready & DM_READY_IN;
+    stream->is_readable = ready & DM_READY_IN || stream->is_readable;
     return stream->transport->handshake ? stream->transport->handshake(stream) : 0;
+}
+
+/* False while it is still connecting. */
+static bool advance(struct dm_stream *stream, unsigned ready)
+{
+    int rc = go_on_connecting(stream, ready);
+
+    if (rc == -EAGAIN)
+        return false;
+    if (rc < 0)
+        fail(stream, rc);
+    else
+        finish_connect(stream);
+    return true;
+}
+
+static void run_task(struct dm_task *task)
+{
+    struct dm_stream *stream = DM_CONTAINER_OF(task, struct dm_stream, task);
+
+    if (!stream->is_closing) {
+        if (!stream->is_handshaking || advance(stream, 0))
+            serve(stream);
+        return;
+    }
+    release_kept(stream);
+    stream->type->on_closed(stream);
 }
 
 /* A socket that nobody reads tells its failure here only. */
@@ -323,13 +338,8 @@ static void on_ready(struct dm_watch *watch, unsigned ready)
     if (stream->is_failed)
         return;
     if (DM_UNLIKELY(stream->is_connecting)) {
-        int rc = go_on_connecting(stream, ready);
-        if (rc == -EAGAIN)
+        if (!advance(stream, ready))
             return;
-        if (rc < 0)
-            fail(stream, rc);
-        else
-            finish_connect(stream);
     } else if (ready & DM_READY_IN) {
         stream->is_readable = true;
     }

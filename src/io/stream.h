@@ -51,7 +51,7 @@ struct dm_stream_type {
 
 /* Members are the stream's own; owners read bytes_in and bytes_out and leave the others alone. */
 struct dm_stream {
-    uint64_t bytes_in, bytes_out; /* received from and taken by the system */
+    uint64_t bytes_in, bytes_out; /* received from and taken by the system; on TLS what they carry */
     struct dm_loop *loop;
     const struct dm_stream_type *type;
     const struct dm_transport *transport;

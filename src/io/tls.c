@@ -261,6 +261,8 @@ static int fail(struct dm_tls *tls)
 /* Why OpenSSL did not read: 0 at the end, -EAGAIN, DM_EAGAIN when it is for this call's bound only, or a failure. */
 static int why_not(struct dm_tls *tls, int rc)
 {
+    if (tls->is_put_off)
+        return -EAGAIN;
     if (tls->is_starved)
         return tls->read_budget == 0 ? DM_EAGAIN : -EAGAIN;
     if (SSL_get_error(tls->ssl, rc) == SSL_ERROR_ZERO_RETURN) {
@@ -400,6 +402,8 @@ static int tls_handshake(struct dm_stream *stream)
     struct dm_tls *tls = stream->transport_state;
     int rc;
 
+    if (tls->is_put_off)
+        return stream->has_hup ? tls->failure = DM_ECLOSED : -EAGAIN;
     if ((rc = tls_flush(stream)) < 0 && rc != -EAGAIN)
         return rc;
     begin_read(tls, HANDSHAKE_READ_BYTES);

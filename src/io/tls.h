@@ -29,6 +29,10 @@ enum {
     DM_TLS_FINGERPRINT_MAX = 65, /* with the NUL */
 };
 
+/* Once per process, before anything in it uses OpenSSL: keeps record buffers for the next message. Without it, or too late, all
+ * works alike, but a message takes two buffers from the system allocator. */
+void dm_tls_init(void);
+
 enum dm_tls_version { DM_TLS_1_2, DM_TLS_1_3 };
 enum dm_tls_client_auth { DM_TLS_CLIENT_AUTH_NONE, DM_TLS_CLIENT_AUTH_OPTIONAL, DM_TLS_CLIENT_AUTH_REQUIRED };
 
@@ -78,9 +82,14 @@ struct dm_tls_profile *dm_tls_profile_ref(struct dm_tls_profile *profile);
 void dm_tls_profile_unref(struct dm_tls_profile *profile);
 
 /* Says under which profile a stream is served. server_name is lower case, "" when the client named none; borrowed, like the
- * profile that is returned. NULL refuses with unrecognized_name. Once for each handshake, before anything costly; may not end
- * the stream. */
+ * profile that is returned. NULL refuses with unrecognized_name; dm_tls_later puts the handshake off until dm_tls_continue, when
+ * it is asked again (for whoever has to wait its turn; the time is the owner's to bound). Before anything costly; may not end the
+ * stream. */
 typedef struct dm_tls_profile *(*dm_tls_select_cb)(void *arg, struct dm_stream *stream, struct dm_str server_name);
+
+extern struct dm_tls_profile *const dm_tls_later;
+/* From a task of the stream's; nothing when its handshake was not put off. */
+void dm_tls_continue(struct dm_stream *stream);
 
 /* What the connections of a worker's listeners share; must outlive them. */
 struct dm_tls_acceptor;

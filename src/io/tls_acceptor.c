@@ -129,6 +129,20 @@ static SSL_TICKET_RETURN on_session(SSL *ssl, SSL_SESSION *session, const unsign
 
 /* Server names */
 
+/* An address that is no profile's. */
+static const struct dm_tls_profile later;
+struct dm_tls_profile *const dm_tls_later = (struct dm_tls_profile *)&later;
+
+void dm_tls_continue(struct dm_stream *stream)
+{
+    struct dm_tls *tls = dm_tls_of(stream);
+
+    if (!tls || !tls->is_put_off)
+        return;
+    tls->is_put_off = false;
+    dm_task_post(stream->loop, &stream->task);
+}
+
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
@@ -212,7 +226,12 @@ static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
             return refuse(tls, SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME, ret_alert);
         name = dm_str_of(tls->server_name);
     }
-    if (!(profile = acceptor->select(acceptor->arg, tls->stream, name)))
+    profile = acceptor->select(acceptor->arg, tls->stream, name);
+    if (profile == dm_tls_later) {
+        tls->is_put_off = true;
+        return SSL_CLIENT_HELLO_RETRY;
+    }
+    if (!profile)
         return refuse(tls, SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME, ret_alert);
     adopt(tls, profile);
     return SSL_CLIENT_HELLO_SUCCESS;

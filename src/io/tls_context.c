@@ -29,7 +29,7 @@ SSL_CTX *dm_tls_context_new(const SSL_METHOD *method)
 {
     SSL_CTX *ctx;
 
-    dm_tls_use_memory();
+    dm_tls_init();
     /* What a machine's openssl.cnf says must not change what is served. */
     if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !(ctx = SSL_CTX_new(method)) ||
         !set_algorithms(ctx))

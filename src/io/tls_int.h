@@ -46,7 +46,7 @@ struct dm_tls {
     int16_t alert;
     uint8_t reason;
     bool is_starved : 1, is_empty : 1, has_fin : 1, has_begun : 1; /* of receiving */
-    bool is_last_record : 1, has_ended : 1, is_ready : 1;
+    bool is_last_record : 1, has_ended : 1, is_ready : 1, is_put_off : 1;
 };
 
 extern const struct dm_transport dm_transport_tls;
@@ -61,9 +61,6 @@ struct dm_tls *dm_tls_attach(struct dm_stream *stream, SSL *ssl);
 
 /* Every context's versions, ciphers, groups and modes; NULL when out of memory, which is fatal anyway. */
 SSL_CTX *dm_tls_context_new(const SSL_METHOD *method);
-/* Keeps OpenSSL's record buffers for the next message; before OpenSSL allocates anything. */
-void dm_tls_use_memory(void);
-
 /* The chain and its key into the context. */
 DM_MUST_USE int dm_tls_context_use(SSL_CTX *ctx, struct dm_str chain_pem, struct dm_str key_pem, struct dm_err *err);
 /* The certificates become the context's trust; `names`: and are named to clients. */

@@ -7,11 +7,9 @@
 
 #include "io/tls.h"
 
-#include "io/tls_int.h"
-
 #ifdef DM_DEBUG_ALLOC
 
-void dm_tls_use_memory(void)
+void dm_tls_init(void)
 {
 }
 
@@ -52,7 +50,7 @@ static void *grow(void *ptr, size_t bytes, const char *file, int line)
     return realloc(ptr, bytes);
 }
 
-void dm_tls_use_memory(void)
+void dm_tls_init(void)
 {
     /* Refused, and left at that, once OpenSSL has allocated something. */
     CRYPTO_set_mem_functions(take, grow, give);

@@ -22,7 +22,7 @@ struct dm_transport {
     /* Before the descriptor closes. is_whole: the owner closes after everything was sent, rather than breaks off. NULL: nothing to
      * do. */
     void (*done)(struct dm_stream *stream, bool is_whole);
-    /* While the stream is connecting, once the socket is connected, at each readiness: 0 done, -EAGAIN, or a failure. Clears
+    /* While the stream is connecting, once the socket is connected, at each readiness and task: 0 done, -EAGAIN, or a failure. Clears
      * stream->is_readable when it has emptied the socket. NULL: nothing to do. */
     int (*handshake)(struct dm_stream *stream);
     int (*flush)(struct dm_stream *stream); /* sends held_bytes: 0, -EAGAIN or a failure; NULL: never holds any */

@@ -40,7 +40,7 @@ static struct dm_tls_profile_settings settings;
 static struct conn *conn;
 static struct tls_peer peer;
 static char selected_name[256];
-static unsigned n_selected;
+static unsigned n_selected, n_put_off;
 static uint64_t wall_ns;
 
 static uint64_t test_wall_ns(struct dm_sys *sys)
@@ -101,6 +101,10 @@ static struct dm_tls_profile *select_profile(void *arg, struct dm_stream *stream
     assert_ptr_equal(stream, &conn->stream);
     n_selected++;
     snprintf(selected_name, sizeof(selected_name), "%.*s", DM_STR_ARG(server_name));
+    if (n_put_off > 0) {
+        n_put_off--;
+        return dm_tls_later;
+    }
     return dm_str_eq(server_name, DM_STR("unknown.example")) ? NULL : profile;
 }
 
@@ -158,7 +162,7 @@ static int setup(void **state)
     renew_profile();
     acceptor = dm_tls_acceptor_new(select_profile, &profile);
     tls_peer_init(&peer, TLS_client_method(), root);
-    n_selected = 0;
+    n_selected = n_put_off = 0;
     return 0;
 }
 
@@ -372,6 +376,47 @@ static void the_owner_selects_by_name(void **state)
     refused(shake("api.example\n"), SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME);
     refused(shake(".example"), SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME);
     assert_int_equal(n_selected, 2);
+}
+
+static void start_put_off(void)
+{
+    tls_peer_open(&peer, accept_raw(), "api.example");
+    SSL_set_connect_state(peer.ssl);
+    n_selected = 0;
+    n_put_off = 2;
+    assert_int_equal(tls_peer_shake(&peer), 0);
+    turn_until_quiet();
+    assert_int_equal(n_selected, 1);
+}
+
+static void a_handshake_can_be_put_off(void **state)
+{
+    start_put_off();
+    assert_int_equal(tls_peer_shake(&peer), 0);
+    dm_stream_resume(&conn->stream); /* a task that has nothing to do with it */
+    turn_until_quiet();
+    assert_int_equal(n_selected, 1);
+    dm_tls_continue(&conn->stream);
+    turn_until_quiet();
+    assert_int_equal(n_selected, 2);
+    assert_int_equal(tls_peer_shake(&peer), 0);
+    dm_tls_continue(&conn->stream);
+    turn_until_quiet();
+    assert_int_equal(n_selected, 3);
+    assert_int_equal(tls_peer_shake(&peer), 1);
+    turn_until_quiet();
+    exchange("x");
+    dm_tls_continue(&conn->stream);
+    exchange("y");
+    start_put_off();
+    shutdown(peer.fd, SHUT_RDWR);
+    turn_until_quiet();
+    assert_int_equal(conn->error, DM_ECLOSED);
+    assert_int_equal(n_selected, 1);
+    start_put_off();
+    dm_stream_close(&conn->stream);
+    turn_until_quiet();
+    assert_int_equal(conn->n_closed, 1);
 }
 
 /* A client that must be asked again for a key share of another group. */
@@ -1115,6 +1160,7 @@ int main(void)
         TEST(tls_1_1_does_not_exist),
         TEST(old_ciphers_do_not_exist),
         TEST(the_owner_selects_by_name),
+        TEST(a_handshake_can_be_put_off),
         TEST(a_second_client_hello_selects_nothing),
         TEST(a_rotated_certificate_leaves_connections_alone),
         TEST(application_protocols_are_agreed_on),
@@ -1147,6 +1193,7 @@ int main(void)
         TEST(large_bodies_go_in_full_records),
     };
 
+    dm_tls_init();
     signal(SIGPIPE, SIG_IGN); /* OpenSSL's own sockets write to ends that are gone */
     return cmocka_run_group_tests(tests, make_identities, free_identities);
 }
