@@ -418,10 +418,10 @@ static int tls_handshake(struct dm_stream *stream)
         stream->is_readable = tls->in_len > 0 || !tls->is_empty || stream->has_hup;
         return 0;
     }
-    if (rc == DM_EAGAIN)
-        tls->reason = DM_TLS_REASON_FLOOD;
-    if (rc == DM_EAGAIN || rc == 0)
+    if (rc == DM_EAGAIN || rc == 0) {
+        tls->reason = rc == 0 ? DM_TLS_REASON_HANDSHAKE : DM_TLS_REASON_FLOOD;
         rc = tls->failure = DM_ETLS;
+    }
     return rc == -EAGAIN && tls->write_error ? tls->write_error : rc;
 }
 

@@ -951,6 +951,7 @@ static void what_is_not_tls_is_named(void **state)
     sends("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, DM_ETLS, DM_TLS_REASON_NOT_TLS);
     sends("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10, DM_ETLS, DM_TLS_REASON_HANDSHAKE);
     sends("\x16\x03\x01\x00", 4, DM_ETLS, DM_TLS_REASON_TRUNCATED);
+    sends("\x15\x03\x01\x00\x02\x01\x00", 7, DM_ETLS, DM_TLS_REASON_HANDSHAKE); /* close_notify */
     sends("\x17\x03\x03\x00\x01\x00", 6, DM_ETLS, DM_TLS_REASON_HANDSHAKE);
     sends("", 0, DM_ECLOSED, DM_TLS_REASON_NONE);
     assert_int_equal(n_selected, 0);

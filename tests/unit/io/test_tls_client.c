@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -543,6 +544,61 @@ static void a_server_without_tls_is_named(void **state)
     assert_int_equal(conns->error, DM_ETLS);
 }
 
+/* A server behind a relay, of whose bytes the client gets `at`, and then the end, or one that is spoilt and no end. Returns whether
+ * the server had more to say. */
+static bool relay(size_t at, bool spoils)
+{
+    struct conn *c;
+    char bytes[4096];
+    size_t n_passed = 0;
+    int fds[2];
+    ssize_t n;
+
+    accepts_plain = true;
+    c = start_call();
+    while (plain_fd < 0)
+        assert_true(dm_loop_turn(loop, -1) >= 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    accepted = add_conn();
+    assert_int_equal(dm_stream_open(&accepted->stream, loop, &type, fds[0]), 0);
+    dm_tls_serve(&accepted->stream, acceptor);
+    while (n_passed <= at && c->n_connect + c->n_error == 0) {
+        turn_until_quiet();
+        while ((n = recv(plain_fd, bytes, sizeof(bytes), 0)) > 0)
+            assert_int_equal(send(fds[1], bytes, (size_t)n, MSG_NOSIGNAL), n);
+        turn_until_quiet();
+        while (n_passed <= at && (n = recv(fds[1], bytes, sizeof(bytes), 0)) > 0) {
+            size_t len = DM_MIN((size_t)n, at - n_passed + spoils);
+            if (spoils && n_passed + len > at)
+                bytes[at - n_passed] ^= 0x41;
+            assert_int_equal(send(plain_fd, bytes, len, MSG_NOSIGNAL), len);
+            n_passed += (size_t)n;
+        }
+    }
+    if (!spoils)
+        shutdown(plain_fd, SHUT_WR);
+    turn_until_quiet();
+    close(fds[1]);
+    close(plain_fd);
+    plain_fd = -1;
+    turn_until_quiet();
+    if (n_passed > at && c->n_error == 0)
+        fail_msg("byte %zu %s: nothing was told", at, spoils ? "spoilt" : "missing");
+    return n_passed > at;
+}
+
+static void a_server_may_end_or_err_at_each_byte(void **state)
+{
+    for (int spoils = 0; spoils < 2; spoils++) {
+        size_t at = 0;
+        dm_tls_session_done(&slot);
+        while (relay(at, spoils))
+            at += 3;
+        assert_true(at > 700);
+        dm_tls_session_done(&slot);
+    }
+}
+
 static void closing_while_shaking_hands_is_fine(void **state)
 {
     for (int n_turns = 0; n_turns < 8; n_turns++) {
@@ -582,6 +638,7 @@ int main(void)
         TEST(what_is_written_while_connecting_is_sent_then),
         TEST(the_connect_timeout_covers_the_handshake),
         TEST(a_server_without_tls_is_named),
+        TEST(a_server_may_end_or_err_at_each_byte),
         TEST(closing_while_shaking_hands_is_fine),
     };
 
