@@ -1132,6 +1132,54 @@ static void a_message_costs_one_recv_and_one_send(void **state)
     }
 }
 
+#ifndef DM_DEBUG_ALLOC
+
+/* The buffers that the system allocator is asked for while the loop turns, by OpenSSL too (whose packet writers take 40 bytes
+ * each, which the C library has at hand). */
+static bool counts_buffers;
+static unsigned n_buffers;
+
+void *__libc_malloc(size_t size);
+
+__attribute__((visibility("default"))) void *malloc(size_t size)
+{
+    n_buffers += counts_buffers && size > 40;
+    return __libc_malloc(size);
+}
+
+static void exchange_counted(char *bytes, size_t len)
+{
+    int end;
+
+    conn->n_seen = 0;
+    assert_int_equal(SSL_write(peer.ssl, bytes, (int)len), len);
+    counts_buffers = true;
+    turn_until_quiet();
+    counts_buffers = false;
+    assert_int_equal(tls_peer_read(&peer, bytes, len, &end), len);
+}
+
+static void steady_state_allocates_no_buffer(void **state)
+{
+    char *bytes = dm_calloc(1, 30000);
+
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        SSL_CTX_set_min_proto_version(peer.ctx, version);
+        SSL_CTX_set_max_proto_version(peer.ctx, version);
+        assert_int_equal(shake("api.example"), 1);
+        conn->echoes = true;
+        for (int i = 0; i < 100; i++) {
+            if (i == 10)
+                n_buffers = 0;
+            exchange_counted(bytes, i % 3 ? 300 : 30000);
+        }
+        assert_int_equal(n_buffers, 0);
+    }
+    dm_free(bytes);
+}
+
+#endif
+
 /* A body of 60 KB leaves with one send, in full records. */
 static void large_bodies_go_in_full_records(void **state)
 {
@@ -1191,6 +1239,9 @@ int main(void)
         TEST(a_flood_without_a_byte_is_bounded_too),
         TEST(an_idle_connection_owns_nothing),
         TEST(a_message_costs_one_recv_and_one_send),
+#ifndef DM_DEBUG_ALLOC
+        TEST(steady_state_allocates_no_buffer),
+#endif
         TEST(large_bodies_go_in_full_records),
     };
 
