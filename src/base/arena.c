@@ -117,6 +117,11 @@ void dm_arena_reset(struct dm_arena *arena)
     arena->used_bytes = 0;
 }
 
+static void wipe(struct dm_chunk *chunk)
+{
+    dm_mem_wipe((char *)(chunk + 1) + RED_ZONE_BYTES, chunk->bytes);
+}
+
 static void *take(struct dm_arena *arena, size_t size, size_t rounded)
 {
     struct dm_chunk *chunk = chunk_from_system(arena->pool, sizeof(*chunk) + size + 2 * RED_ZONE_BYTES);
@@ -170,6 +175,12 @@ void dm_arena_reset(struct dm_arena *arena)
     arena->used_bytes = 0;
 }
 
+static void wipe(struct dm_chunk *chunk)
+{
+    unpoison(chunk, chunk->bytes);
+    dm_mem_wipe(chunk + 1, chunk->bytes - sizeof(*chunk));
+}
+
 /* Without a pool chunks double, so that a large document costs few of them. */
 static size_t next_chunk_bytes(const struct dm_arena *arena)
 {
@@ -218,6 +229,13 @@ static void *take(struct dm_arena *arena, size_t size, size_t rounded)
 }
 
 #endif
+
+void dm_arena_wipe(struct dm_arena *arena)
+{
+    for (struct dm_chunk *chunk = arena->chunks; chunk; chunk = chunk->next)
+        wipe(chunk);
+    dm_arena_reset(arena);
+}
 
 void *dm_arena_alloc_slow(struct dm_arena *arena, size_t size)
 {

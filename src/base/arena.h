@@ -41,6 +41,8 @@ void dm_arena_init(struct dm_arena *arena, struct dm_chunk_pool *pool, size_t bu
 /* Gives everything back; the arena is as after init. */
 void dm_arena_reset(struct dm_arena *arena);
 #define dm_arena_done dm_arena_reset
+/* The same, and what lay in it is overwritten. */
+void dm_arena_wipe(struct dm_arena *arena);
 
 /* Slow path of dm_arena_alloc; NULL when the budget is exhausted. */
 void *dm_arena_alloc_slow(struct dm_arena *arena, size_t size);

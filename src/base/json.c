@@ -1,5 +1,6 @@
 /* JSON trees: jansson behind the project's own names. A struct dm_json is jansson's json_t; nobody else sees it. */
 #include <jansson.h>
+#include <malloc.h>
 
 #include "base/json.h"
 
@@ -13,11 +14,19 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* Requests carry keys. */
+static void free_wiped(void *ptr)
+{
+    if (ptr)
+        dm_mem_wipe(ptr, malloc_usable_size(ptr));
+    dm_free(ptr);
+}
+
 static void set_up_jansson(void)
 {
     size_t seed;
 
-    json_set_alloc_funcs(dm_alloc, dm_free);
+    json_set_alloc_funcs(dm_alloc, free_wiped);
     dm_crypto_random(&seed, sizeof(seed));
     json_object_seed(seed | 1); /* 0 would ask jansson to choose */
 }

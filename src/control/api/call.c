@@ -30,7 +30,7 @@ void dm_call_done(struct dm_call *call)
 {
     dm_buf_done(&call->fields);
     dm_buf_done(&call->reply);
-    dm_arena_done(&call->arena);
+    dm_arena_wipe(&call->arena);
 }
 
 /* --- the frame of every call -------------------------------------------------------------------------------------- */

@@ -61,6 +61,8 @@ static void free_exchange(struct exchange *exchange)
                      exchange->call.route != NULL ? dm_route_index(exchange->call.route) : dm_routes_count,
                      exchange->call.status, dm_loop_now_ns(server->loop) - exchange->since_ns);
     server->bodies_bytes -= exchange->body.len;
+    if (exchange->body.len > 0)
+        dm_mem_wipe(exchange->body.ptr, exchange->body.len);
     dm_buf_done(&exchange->body);
     dm_call_done(&exchange->call);
     dm_free(exchange);

@@ -249,6 +249,31 @@ static void notices_a_damaged_red_zone(void **state)
     assert_false(test_dies(write_and_reset, &within));
 }
 
+/* The chunk comes back as it was left. */
+static void leaves_nothing_after_a_wipe(void **state)
+{
+    struct dm_chunk_pool pool;
+    struct dm_arena arena;
+    char *ptr, *large;
+
+    if (IS_DEBUG)
+        skip();
+    dm_chunk_pool_init(&pool, 4096, 2);
+    dm_arena_init(&arena, &pool, 1 << 20);
+    ptr = dm_arena_alloc(&arena, 100);
+    memset(ptr, 'k', 100);
+    large = dm_arena_alloc(&arena, 8192);
+    memset(large, 'k', 8192);
+    dm_arena_wipe(&arena);
+    assert_int_equal(arena.used_bytes, 0);
+    assert_int_equal(pool.n_free, 1);
+    assert_ptr_equal(dm_arena_alloc(&arena, 100), ptr);
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(ptr[i], 0);
+    dm_arena_done(&arena);
+    dm_chunk_pool_done(&pool);
+}
+
 static void write_plainly(void *arg)
 {
     struct dm_arena arena;
@@ -296,6 +321,7 @@ int main(void)
         cmocka_unit_test(reuses_its_chunks),
         cmocka_unit_test(keeps_no_more_chunks_than_asked),
         cmocka_unit_test(goes_on_in_its_chunk_behind_an_oversized_one),
+        cmocka_unit_test(leaves_nothing_after_a_wipe),
         cmocka_unit_test(notices_a_damaged_red_zone),
         cmocka_unit_test(does_not_blind_the_sanitizer),
     };
