@@ -142,7 +142,7 @@ void dm_h2_call_begin_tunnel(struct dm_h2_call *call);
 /* What nghttp2 is given for what it reads. */
 void dm_h2_client_set_read_callbacks(nghttp2_session_callbacks *callbacks);
 size_t dm_h2_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len);
-void dm_h2_call_resume(struct dm_http_call *call);
+void dm_h2_call_resume(struct dm_http_call *base);
 /* From the loop. */
 void dm_h2_call_present(struct dm_h2_call *call);
 void dm_h2_call_drop_kept(struct dm_h2_call *call);
@@ -152,10 +152,10 @@ void dm_h2_call_drop_kept(struct dm_h2_call *call);
 void dm_h2_client_set_write_callbacks(nghttp2_session_callbacks *callbacks);
 void dm_h2_peer_flush(struct dm_h2_peer *peer);
 void dm_h2_peer_on_writable(struct dm_stream *stream);
-void dm_h2_call_send(struct dm_http_call *call, const struct dm_http_message *message);
+void dm_h2_call_send(struct dm_http_call *base, const struct dm_http_message *m);
 /* SETTINGS have come. */
 void dm_h2_call_send_held(struct dm_h2_call *call);
-size_t dm_h2_call_write(struct dm_http_call *call, const char *ptr, size_t len);
-void dm_h2_call_end(struct dm_http_call *call, struct dm_str trailers);
+size_t dm_h2_call_write(struct dm_http_call *base, const char *ptr, size_t len);
+void dm_h2_call_end(struct dm_http_call *base, struct dm_str trailers);
 
 #endif
