@@ -474,6 +474,7 @@ static enum dm_reason reason_of(struct dm_http_end end)
 {
     switch (end.why) {
     case DM_HTTP_ABORT_CONNECT_FAILED: return DM_REASON_BACKEND_UNREACHABLE;
+    case DM_HTTP_ABORT_TLS: return DM_REASON_BACKEND_TLS;
     case DM_HTTP_ABORT_CONNECT_TIMEOUT:
     case DM_HTTP_ABORT_RESPONSE_TIMEOUT:
     case DM_HTTP_ABORT_IDLE: return DM_REASON_BACKEND_TIMEOUT;
@@ -483,7 +484,8 @@ static enum dm_reason reason_of(struct dm_http_end end)
 
 static bool did_connect(struct dm_http_end end)
 {
-    return end.why != DM_HTTP_ABORT_CONNECT_FAILED && end.why != DM_HTTP_ABORT_CONNECT_TIMEOUT;
+    return end.why != DM_HTTP_ABORT_CONNECT_FAILED && end.why != DM_HTTP_ABORT_CONNECT_TIMEOUT &&
+           end.why != DM_HTTP_ABORT_TLS;
 }
 
 /* E3 */

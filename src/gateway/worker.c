@@ -3,6 +3,7 @@
 #include "base/crypto.h"
 #include "base/encode.h"
 #include "base/mem.h"
+#include "io/tls.h"
 #include "base/mix.h"
 #include "gateway/connection.h"
 
@@ -224,8 +225,8 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_listeners(worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_upstream_peer_handler,
                                         &dm_exchange_call_handler);
-    worker->upstream_env =
-        (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults), worker->client};
+    worker->upstream_env = (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults),
+                                                    worker->client, &worker->system_trust};
     dm_access_log_init(&worker->log, worker->loop);
     return 0;
 }
@@ -244,6 +245,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_loop_turn(worker->loop, 0); /* connections to backends that were closed are freed */
     dm_dns_free(worker->upstream_env.dns);
     dm_http_client_free(worker->client);
+    dm_tls_trust_unref(worker->system_trust);
     dm_access_log_done(&worker->log);
     dm_usage_table_done(&worker->usage);
     dm_credential_cache_free(worker->credentials);

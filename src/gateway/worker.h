@@ -34,6 +34,7 @@ struct dm_worker {
     struct dm_worker_listener listeners[DM_LISTENERS_MAX]; /* as in the options */
     size_t n_listeners;
     struct dm_http_client *client;
+    struct dm_tls_trust *system_trust; /* NULL: not needed yet */
     struct dm_upstream_env upstream_env;
     struct dm_routes routes;
     struct dm_map tenants; /* name -> struct dm_live_tenant, one reference each */

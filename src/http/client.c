@@ -3,6 +3,8 @@
 #include "http/h1_client_int.h"
 #include "http/h2_client_int.h"
 
+#include <errno.h>
+
 #include "base/mem.h"
 
 #define POLL_FAILURES_MAX 16 /* while the last connections close */
@@ -22,26 +24,35 @@ void dm_http_peer_arm(struct dm_http_peer *p, uint32_t ms)
         dm_timer_cancel(p->client->loop, &p->timer);
 }
 
-void dm_http_peer_cut(struct dm_http_peer *p)
+static bool mark_closed(struct dm_http_peer *p)
 {
     if (p->is_closed)
-        return;
+        return false;
     p->is_closed = true;
     p->client->n_open--;
     dm_timer_cancel(p->client->loop, &p->timer);
-    if (!p->is_stream_closed)
+    return true;
+}
+
+void dm_http_peer_cut(struct dm_http_peer *p)
+{
+    if (mark_closed(p) && !p->is_stream_closed)
         dm_stream_abort(&p->stream);
+}
+
+void dm_http_peer_cut_idle(struct dm_http_peer *p)
+{
+    if (mark_closed(p) && !p->is_stream_closed)
+        dm_stream_close(&p->stream);
 }
 
 void dm_http_peer_cut_gracefully(struct dm_http_peer *p, uint32_t linger_ms)
 {
     struct dm_http_client *client = p->client;
 
-    if (p->is_closed)
+    if (!mark_closed(p))
         return;
-    p->is_closed = p->is_lingering = true;
-    client->n_open--;
-    dm_timer_cancel(client->loop, &p->timer);
+    p->is_lingering = true;
     p->next = client->lingering;
     if (p->next)
         p->next->prev = p;
@@ -83,6 +94,7 @@ static void free_if_gone(struct dm_http_peer *p)
     if (p->is_owned || !p->is_stream_closed || p->ops->has_calls(p))
         return;
     dm_task_cancel(p->client->loop, &p->tell);
+    dm_http_tls_unref(p->tls);
     p->ops->free(p);
 }
 
@@ -111,11 +123,21 @@ void dm_http_peer_on_closed(struct dm_stream *stream)
     free_if_gone(p);
 }
 
+/* It was reached, and did not agree on TLS: said so, or hung up. */
+static bool is_of_handshake(const struct dm_http_peer *p, int code)
+{
+    return code == DM_ETLS || (p->tls && (code == 0 || code == DM_ECLOSED || code == -ECONNRESET || code == -EPIPE));
+}
+
 struct dm_http_end dm_http_peer_end_of(const struct dm_http_peer *p, int code)
 {
     enum dm_http_abort why = DM_HTTP_ABORT_PEER_RESET;
 
-    if (!p->is_connected)
+    if (!p->is_connected && is_of_handshake(p, code))
+        return (struct dm_http_end){DM_HTTP_ABORT_TLS, 0, (int)dm_tls_reason(&p->stream)};
+    if (code == 0)
+        why = DM_HTTP_ABORT_PEER_CLOSED;
+    else if (!p->is_connected)
         why = code == DM_ETIMEOUT ? DM_HTTP_ABORT_CONNECT_TIMEOUT : DM_HTTP_ABORT_CONNECT_FAILED;
     return (struct dm_http_end){why, 0, code};
 }
@@ -131,12 +153,39 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
     p->owner = owner;
     p->is_owned = true;
     p->addr = settings->addr;
+    p->tls = settings->tls ? dm_http_tls_ref(settings->tls) : NULL;
     p->tell.run = on_tell;
     client->n_open++;
     if ((rc = dm_stream_connect(&p->stream, client->loop, type, &p->addr, settings->connect_ms)) < 0) {
         p->is_stream_closed = true;
         dm_http_peer_die(p, (struct dm_http_end){DM_HTTP_ABORT_CONNECT_FAILED, 0, rc});
+    } else if (p->tls) {
+        dm_tls_connect(&p->stream, p->tls->client, &p->tls->session);
     }
+}
+
+struct dm_http_tls *dm_http_tls_new(struct dm_tls_client *client)
+{
+    struct dm_http_tls *tls = dm_calloc(1, sizeof(*tls));
+
+    tls->client = dm_tls_client_ref(client);
+    tls->refs = 1;
+    return tls;
+}
+
+struct dm_http_tls *dm_http_tls_ref(struct dm_http_tls *tls)
+{
+    tls->refs++;
+    return tls;
+}
+
+void dm_http_tls_unref(struct dm_http_tls *tls)
+{
+    if (!tls || --tls->refs > 0)
+        return;
+    dm_tls_session_done(&tls->session);
+    dm_tls_client_unref(tls->client);
+    dm_free(tls);
 }
 
 struct dm_http_peer *dm_http_client_connect(struct dm_http_client *client, const struct dm_http_peer_settings *settings,

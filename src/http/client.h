@@ -32,6 +32,7 @@
 #include "io/loop.h"
 #include "base/sys.h"
 
+struct dm_tls_client;
 struct dm_http_client; /* settings, handlers and free lists shared by connections of one owner */
 struct dm_http_peer;   /* one connection to a backend */
 struct dm_http_call;   /* one exchange on it */
@@ -42,10 +43,18 @@ struct dm_http_client_settings {
 };
 extern const struct dm_http_client_settings dm_http_client_defaults;
 
+/* TLS to one endpoint: how it is made, and the newest session. Counted, also by each connection. */
+struct dm_http_tls;
+struct dm_http_tls *dm_http_tls_new(struct dm_tls_client *client); /* takes a reference of its own */
+struct dm_http_tls *dm_http_tls_ref(struct dm_http_tls *tls);
+/* NULL is fine. */
+void dm_http_tls_unref(struct dm_http_tls *tls);
+
 struct dm_http_peer_settings {
     struct dm_addr addr;
-    uint32_t connect_ms; /* 0: no limit but the system's */
-    bool is_http2;       /* with prior knowledge */
+    uint32_t connect_ms;     /* 0: no limit but the system's; with the TLS handshake */
+    bool is_http2;           /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
+    struct dm_http_tls *tls; /* NULL: clear text */
 };
 
 /* Of one call; 0: no limit. */

@@ -11,6 +11,7 @@
 #include "http/client.h"
 #include "http/h2_memory.h"
 #include "io/stream.h"
+#include "io/tls.h"
 
 #define DM_HTTP_HEAD_OUT_MAX (128u << 10)
 
@@ -54,12 +55,19 @@ struct dm_http_peer {
     struct dm_timer timer;
     struct dm_task tell; /* P2 */
     struct dm_addr addr;
+    struct dm_http_tls *tls;
     struct dm_http_end end; /* why it is dead */
     bool is_owned, is_connected, is_dead;
     bool is_closed; /* by us */
     bool is_lingering;
     bool is_stream_closed;            /* and the stream is gone */
     struct dm_http_peer *next, *prev; /* while the rest of its output is sent after it was closed */
+};
+
+struct dm_http_tls {
+    struct dm_tls_client *client;
+    struct dm_tls_session session;
+    uint32_t refs;
 };
 
 struct dm_http_client {
@@ -103,6 +111,8 @@ void dm_http_peer_start(struct dm_http_peer *peer, struct dm_http_client *client
 void dm_http_peer_arm(struct dm_http_peer *peer, uint32_t ms);
 /* Closes the stream; nothing more comes from it. */
 void dm_http_peer_cut(struct dm_http_peer *peer);
+/* The same of one without a call, with TLS's goodbye. */
+void dm_http_peer_cut_idle(struct dm_http_peer *peer);
 /* The same, once what was written is sent and the backend has closed too, at the latest after linger_ms. */
 void dm_http_peer_cut_gracefully(struct dm_http_peer *peer, uint32_t linger_ms);
 /* P2 */
@@ -111,7 +121,7 @@ void dm_http_peer_die(struct dm_http_peer *peer, struct dm_http_end end);
 void dm_http_peer_tell_end(struct dm_http_peer *peer);
 /* P3, behind the last call of a connection that was cut. */
 void dm_http_peer_free_later(struct dm_http_peer *peer);
-/* What a failure of the stream is for the calls. */
+/* What a failure of the stream, or its end (0), is for the calls. */
 struct dm_http_end dm_http_peer_end_of(const struct dm_http_peer *peer, int code);
 /* of the stream */
 void dm_http_peer_on_closed(struct dm_stream *stream);

@@ -8,7 +8,10 @@
 void dm_h1_peer_fail(struct dm_h1_peer *p, struct dm_http_end end)
 {
     p->reading = READ_CLOSED;
-    dm_http_peer_cut(&p->base);
+    if (p->has_call)
+        dm_http_peer_cut(&p->base);
+    else
+        dm_http_peer_cut_idle(&p->base);
     dm_http_peer_tell_end(&p->base);
     if (!p->has_call)
         return;
@@ -44,7 +47,7 @@ static bool is_reusable(const struct dm_h1_peer *p)
 static void close_behind_call(struct dm_h1_peer *p)
 {
     p->reading = READ_CLOSED;
-    dm_http_peer_cut(&p->base);
+    dm_http_peer_cut_idle(&p->base);
     dm_http_peer_tell_end(&p->base);
     dm_http_peer_free_later(&p->base);
 }
@@ -235,7 +238,7 @@ static void leave(struct dm_http_peer *peer)
     p->is_closing = true;
     if (p->has_call)
         return;
-    dm_http_peer_cut(peer);
+    dm_http_peer_cut_idle(peer);
     dm_http_peer_free_later(peer);
 }
 

@@ -192,7 +192,7 @@ void dm_h1_peer_on_eof(struct dm_stream *stream)
         return;
     }
     if (p->reading != READ_CLOSED)
-        dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_PEER_CLOSED, 0, 0});
+        dm_h1_peer_fail(p, dm_http_peer_end_of(&p->base, 0));
 }
 
 void dm_h1_call_resume(struct dm_http_call *call)

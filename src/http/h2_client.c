@@ -420,10 +420,21 @@ static void on_due(struct dm_timer *timer)
 
 /* --- of the stream ------------------------------------------------------------------------------------------------ */
 
+static bool has_agreed(const struct dm_stream *stream)
+{
+    struct dm_tls_info info;
+
+    return dm_tls_info(stream, &info) && dm_str_eq(info.alpn, DM_STR("h2"));
+}
+
 static void on_connect(struct dm_stream *stream)
 {
     struct dm_h2_peer *p = dm_h2_peer_of_stream(stream);
 
+    if (p->base.tls && !has_agreed(stream)) {
+        dm_h2_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_TLS, 0, DM_TLS_REASON_NO_APPLICATION_PROTOCOL});
+        return;
+    }
     p->base.is_connected = true;
     dm_h2_peer_flush(p);
     for (struct dm_h2_call *call = p->calls; call; call = call->next) {
@@ -443,7 +454,9 @@ static void on_error(struct dm_stream *stream, int code)
 
 static void on_eof(struct dm_stream *stream)
 {
-    dm_h2_peer_fail(dm_h2_peer_of_stream(stream), (struct dm_http_end){DM_HTTP_ABORT_PEER_CLOSED, 0, 0});
+    struct dm_h2_peer *p = dm_h2_peer_of_stream(stream);
+
+    dm_h2_peer_fail(p, dm_http_peer_end_of(&p->base, 0));
 }
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */

@@ -195,7 +195,7 @@ static bool make_fields(struct dm_h2_peer *p, const struct dm_http_message *m, s
 
     dm_buf_reset(out);
     add(f, DM_STR(":method"), is_tunnel ? DM_STR("CONNECT") : m->method);
-    add(f, DM_STR(":scheme"), DM_STR("http"));
+    add(f, DM_STR(":scheme"), p->base.tls ? DM_STR("https") : DM_STR("http"));
     add(f, DM_STR(":authority"), m->host);
     add(f, DM_STR(":path"), m->target);
     if (is_tunnel)

@@ -17,6 +17,7 @@ const char *dm_http_abort_name(enum dm_http_abort why)
         [DM_HTTP_ABORT_CROWDED] = "too_many_connections",
         [DM_HTTP_ABORT_CANCELLED] = "cancelled",
         [DM_HTTP_ABORT_REFUSED] = "refused",
+        [DM_HTTP_ABORT_TLS] = "tls_failed",
         [DM_HTTP_ABORT_FLOOD] = "flood",
     };
 

@@ -33,6 +33,7 @@ enum dm_http_abort {
     DM_HTTP_ABORT_CANCELLED, /* the peer reset the stream (HTTP/2) */
     DM_HTTP_ABORT_FLOOD,     /* the peer abused the connection (HTTP/2) */
     DM_HTTP_ABORT_REFUSED,   /* the peer never began it (HTTP/2) */
+    DM_HTTP_ABORT_TLS,       /* no connection: its handshake failed */
 };
 const char *dm_http_abort_name(enum dm_http_abort why);
 
@@ -40,7 +41,7 @@ const char *dm_http_abort_name(enum dm_http_abort why);
 struct dm_http_end {
     enum dm_http_abort why;
     int fault; /* enum dm_http_fault, positive; 0: bytes that belong to no message */
-    int error; /* negative errno of the socket, when there is one */
+    int error; /* negative errno of the socket, when there is one; with ABORT_TLS the enum dm_tls_reason */
 };
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "gateway/observe/counters.h"
+#include "io/tls.h"
 #include "model/backend.h"
 #include "snapshot/grants.h"
 
@@ -33,8 +34,15 @@ struct endpoint {
     uint32_t next_address; /* of a name with several: turn by turn */
     uint32_t n_addresses;  /* when it was last resolved */
     uint16_t port;
-    bool is_numeric;
+    bool is_numeric; /* or a Unix socket: nothing to resolve */
     char *host, *authority;
+    struct dm_http_tls *tls; /* made when it is first connected to */
+};
+
+/* As struct dm_ubackend_tls. */
+struct tls {
+    char *ca, *server_name, *client_certificate;
+    bool verifies;
 };
 
 struct dm_upstream {
@@ -43,6 +51,7 @@ struct dm_upstream {
     uint64_t id;
     uint32_t refs, weight_sum;
     uint32_t n_endpoints;
+    struct tls *tls; /* NULL: clear text */
     bool is_http2;
     bool is_retired; /* nothing is kept idle */
     struct endpoint endpoints[];
@@ -65,7 +74,35 @@ static void set_numeric(struct endpoint *e, const struct dm_uendpoint *from)
         in6->sin6_port = htons(from->port);
         memcpy(&in6->sin6_addr, from->address, 16);
         e->addr.len = sizeof(*in6);
+    } else if (dm_str_starts(dm_str_of(e->host), DM_STR("unix:"))) {
+        e->is_numeric = dm_addr_parse(dm_str_of(e->host), &e->addr, NULL) == 0;
     }
+}
+
+static struct tls *tls_new(const struct dm_unit *release, const struct dm_ubackend *backend)
+{
+    const struct dm_ubackend_tls *from = dm_unit_at(release, backend->tls);
+    struct tls *tls;
+
+    if (backend->tls == 0)
+        return NULL;
+    tls = dm_calloc(1, sizeof(*tls));
+    tls->ca = dm_strdup(dm_unit_str(release, from->ca));
+    tls->server_name = dm_strdup(dm_unit_str(release, from->server_name));
+    tls->client_certificate = dm_strdup(dm_unit_str(release, from->client_certificate));
+    tls->verifies = from->verifies;
+    return tls;
+}
+
+static bool is_same_tls(const struct tls *tls, const struct dm_unit *release, const struct dm_ubackend *backend)
+{
+    const struct dm_ubackend_tls *now = dm_unit_at(release, backend->tls);
+
+    if (!tls || backend->tls == 0)
+        return !tls && backend->tls == 0;
+    return tls->verifies == (now->verifies != 0) && dm_str_eq(dm_str_of(tls->ca), dm_unit_str(release, now->ca)) &&
+           dm_str_eq(dm_str_of(tls->server_name), dm_unit_str(release, now->server_name)) &&
+           dm_str_eq(dm_str_of(tls->client_certificate), dm_unit_str(release, now->client_certificate));
 }
 
 struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const struct dm_unit *release,
@@ -79,6 +116,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
     u->id = backend->id;
     u->refs = 1;
     u->weight_sum = backend->weight_sum;
+    u->tls = tls_new(release, backend);
     u->is_http2 = backend->protocol == DM_BACKEND_HTTP2;
     u->n_endpoints = backend->n_endpoints;
     for (uint32_t i = 0; i < u->n_endpoints; i++) {
@@ -98,7 +136,7 @@ bool dm_upstream_is_same(const struct dm_upstream *u, const struct dm_unit *rele
     const struct dm_uendpoint *now = dm_unit_at(release, backend->endpoints);
 
     if (u->id != backend->id || u->n_endpoints != backend->n_endpoints ||
-        u->is_http2 != (backend->protocol == DM_BACKEND_HTTP2))
+        u->is_http2 != (backend->protocol == DM_BACKEND_HTTP2) || !is_same_tls(u->tls, release, backend))
         return false;
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         if (u->endpoints[i].weight != now[i].weight || u->endpoints[i].port != now[i].port ||
@@ -196,8 +234,19 @@ static void free_endpoint(struct endpoint *e)
         dm_free(e->spare);
         e->spare = next;
     }
+    dm_http_tls_unref(e->tls);
     dm_free(e->host);
     dm_free(e->authority);
+}
+
+static void free_tls(struct tls *tls)
+{
+    if (!tls)
+        return;
+    dm_free(tls->ca);
+    dm_free(tls->server_name);
+    dm_free(tls->client_certificate);
+    dm_free(tls);
 }
 
 struct dm_upstream *dm_upstream_ref(struct dm_upstream *u)
@@ -212,6 +261,7 @@ void dm_upstream_unref(struct dm_upstream *u)
         return;
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         free_endpoint(&u->endpoints[i]);
+    free_tls(u->tls);
     dm_free(u);
 }
 
@@ -327,10 +377,75 @@ static bool is_allowed(struct endpoint *e, const struct dm_addr *addr, const str
     return true;
 }
 
+/* --- TLS ---------------------------------------------------------------------------------------------------------- */
+
+/* The bundle that was given, or the system's, which is read once. */
+static int find_trust(const struct dm_upstream *u, struct dm_tls_trust **ret)
+{
+    int rc = 0;
+
+    if (u->tls->ca[0] != 0)
+        return dm_tls_trust_new(dm_str_of(u->tls->ca), ret, NULL);
+    if (!*u->env.system_trust)
+        rc = dm_tls_trust_new_system(u->env.system_trust, NULL);
+    if (rc == 0)
+        *ret = dm_tls_trust_ref(*u->env.system_trust);
+    return rc;
+}
+
+static int new_client(const struct endpoint *e, struct dm_upstream_request *r, struct dm_tls_trust *trust,
+                      struct dm_tls_client **ret)
+{
+    const struct tls *tls = e->upstream->tls;
+    struct dm_str name = dm_str_of(tls->client_certificate);
+    struct dm_tls_client_settings settings = {
+        .skips_verification = !tls->verifies,
+        .trust = trust,
+        .server_name = dm_str_of(tls->server_name[0] ? tls->server_name : e->host),
+        .wants_http2 = e->upstream->is_http2,
+    };
+
+    if (name.len > 0 && !(r->find_certificate && r->find_certificate(r, name, &settings.chain_pem, &settings.key_pem)))
+        return DM_ENOENT;
+    return dm_tls_client_new(&settings, ret, NULL);
+}
+
+/* Made once, with the first connection. */
+static int make_tls(struct endpoint *e, struct dm_upstream_request *r)
+{
+    struct dm_tls_trust *trust = NULL;
+    struct dm_tls_client *client;
+    int rc;
+
+    if (e->tls)
+        return 0;
+    if (e->upstream->tls->verifies && (rc = find_trust(e->upstream, &trust)) < 0)
+        return rc;
+    if ((rc = new_client(e, r, trust, &client)) == 0) {
+        e->tls = dm_http_tls_new(client);
+        dm_tls_client_unref(client);
+    }
+    dm_tls_trust_unref(trust);
+    return rc;
+}
+
+void dm_upstream_renew_tls(struct dm_upstream *u)
+{
+    for (uint32_t i = 0; i < u->n_endpoints; i++) {
+        struct endpoint *e = &u->endpoints[i];
+        dm_http_tls_unref(e->tls);
+        e->tls = NULL;
+        while (e->idle)
+            close_conn(e->idle);
+    }
+}
+
+/* --- connecting --------------------------------------------------------------------------------------------------- */
+
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
     struct dm_upstream *u = e->upstream;
-    struct dm_http_peer_settings settings = {*addr, r->connect_ms, u->is_http2};
+    struct dm_http_peer_settings settings = {.addr = *addr, .connect_ms = r->connect_ms, .is_http2 = u->is_http2};
     struct dm_http_call *call;
     struct conn *c;
 
@@ -338,6 +453,11 @@ static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm
         r->on_call(r, NULL, DM_REASON_EGRESS_NOT_APPROVED);
         return;
     }
+    if (u->tls && make_tls(e, r) < 0) {
+        r->on_call(r, NULL, DM_REASON_BACKEND_TLS);
+        return;
+    }
+    settings.tls = e->tls;
     u->counters->upstream_connects++;
     c = conn_new(e);
     c->peer = dm_http_client_connect(u->env.client, &settings, c);

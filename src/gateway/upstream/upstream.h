@@ -25,6 +25,7 @@ struct dm_upstream_env {
     struct dm_loop *loop;
     struct dm_dns *dns;
     struct dm_http_client *client;
+    struct dm_tls_trust **system_trust; /* the system's CA certificates; read when the first backend needs them */
 };
 
 /* Has one reference. The unit may go; what is needed is copied. */
@@ -39,11 +40,15 @@ bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_uni
 /* A wish for a call on a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {
     /* call: on a connection that is connected, connecting or was idle; set_user and send follow. NULL: reason says why not
-     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED). endpoint: index, for dm_upstream_failed. */
+     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS). endpoint: index, for dm_upstream_failed. */
     void (*on_call)(struct dm_upstream_request *request, struct dm_http_call *call, enum dm_reason reason);
     struct dm_upstream *upstream; /* NULL when not waiting */
     const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */
     const struct dm_unit *(*current_grants)(struct dm_upstream_request *request);
+    /* Finds chain and key (PEM, borrowed during the call) of the certificate that the backend is shown; false: there is none such.
+     * May be NULL. */
+    bool (*find_certificate)(struct dm_upstream_request *request, struct dm_str name, struct dm_str *ret_chain,
+                             struct dm_str *ret_key);
     uint32_t connect_ms;
     struct dm_http_timeouts timeouts;
     struct dm_dns_query query;
@@ -62,6 +67,8 @@ size_t dm_upstream_targets(const struct dm_upstream *upstream);
 /* What the Host field says for this endpoint; borrowed from the upstream. */
 struct dm_str dm_upstream_authority(const struct dm_upstream *upstream, uint32_t endpoint);
 
+/* Connections from here on are made with what find_certificate gives now; the idle ones end. */
+void dm_upstream_renew_tls(struct dm_upstream *upstream);
 /* U3: connections to addresses that the grants no longer hold end, behind the call in hand. grants NULL: all, and none is kept
  * idle from here on. */
 void dm_upstream_recheck(struct dm_upstream *upstream, const struct dm_unit *grants);

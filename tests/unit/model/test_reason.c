@@ -68,6 +68,7 @@ static void keeps_its_codes(void **state)
         {"backend_unresolved", 502},
         {"egress_not_approved", 502},
         {"backend_unreachable", 502},
+        {"backend_tls", 502},
         {"backend_timeout", 504},
         {"backend_bad_response", 502},
         {"internal_error", 500},
