@@ -4,6 +4,7 @@
  *   deciding     inside on_request                               forward, or answer
  *   connecting   wish.upstream set or inside on_call             on_call: a call, or answer
  *   forwarding   call set, is_responding false                   on_response; on_call_abort: another try, or answer
+ *   tunnel       is_tunnel, is_responding: raw bytes both ways   as responding; each side ends its direction
  *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off
  *   answered     is_answered: the gateway's own words            on_client_done
  *   ended        caller NULL; freed once call is NULL too
@@ -23,6 +24,7 @@
 #include "gateway/grpc.h"
 #include "gateway/policy/filter.h"
 #include "gateway/policy/policy.h"
+#include "gateway/upgrade.h"
 #include "gateway/worker.h"
 
 #define ARENA_BYTES (96u << 10)
@@ -160,10 +162,15 @@ static const struct dm_unit *current_grants(struct dm_upstream_request *wish)
     return DM_CONTAINER_OF(wish, struct dm_exchange, wish)->tenant->grants;
 }
 
+static bool is_replaying(const struct dm_exchange *ex)
+{
+    return DM_UNLIKELY(ex->replay && ex->replayed < ex->body_sent);
+}
+
 /* Sends again what was taken of the body before; true when that is through. */
 static bool replay(struct dm_exchange *ex)
 {
-    if (DM_LIKELY(ex->replayed == ex->body_sent || !ex->replay))
+    if (DM_LIKELY(!is_replaying(ex)))
         return true;
     ex->replayed += dm_http_call_write(ex->call, ex->replay + ex->replayed, ex->body_sent - ex->replayed);
     return ex->replayed == ex->body_sent;
@@ -171,6 +178,11 @@ static bool replay(struct dm_exchange *ex)
 
 static void go_on(struct dm_exchange *ex)
 {
+    if (DM_UNLIKELY(ex->request.protocol.len > 0)) {
+        if (ex->is_tunnel)
+            dm_http_request_resume(ex->caller);
+        return; /* the head is all of the request */
+    }
     if (ex->has_request_ended || ex->request.framing == DM_HTTP_FRAMING_NONE)
         dm_http_call_end(ex->call, ex->request_trailers);
     else
@@ -253,9 +265,15 @@ static void keep_trailers(struct dm_exchange *ex, const struct dm_http_head *tra
     if (dm_arena_str(&ex->arena, lines, &ex->request_trailers) < 0) {
         ex->request_trailers = DM_STR_NULL;
         ex->may_replay = false;
-        if (ex->call)
+        if (ex->call && !is_replaying(ex))
             dm_http_call_end(ex->call, lines);
     }
+}
+
+static void write_tunnel_end(struct dm_exchange *ex)
+{
+    if (ex->call)
+        dm_http_call_end(ex->call, DM_STR_NULL);
 }
 
 static size_t on_request_body(void *user, struct dm_http_request *caller, const char *ptr, size_t len)
@@ -263,10 +281,10 @@ static size_t on_request_body(void *user, struct dm_http_request *caller, const 
     struct dm_exchange *ex = user;
     size_t taken;
 
-    if (!ex->call || DM_UNLIKELY(ex->replay && ex->replayed < ex->body_sent))
+    if (!ex->call || is_replaying(ex))
         return 0; /* go_on() resumes */
     taken = dm_http_call_write(ex->call, ptr, len);
-    if (ex->may_replay)
+    if (ex->may_replay && !ex->is_tunnel)
         keep_for_replay(ex, ptr, taken);
     ex->body_sent += taken;
     ex->replayed = ex->body_sent;
@@ -277,10 +295,14 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
 {
     struct dm_exchange *ex = user;
 
+    if (DM_UNLIKELY(ex->is_tunnel)) {
+        write_tunnel_end(ex);
+        return;
+    }
     ex->has_request_ended = true;
     if (DM_UNLIKELY(trailers))
         keep_trailers(ex, trailers);
-    if (ex->call && ex->request.framing != DM_HTTP_FRAMING_NONE)
+    if (ex->call && !is_replaying(ex) && ex->request.framing != DM_HTTP_FRAMING_NONE)
         dm_http_call_end(ex->call, ex->request_trailers);
 }
 
@@ -392,7 +414,8 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
 {
     struct dm_exchange *ex = user;
     struct dm_buf *fields = dm_worker_scratch(ex->worker);
-    struct dm_http_message message = {.status = head->status, .framing = (enum dm_http_framing)head->framing};
+    struct dm_http_message message = {
+        .status = head->status, .framing = (enum dm_http_framing)head->framing, .protocol = ex->request.protocol};
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
     message.content_length = head->content_length;
@@ -400,7 +423,8 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
         message.framing = DM_HTTP_FRAMING_LENGTH; /* with HEAD and 304 it says what a GET would get */
     else if (message.framing == DM_HTTP_FRAMING_CLOSE)
         message.framing = DM_HTTP_FRAMING_CHUNKED;
-    if (dm_policies_response(ex, head) < 0 ||
+    if ((DM_UNLIKELY(ex->request.protocol.len > 0) && dm_upgrade_response(ex, head) < 0) ||
+        dm_policies_response(ex, head) < 0 ||
         (DM_UNLIKELY(ex->compression != NULL) && dm_compression_response(ex, head, &message) < 0) ||
         dm_forward_response(ex, head, fields) < 0) {
         refuse_response(ex);
@@ -409,7 +433,11 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
     ex->status = head->status;
     ex->is_responding = true;
     message.fields = dm_buf_str(fields);
-    dm_http_request_respond(ex->caller, &message);
+    ex->is_tunnel = head->status == 101;
+    if (DM_UNLIKELY(ex->is_tunnel))
+        dm_http_request_tunnel(ex->caller, &message);
+    else
+        dm_http_request_respond(ex->caller, &message);
 }
 
 /* The backend failed: the client is told, or cut off in the middle of the response. */

@@ -50,6 +50,7 @@ struct dm_exchange {
     struct dm_upstream_request wish;
     char *replay; /* what was taken of the body, as long as it may have to be sent again (E3) */
     struct dm_str request_trailers;
+    struct dm_str websocket_key; /* of the client's, when the backend's connection proves otherwise (upgrade.h) */
     struct dm_str request_id;
     char own_id[DM_REQUEST_ID_LEN];
 
@@ -65,7 +66,7 @@ struct dm_exchange {
     uint8_t fault;  /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
-    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
+    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_tunnel, is_direct, may_replay;
     bool is_grpc;
     bool is_secure;     /* the caller came by https, at the latest front that is trusted */
     bool is_redirect;   /* to https */

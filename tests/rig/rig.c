@@ -267,11 +267,15 @@ void rig_close(struct rig *rig, struct rig_socket *socket)
 
 static void answer(struct rig_origin *origin, struct rig_socket *socket)
 {
+    struct dm_tls_info info;
+
     origin->n_requests++;
+    origin->n_resumed += dm_tls_info(&socket->stream, &info) && info.is_resumed;
     if (origin->cuts)
         dm_stream_close(&socket->stream);
     else if (origin->answer.len > 0)
         rig_send(socket, origin->answer);
+    socket->is_tunnel = dm_str_starts(origin->answer, DM_STR("HTTP/1.1 101 "));
     if (origin->closes && !origin->cuts)
         dm_stream_shutdown(&socket->stream);
 }
@@ -317,7 +321,8 @@ static size_t on_origin_read(struct dm_stream *stream, const char *ptr, size_t l
     dm_buf_add_n(&socket->received, ptr, len);
     dm_buf_add_n(&origin->received, ptr, len);
     socket->n_received += len;
-    while (rc > 0 && dm_stream_is_open(stream) && (socket->is_in_body || socket->parsed < socket->received.len))
+    while (rc > 0 && !socket->is_tunnel && dm_stream_is_open(stream) &&
+           (socket->is_in_body || socket->parsed < socket->received.len))
         rc = socket->is_in_body ? read_body(origin, socket) : read_head(origin, socket);
     if (rc < 0) {
         origin->n_bad++;
@@ -328,8 +333,11 @@ static size_t on_origin_read(struct dm_stream *stream, const char *ptr, size_t l
 
 static void on_origin_eof(struct dm_stream *stream)
 {
+    struct rig_socket *socket = DM_CONTAINER_OF(stream, struct rig_socket, stream);
+
     on_eof(stream);
-    dm_stream_close(stream);
+    if (!socket->is_tunnel)
+        dm_stream_close(stream);
 }
 
 static const struct dm_stream_type origin_type = {on_origin_read, on_origin_eof, NULL, NULL,
@@ -350,9 +358,16 @@ static void on_origin_accept(struct dm_listener *listener, int fd, const struct 
     origin->sockets[origin->n_sockets++] = socket;
     origin->n_accepted++;
     assert_int_equal(dm_stream_open(&socket->stream, listener->loop, &origin_type, fd), 0);
+    if (origin->tls)
+        dm_tls_serve(&socket->stream, origin->tls);
 }
 
 void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str answer)
+{
+    rig_origin_init_at(rig, origin, DM_STR("127.0.0.1:0"), answer);
+}
+
+void rig_origin_init_at(struct rig *rig, struct rig_origin *origin, struct dm_str addr, struct dm_str answer)
 {
     struct dm_err err = {0};
     struct dm_addr any;
@@ -361,7 +376,7 @@ void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str a
     origin->rig = rig;
     origin->answer = answer;
     dm_buf_init(&origin->received, 64u << 20);
-    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
+    assert_int_equal(dm_addr_parse(addr, &any, NULL), 0);
     assert_int_equal(dm_listener_open(&origin->listener, rig->worker.loop, &any, 64, false, on_origin_accept, &err), 0);
 }
 

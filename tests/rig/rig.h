@@ -7,6 +7,7 @@
 #include "http/body.h"
 #include "io/listener.h"
 #include "io/stream.h"
+#include "io/tls.h"
 
 struct rig_origin;
 
@@ -40,7 +41,7 @@ struct rig_socket {
     /* origins: the request being read */
     struct dm_http_body body;
     size_t parsed, scan;
-    bool is_in_body;
+    bool is_in_body, is_tunnel; /* tunnel: behind an answer with 101 */
 };
 /* Turns the loop as long as there is something to do at once. */
 void rig_settle(struct rig *rig);
@@ -59,16 +60,20 @@ void rig_close(struct rig *rig, struct rig_socket *socket);
 struct rig_origin {
     struct rig *rig;
     struct dm_listener listener;
+    struct dm_tls_acceptor *tls; /* NULL: clear text */
     struct rig_socket *sockets[512];
     size_t n_sockets;
     struct dm_str answer;                 /* empty: none */
     struct dm_buf received;               /* of all connections, in order of arrival */
     size_t n_accepted, n_requests, n_bad; /* bad: what was no request; the connection is closed */
+    size_t n_resumed;                     /* requests on a TLS session that was there before */
     bool answers_early;                   /* on the head alone */
     bool closes;                          /* after each answer */
     bool cuts;                            /* closes instead of answering */
 };
 void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str answer);
+/* At an address, in place of a free port. */
+void rig_origin_init_at(struct rig *rig, struct rig_origin *origin, struct dm_str addr, struct dm_str answer);
 void rig_origin_done(struct rig_origin *origin);
 uint16_t rig_origin_port(const struct rig_origin *origin);
 /* Forgets what was received, here and on its sockets; counts stay. */

@@ -1,0 +1,277 @@
+#include "rig/h2_origin.h"
+
+#include <nghttp2/nghttp2.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+
+struct request;
+
+struct h2_conn {
+    struct dm_stream stream;
+    struct h2_conn *next;
+    struct h2_origin *origin;
+    nghttp2_session *session;
+    struct request *requests;
+    bool is_closed;
+};
+
+/* One request, or a tunnel. */
+struct request {
+    struct request *next;
+    struct dm_buf out;
+    bool has_body, is_tunnel, is_ended;
+};
+
+static void flush(struct h2_conn *conn)
+{
+    const uint8_t *ptr;
+    ssize_t n;
+
+    while (!conn->is_closed && (n = nghttp2_session_mem_send(conn->session, &ptr)) > 0)
+        (void)!dm_stream_put(&conn->stream, ptr, (size_t)n);
+}
+
+static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                         nghttp2_data_source *source, void *user)
+{
+    static const nghttp2_nv trailer = {(uint8_t *)"x-sum", (uint8_t *)"1", 5, 1, 0};
+    struct request *r = source->ptr;
+
+    len = DM_MIN(len, r->out.len);
+    memcpy(buf, len > 0 ? r->out.ptr : "", len);
+    dm_buf_consume(&r->out, len);
+    if (r->out.len == 0 && r->is_ended) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (r->has_body) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            nghttp2_submit_trailer(session, id, &trailer, 1);
+        }
+    } else if (len == 0) {
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    return (ssize_t)len;
+}
+
+static void respond(nghttp2_session *session, int32_t id, struct request *r)
+{
+    static const nghttp2_nv ok = {(uint8_t *)":status", (uint8_t *)"200", 7, 3, 0};
+    nghttp2_data_provider body = {.source.ptr = r, .read_callback = on_source};
+
+    nghttp2_submit_response(session, id, &ok, 1, &body);
+}
+
+static void answer(struct h2_conn *conn, int32_t id, struct request *r)
+{
+    struct h2_origin *origin = conn->origin;
+
+    origin->n_requests++;
+    if (origin->cuts) {
+        dm_stream_abort(&conn->stream);
+    } else if (origin->forgets) {
+        nghttp2_submit_goaway(conn->session, 0, DM_MAX(id - 2, 0), NGHTTP2_NO_ERROR, NULL, 0);
+    } else if (origin->n_refused > 0) {
+        origin->n_refused--;
+        nghttp2_submit_rst_stream(conn->session, 0, id, NGHTTP2_REFUSED_STREAM);
+    } else if (!origin->is_mute) {
+        dm_buf_add_lit(&r->out, "hello");
+        r->is_ended = true;
+        respond(conn->session, id, r);
+    }
+    if (origin->goes_away)
+        nghttp2_submit_goaway(conn->session, 0, id, NGHTTP2_NO_ERROR, NULL, 0);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2_conn *conn = user;
+    struct request *r;
+
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    r = dm_calloc(1, sizeof(*r));
+    dm_buf_init(&r->out, 1 << 24);
+    r->next = conn->requests;
+    conn->requests = r;
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, r);
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+{
+    struct h2_conn *conn = user;
+    struct request *r = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    if (name_len == 9 && memcmp(name, ":protocol", 9) == 0)
+        r->is_tunnel = true;
+    dm_buf_printf(&conn->origin->received, "%.*s: %.*s\r\n", (int)name_len, (const char *)name, (int)value_len,
+                  (const char *)value);
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *ptr, size_t len, void *user)
+{
+    struct h2_conn *conn = user;
+    struct request *r = nghttp2_session_get_stream_user_data(session, id);
+
+    dm_buf_add_n(&conn->origin->received, ptr, len);
+    r->has_body = !r->is_tunnel;
+    if (r->is_tunnel) {
+        dm_buf_add_n(&r->out, ptr, len);
+        nghttp2_session_resume_data(session, id);
+    }
+    return 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    struct request *r;
+
+    if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
+        !(r = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id)))
+        return 0;
+    if (r->is_tunnel && frame->hd.type == NGHTTP2_HEADERS)
+        respond(session, frame->hd.stream_id, r);
+    if (is_end && r->is_tunnel) {
+        r->is_ended = true;
+        nghttp2_session_resume_data(session, frame->hd.stream_id);
+    } else if (is_end) {
+        answer(user, frame->hd.stream_id, r);
+    }
+    return 0;
+}
+
+static void free_request(struct h2_conn *conn, struct request *r)
+{
+    struct request **at = &conn->requests;
+
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    dm_buf_done(&r->out);
+    dm_free(r);
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
+{
+    struct request *r = nghttp2_session_get_stream_user_data(session, id);
+
+    if (r)
+        free_request(user, r);
+    return 0;
+}
+
+static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct h2_conn *conn = DM_CONTAINER_OF(stream, struct h2_conn, stream);
+
+    if (nghttp2_session_mem_recv(conn->session, (const uint8_t *)ptr, len) < 0)
+        dm_stream_abort(stream);
+    else
+        flush(conn);
+    return len;
+}
+
+static void on_eof(struct dm_stream *stream)
+{
+    dm_stream_close(stream);
+}
+
+static void on_error(struct dm_stream *stream, int code)
+{
+    dm_stream_close(stream);
+}
+
+static void on_closed(struct dm_stream *stream)
+{
+    DM_CONTAINER_OF(stream, struct h2_conn, stream)->is_closed = true;
+}
+
+static const struct dm_stream_type type = {on_read, on_eof, NULL, NULL, on_error, on_closed, 0, 64u << 20};
+
+static void start_session(struct h2_conn *conn)
+{
+    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}};
+    nghttp2_session_callbacks *callbacks;
+
+    assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    assert_int_equal(nghttp2_session_server_new(&conn->session, callbacks, conn), 0);
+    nghttp2_session_callbacks_del(callbacks);
+    nghttp2_submit_settings(conn->session, 0, settings, conn->origin->knows_no_tunnels ? 0 : 1);
+}
+
+static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+{
+    struct h2_origin *origin = DM_CONTAINER_OF(listener, struct h2_origin, listener);
+    struct h2_conn *conn = dm_calloc(1, sizeof(*conn));
+
+    conn->origin = origin;
+    conn->next = origin->conns;
+    origin->conns = conn;
+    origin->n_accepted++;
+    start_session(conn);
+    assert_int_equal(dm_stream_open(&conn->stream, listener->loop, &type, fd), 0);
+    if (origin->tls)
+        dm_tls_serve(&conn->stream, origin->tls);
+    flush(conn);
+}
+
+void h2_origin_init(struct rig *rig, struct h2_origin *origin)
+{
+    struct dm_err err = {0};
+    struct dm_addr any;
+
+    memset(origin, 0, sizeof(*origin));
+    origin->rig = rig;
+    dm_buf_init(&origin->received, 64u << 20);
+    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
+    assert_int_equal(dm_listener_open(&origin->listener, rig->worker.loop, &any, 64, false, on_accept, &err), 0);
+}
+
+static bool is_gone(void *arg)
+{
+    return ((struct h2_conn *)arg)->is_closed;
+}
+
+void h2_origin_done(struct h2_origin *origin)
+{
+    struct h2_conn *conn;
+
+    dm_listener_close(&origin->listener);
+    while ((conn = origin->conns)) {
+        if (!conn->is_closed)
+            dm_stream_close(&conn->stream);
+        rig_run_until(origin->rig, is_gone, conn);
+        origin->conns = conn->next;
+        nghttp2_session_del(conn->session);
+        while (conn->requests)
+            free_request(conn, conn->requests);
+        dm_free(conn);
+    }
+    rig_settle(origin->rig);
+    dm_buf_done(&origin->received);
+}
+
+uint16_t h2_origin_port(const struct h2_origin *origin)
+{
+    return dm_addr_port(&origin->listener.addr);
+}
+
+size_t h2_origin_connections(const struct h2_origin *origin)
+{
+    size_t n = 0;
+
+    for (const struct h2_conn *conn = origin->conns; conn; conn = conn->next)
+        n += !conn->is_closed;
+    return n;
+}

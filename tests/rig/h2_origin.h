@@ -1,0 +1,30 @@
+/* A backend of HTTP/2 on the rig's loop, made of nghttp2's server: answers each whole request with 200, "hello" and, when the
+ * request had a body, the trailer "x-sum: 1"; opens each tunnel that it is asked for and echoes what comes. */
+#ifndef DM_TESTS_H2_ORIGIN_H
+#define DM_TESTS_H2_ORIGIN_H
+
+#include "rig/rig.h"
+
+struct h2_conn;
+
+struct h2_origin {
+    struct rig *rig;
+    struct dm_listener listener;
+    struct dm_tls_acceptor *tls; /* NULL: clear text */
+    struct h2_conn *conns;
+    struct dm_buf received; /* fields as lines, and bodies, of all requests in order of arrival */
+    size_t n_accepted, n_requests;
+    unsigned n_refused; /* so many more streams are refused */
+    bool is_mute;       /* answers nothing */
+    bool goes_away;     /* says GOAWAY with each answer, for what follows */
+    bool forgets;       /* says GOAWAY in place of an answer, and that it never began the request */
+    bool cuts;          /* closes in place of an answer */
+    bool knows_no_tunnels;
+};
+
+void h2_origin_init(struct rig *rig, struct h2_origin *origin);
+void h2_origin_done(struct h2_origin *origin);
+uint16_t h2_origin_port(const struct h2_origin *origin);
+size_t h2_origin_connections(const struct h2_origin *origin);
+
+#endif

@@ -1,0 +1,221 @@
+/* Backends behind TLS and on Unix sockets, through a whole worker. */
+#include "rig/h2_origin.h"
+#include "rig/stage.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "pki/pki.h"
+
+#define GET STAGE_GET("/", STAGE_KEY)
+#define CLOSE STAGE_GET("/", STAGE_KEY "Connection: close\r\n")
+
+static struct pki_identity *root, *server, *caller;
+static struct dm_tls_profile *profile;
+static struct dm_tls_acceptor *acceptor;
+
+static struct dm_tls_profile *choose(void *arg, struct dm_stream *stream, struct dm_str server_name)
+{
+    (void)arg;
+    (void)stream;
+    (void)server_name;
+    return profile;
+}
+
+/* In place of what the acceptor serves under. */
+static void serve_as(struct pki_identity *identity, bool allows_http2, enum dm_tls_client_auth client_auth)
+{
+    struct dm_tls_profile_settings settings = {
+        .chain_pem = identity->chain_pem,
+        .key_pem = identity->key_pem,
+        .min_version = DM_TLS_1_2,
+        .client_auth = client_auth,
+        .client_ca_pem = client_auth ? root->certificate_pem : DM_STR_NULL,
+        .allows_http2 = allows_http2,
+    };
+
+    dm_tls_profile_unref(profile);
+    assert_int_equal(dm_tls_profile_new(&settings, &profile, NULL), 0);
+}
+
+static int setup(void **state)
+{
+    if (stage_setup(state) < 0)
+        return -1;
+    root = pki_make(&(struct pki_spec){.subject = "root", .is_ca = true}, NULL);
+    server = pki_make(&(struct pki_spec){.subject = "backend", .names = "DNS:back.test,IP:127.0.0.1"}, root);
+    caller = pki_make(&(struct pki_spec){.subject = "gateway", .is_client = true}, root);
+    acceptor = dm_tls_acceptor_new(choose, NULL);
+    serve_as(server, true, DM_TLS_CLIENT_AUTH_NONE);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    int rc = stage_teardown(state);
+
+    dm_tls_acceptor_free(acceptor);
+    dm_tls_profile_unref(profile);
+    profile = NULL;
+    pki_free(caller);
+    pki_free(server);
+    pki_free(root);
+    return rc;
+}
+
+/* The text as it stands in a JSON string. */
+static void escape(struct dm_str text, struct dm_buf *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '\n')
+            dm_buf_add_lit(out, "\\n");
+        else
+            dm_buf_add_char(out, text.ptr[i]);
+    }
+}
+
+/* ca: that verifies; NULL: the system's. more: further members of tls and of the backend. */
+static void apply(struct stage *s, uint16_t port, const struct pki_identity *ca, const char *more)
+{
+    struct dm_buf backend;
+    char endpoints[100];
+
+    dm_buf_init(&backend, 1 << 16);
+    dm_buf_add_lit(&backend, ",\"tls\":{");
+    if (ca) {
+        dm_buf_add_lit(&backend, "\"ca\":\"");
+        escape(ca->certificate_pem, &backend);
+        dm_buf_add_lit(&backend, "\"");
+    }
+    dm_buf_printf(&backend, "%s", more);
+    dm_buf_add_char(&backend, 0);
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", port);
+    stage_apply(s, &(struct stage_release){.endpoints = endpoints, .backend = backend.ptr});
+    dm_buf_done(&backend);
+}
+
+static void verified_by_default(void **state)
+{
+    struct pki_identity *other = pki_make(&(struct pki_spec){.subject = "other", .is_ca = true}, NULL);
+    struct pki_identity *old = pki_make(
+        &(struct pki_spec){
+            .subject = "old", .names = "IP:127.0.0.1", .not_before_s = 1000000000, .not_after_s = 1100000000},
+        root);
+    struct stage *s = *state;
+
+    s->origin.tls = acceptor;
+    apply(s, rig_origin_port(&s->origin), root, "}");
+    for (int i = 0; i < 3; i++)
+        stage_try(s, GET, "hello");
+    assert_int_equal(s->origin.n_accepted, 1);
+    apply(s, rig_origin_port(&s->origin), root, ",\"server_name\":\"back.test\"}");
+    stage_try(s, GET, "hello");
+    apply(s, rig_origin_port(&s->origin), root, ",\"server_name\":\"else.test\"}");
+    stage_try(s, GET, "\"backend_tls\"");
+    apply(s, rig_origin_port(&s->origin), other, "}");
+    stage_try(s, GET, "\"backend_tls\"");
+    apply(s, rig_origin_port(&s->origin), NULL, "}");
+    stage_try(s, GET, "\"backend_tls\"");
+    apply(s, rig_origin_port(&s->origin), NULL, "\"verify\":false}");
+    stage_try(s, GET, "hello");
+    serve_as(old, false, DM_TLS_CLIENT_AUTH_NONE);
+    apply(s, rig_origin_port(&s->origin), root, "}");
+    stage_try(s, GET, "\"backend_tls\"");
+    assert_int_equal(s->rig.counters->tenants[1].reasons[DM_REASON_BACKEND_TLS], 4);
+    pki_free(old);
+    pki_free(other);
+}
+
+static void sessions_are_used_again(void **state)
+{
+    struct stage *s = *state;
+
+    s->origin.tls = acceptor;
+    s->origin.answer = DM_STR("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+    apply(s, rig_origin_port(&s->origin), root, "}");
+    for (int i = 0; i < 4; i++) {
+        stage_try(s, CLOSE, "hello");
+        rig_settle(&s->rig);
+    }
+    assert_int_equal(s->origin.n_accepted, 4);
+    assert_int_equal(s->origin.n_resumed, 3);
+}
+
+static void http2_by_agreement(void **state)
+{
+    struct h2_origin origin;
+    struct stage *s = *state;
+
+    h2_origin_init(&s->rig, &origin);
+    origin.tls = acceptor;
+    apply(s, h2_origin_port(&origin), root, "},\"protocol\":\"http2\"");
+    for (int i = 0; i < 3; i++)
+        stage_try(s, GET, "hello");
+    assert_int_equal(origin.n_accepted, 1);
+    assert_int_equal(rig_count(dm_buf_str(&origin.received), ":scheme: https"), 3);
+    h2_origin_done(&origin);
+    /* a backend that does not agree */
+    serve_as(server, false, DM_TLS_CLIENT_AUTH_NONE);
+    s->origin.tls = acceptor;
+    apply(s, rig_origin_port(&s->origin), root, "},\"protocol\":\"http2\"");
+    stage_try(s, GET, "\"backend_tls\"");
+    /* and one without TLS */
+    s->origin.tls = NULL;
+    stage_try(s, GET, "\"backend_tls\"");
+    assert_int_equal(s->origin.n_requests, 0);
+}
+
+/* A certificate that is named and not there: no connection is made without it. */
+static void client_certificates(void **state)
+{
+    struct stage *s = *state;
+
+    s->origin.tls = acceptor;
+    serve_as(server, false, DM_TLS_CLIENT_AUTH_REQUIRED);
+    apply(s, rig_origin_port(&s->origin), root, "}");
+    stage_try(s, GET, "\"backend_");
+    apply(s, rig_origin_port(&s->origin), root, ",\"client_certificate\":\"none\"}");
+    stage_try(s, GET, "\"backend_tls\"");
+}
+
+static void unix_sockets(void **state)
+{
+    static const char body[] = "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"orders.test\"}],"
+                               "\"endpoints\":[{\"address\":\"unix:%s/a.sock\",\"port\":0}]}";
+    struct rig_origin origin;
+    struct stage *s = *state;
+    char text[300], endpoint[150];
+
+    snprintf(text, sizeof(text), "unix:%s/a.sock", s->rig.dir);
+    rig_origin_init_at(&s->rig, &origin, dm_str_of(text), DM_STR(STAGE_OK));
+    snprintf(endpoint, sizeof(endpoint), "{\"host\":\"%s\",\"port\":0}", text);
+    stage_apply(s, &(struct stage_release){.endpoints = endpoint});
+    stage_try(s, GET, "\"egress_not_approved\"");
+    snprintf(text, sizeof(text), body, s->rig.dir);
+    rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS, text);
+    for (int i = 0; i < 3; i++)
+        stage_try(s, GET, "hello");
+    assert_int_equal(origin.n_accepted, 1);
+    assert_int_equal(rig_count(dm_buf_str(&origin.received), "Host: localhost\r\n"), 3);
+    rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS, STAGE_GRANTS); /* any address, no path */
+    rig_expect_end(&s->rig, origin.sockets[0]);
+    stage_try(s, GET, "\"egress_not_approved\"");
+    rig_origin_done(&origin);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(verified_by_default, setup, teardown),
+        cmocka_unit_test_setup_teardown(sessions_are_used_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(http2_by_agreement, setup, teardown),
+        cmocka_unit_test_setup_teardown(client_certificates, setup, teardown),
+        cmocka_unit_test_setup_teardown(unix_sockets, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("TLS to backends", tests, NULL, NULL);
+}
