@@ -499,31 +499,38 @@ static uint8_t index_flag(enum dm_http_field_id id)
     }
 }
 
+/* The first line of *rest, without its end; false: it has no name. */
+static bool cut_line(struct dm_str *rest, struct dm_str *ret_name, struct dm_str *ret_value)
+{
+    size_t len = dm_str_find(*rest, '\n'), colon;
+    struct dm_str line = {rest->ptr, len};
+
+    *rest = dm_str_skip(*rest, len + 1);
+    if (line.len > 0 && line.ptr[line.len - 1] == '\r')
+        line.len--;
+    colon = dm_str_find(line, ':');
+    *ret_name = dm_str_n(line.ptr, colon);
+    *ret_value = dm_str_trim(dm_str_skip(line, colon + 1));
+    return colon > 0 && colon < line.len;
+}
+
 bool dm_h2_fields_of_lines(struct dm_str lines, char *names, nghttp2_nv *ret, size_t max, size_t *n)
 {
-    const char *p = lines.ptr, *end = p + lines.len;
+    struct dm_str name, value;
 
-    while (p < end) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p)), *colon;
-        struct dm_str value;
+    while (lines.len > 0) {
         enum dm_http_field_id id;
-
-        stop = stop ? stop : end;
-        if (!(colon = memchr(p, ':', (size_t)(stop - p))))
+        if (!cut_line(&lines, &name, &value))
             return false;
-        id = dm_http_field_id_of(dm_str_n(p, (size_t)(colon - p)));
-        value = dm_str_trim(dm_str_n(colon + 1, (size_t)(stop - colon - 1) - (stop > colon + 1 && stop[-1] == '\r')));
-        if (is_of_connection(id)) {
-            p = stop + 1;
+        id = dm_http_field_id_of(name);
+        if (is_of_connection(id))
             continue;
-        }
         if (*n == max)
             return false;
-        ret[*n] = dm_h2_field(dm_str_n(names, (size_t)(colon - p)), value);
+        ret[*n] = dm_h2_field(dm_str_n(names, name.len), value);
         ret[(*n)++].flags |= index_flag(id);
-        for (; p < colon; p++)
-            *names++ = dm_http_lower(*p);
-        p = stop + 1;
+        for (size_t i = 0; i < name.len; i++)
+            *names++ = dm_http_lower(name.ptr[i]);
     }
     return true;
 }

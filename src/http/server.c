@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "http/h1_server_int.h"
+#include "http/h2_server_int.h"
 #include "io/proxy_protocol.h"
 #include "io/tls.h"
 
@@ -33,6 +34,43 @@ const struct dm_http_server_settings dm_http_server_defaults = {
             .frame_max_bytes = 16384,
         },
 };
+
+/* --- which protocol ----------------------------------------------------------------------------------------------- */
+
+/* RFC 9113 section 3.4 */
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+static bool may_be_preface(const char *ptr, size_t len)
+{
+    return memcmp(ptr, preface, DM_MIN(len, sizeof(preface) - 1)) == 0;
+}
+
+static size_t go_on(struct dm_http_conn *conn, const struct dm_stream_type *type, const char *ptr, size_t len)
+{
+    dm_stream_set_type(&conn->stream, type);
+    return type->on_read(&conn->stream, ptr, len);
+}
+
+static size_t on_first_read(struct dm_stream *stream, const char *ptr, size_t len)
+{
+    struct dm_http_conn *conn = dm_http_conn_of(stream);
+    struct dm_http_server *server = conn->server;
+    enum dm_http_protocol protocol = DM_HTTP_PROTOCOL_ANY;
+
+    if (server->handler->on_first_bytes)
+        protocol = server->handler->on_first_bytes(server->arg, conn);
+    if (!server->h2 || protocol == DM_HTTP_PROTOCOL_1)
+        return go_on(conn, &server->type, ptr, len);
+    if (protocol == DM_HTTP_PROTOCOL_ANY && may_be_preface(ptr, len)) {
+        if (len < sizeof(preface) - 1)
+            return 0;
+        protocol = DM_HTTP_PROTOCOL_2;
+    }
+    if (protocol != DM_HTTP_PROTOCOL_2)
+        return go_on(conn, &server->type, ptr, len);
+    dm_h2_conn_init((struct dm_h2_conn *)conn);
+    return go_on(conn, dm_h2_type(server), ptr, len);
+}
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
@@ -66,6 +104,12 @@ static void link_conn(struct dm_http_server *server, struct dm_http_conn *c)
     server->n_conns++;
     server->stats->connections = server->n_conns;
     server->stats->accepted++;
+}
+
+/* HTTP/1.1 alone needs no look at the first bytes. */
+static const struct dm_stream_type *first_type(const struct dm_http_server *server)
+{
+    return server->h2 || server->handler->on_first_bytes ? &server->first_type : &server->type;
 }
 
 void dm_http_conn_broken(struct dm_http_conn *conn, int code)
@@ -157,7 +201,7 @@ void dm_http_server_accept(struct dm_http_server *server, int fd, const struct d
     else if (DM_UNLIKELY(is_full(server)))
         accept_surplus(server, fd, peer);
     else
-        (void)open_conn(server, &server->type, fd, peer, false);
+        (void)open_conn(server, first_type(server), fd, peer, false);
 }
 
 void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const struct dm_addr *peer)
@@ -165,7 +209,7 @@ void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const 
     if (server->is_draining || is_full(server))
         turn_away(server, fd, server->is_draining ? DM_HTTP_REFUSED_DRAINING : DM_HTTP_REFUSED_CROWDED);
     else
-        (void)open_conn(server, &server->type, fd, peer, true);
+        (void)open_conn(server, first_type(server), fd, peer, true);
 }
 
 struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,
@@ -182,7 +226,11 @@ struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_
     server->surplus_type.on_read = on_read_surplus;
     server->stats = settings->stats ? settings->stats : &server->own_stats;
     server->stats->connections = 0;
-    dm_freelist_init(&server->free_conns, sizeof(struct dm_h1_conn), 4096);
+    server->first_type = server->type;
+    server->first_type.on_read = on_first_read;
+    dm_freelist_init(&server->free_conns, DM_MAX(sizeof(struct dm_h1_conn), sizeof(struct dm_h2_conn)), 4096);
+    if (settings->allows_http2)
+        server->h2 = dm_h2_shared_new(settings);
     dm_buf_init(&server->out, HEAD_OUT_MAX);
     return server;
 }
@@ -199,6 +247,7 @@ void dm_http_server_free(struct dm_http_server *server)
     while (server->conns && n_failed < POLL_FAILURES_MAX)
         n_failed += dm_loop_turn(server->loop, 0) < 0;
     dm_freelist_done(&server->free_conns);
+    dm_h2_shared_free(server->h2);
     dm_buf_done(&server->out);
     dm_free(server);
 }
@@ -231,7 +280,7 @@ const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_ht
 {
     static const struct dm_http2_counters none;
 
-    return &none;
+    return server->h2 ? dm_h2_counters(server->h2) : &none;
 }
 
 void dm_http_conn_set_user(struct dm_http_conn *conn, void *user)

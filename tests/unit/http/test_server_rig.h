@@ -273,7 +273,7 @@ static void rig_send_n(const char *ptr, size_t len)
     }
 }
 
-static void rig_send(const char *text)
+static inline void rig_send(const char *text)
 {
     rig_send_n(text, strlen(text));
 }
