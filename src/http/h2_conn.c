@@ -40,6 +40,11 @@ static void end_for(struct dm_h2_conn *c, enum dm_http_abort why, uint32_t code)
     c->end_code = code;
 }
 
+void dm_h2_conn_end(struct dm_h2_conn *c, uint32_t code)
+{
+    end_for(c, DM_HTTP_ABORT_FAULT, code);
+}
+
 /* Every stream goes; owners that know one are told. */
 static void drop_streams(struct dm_h2_conn *c, enum dm_http_abort why)
 {
@@ -322,6 +327,8 @@ static void read_failed(struct dm_h2_conn *c, int rc)
 {
     if (rc == NGHTTP2_ERR_FLOODED)
         dm_h2_conn_blame(c, c->last_type == NGHTTP2_SETTINGS ? DM_H2_SETTINGS_FLOOD : DM_H2_PING_FLOOD);
+    else if (c->last_type == NGHTTP2_CONTINUATION && c->n_continuations == DM_H2_CONTINUATIONS_MAX)
+        dm_h2_conn_blame(c, DM_H2_CONTINUATION_FLOOD); /* nghttp2 counts as well */
     else if (rc == NGHTTP2_ERR_TOO_MANY_SETTINGS)
         dm_h2_conn_blame(c, DM_H2_SETTINGS_FLOOD);
     else
@@ -344,6 +351,7 @@ static size_t feed(struct dm_h2_conn *c, const char *ptr, size_t len)
                 read_failed(c, (int)n);
             return len;
         }
+        dm_h2_scan(c, ptr + used, (size_t)n);
         used += (size_t)n;
     }
     return used;
@@ -456,6 +464,7 @@ void dm_h2_conn_init(struct dm_h2_conn *c)
     c->base.ops = &conn_ops;
     c->base.timer.on_due = on_due;
     c->task.run = run_task;
+    c->scan_left = NGHTTP2_CLIENT_MAGIC_LEN;
     c->streams = (struct dm_h2_link){&c->streams, &c->streams};
     c->ended = (struct dm_h2_link){&c->ended, &c->ended};
     c->writable = (struct dm_h2_link){&c->writable, &c->writable};

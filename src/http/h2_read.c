@@ -3,7 +3,15 @@
 
 #include "base/mem.h"
 
-enum { FRAME_HEAD_BYTES = 9, USEFUL_BYTES = 256, PRIORITY_UPDATE = 0x10 };
+enum {
+    FRAME_HEAD_BYTES = 9,
+    PRIORITY_BYTES = 5,
+    DEPENDENCY_BYTES = 4,
+    TYPE_AT = 3,
+    ID_AT = 5,
+    USEFUL_BYTES = 256,
+    PRIORITY_UPDATE = 0x10
+};
 
 static struct dm_h2_stream *stream_of(nghttp2_session *session, int32_t id)
 {
@@ -35,6 +43,16 @@ static void guard_data(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
         dm_h2_guard_give(&c->guard, DM_H2_PING_FLOOD, 1);
 }
 
+static void guard_priority(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
+{
+    if (hd->stream_id == 0)
+        dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR); /* RFC 9113 section 6.3 */
+    else if (hd->length != PRIORITY_BYTES)
+        dm_h2_conn_end(c, NGHTTP2_FRAME_SIZE_ERROR);
+    else
+        dm_h2_conn_spend(c, DM_H2_PRIORITY_FLOOD, 1);
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *conn)
 {
     struct dm_h2_conn *c = conn;
@@ -51,7 +69,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     case NGHTTP2_CONTINUATION: guard_continuation(c, hd); break;
     case NGHTTP2_RST_STREAM: dm_h2_conn_spend(c, DM_H2_RAPID_RESET, 1); break;
     case NGHTTP2_WINDOW_UPDATE: dm_h2_conn_spend(c, DM_H2_WINDOW_STALL, 1); break;
-    case NGHTTP2_PRIORITY:
+    case NGHTTP2_PRIORITY: guard_priority(c, hd); break;
     case PRIORITY_UPDATE: dm_h2_conn_spend(c, DM_H2_PRIORITY_FLOOD, 1); break;
     case NGHTTP2_SETTINGS:
         if (!(hd->flags & NGHTTP2_FLAG_ACK))
@@ -67,6 +85,67 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     return go_on(c);
 }
 
+/* Extensions are counted, and left alone. */
+static int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *conn)
+{
+    return NGHTTP2_ERR_CANCEL;
+}
+
+static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *ptr, size_t len,
+                              void *conn)
+{
+    return 0;
+}
+
+/* --- frames on the wire ------------------------------------------------------------------------------------------- */
+
+static uint32_t u32_at(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* A frame's head is there, of PRIORITY with what it depends on. nghttp2 looks at no priorities, which mean nothing to us: that a
+ * stream depends on itself (RFC 7540 section 5.3.1) is found here. */
+static void scan_head(struct dm_h2_conn *c)
+{
+    const uint8_t *head = c->scan_head;
+    uint32_t len = u32_at(head) >> 8, id = u32_at(head + ID_AT) & 0x7fffffff;
+
+    c->scan_left = len;
+    if (c->scan_have > FRAME_HEAD_BYTES) {
+        c->scan_left -= DEPENDENCY_BYTES;
+        if ((u32_at(head + FRAME_HEAD_BYTES) & 0x7fffffff) == id)
+            dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
+    }
+    c->scan_have = 0;
+}
+
+static size_t wanted_head(const struct dm_h2_conn *c)
+{
+    bool is_priority = c->scan_have >= FRAME_HEAD_BYTES && c->scan_head[TYPE_AT] == NGHTTP2_PRIORITY &&
+                       u32_at(c->scan_head) >> 8 == PRIORITY_BYTES;
+
+    return FRAME_HEAD_BYTES + (is_priority ? (size_t)DEPENDENCY_BYTES : 0);
+}
+
+void dm_h2_scan(struct dm_h2_conn *c, const char *ptr, size_t len)
+{
+    while (len > 0) {
+        size_t n = c->scan_left > 0 ? c->scan_left : wanted_head(c) - c->scan_have;
+        n = DM_MIN(n, len);
+        if (c->scan_left > 0) {
+            c->scan_left -= (uint32_t)n;
+        } else {
+            memcpy(c->scan_head + c->scan_have, ptr, n);
+            c->scan_have = (uint8_t)(c->scan_have + n);
+            if (c->scan_have == wanted_head(c))
+                scan_head(c);
+        }
+        ptr += n;
+        len -= n;
+    }
+}
+
 /* --- header blocks ------------------------------------------------------------------------------------------------ */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *conn)
@@ -77,13 +156,15 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct dm_h2_stream *s =
         is_request ? dm_h2_stream_new(c, frame->hd.stream_id) : stream_of(session, frame->hd.stream_id);
 
+    if ((frame->hd.flags & NGHTTP2_FLAG_PRIORITY) && frame->headers.pri_spec.stream_id == frame->hd.stream_id)
+        dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
     if (is_request)
         (void)nghttp2_session_set_stream_user_data(session, s->id, s);
     dm_h2_block_init(&c->block, is_request ? DM_H2_REQUEST : DM_H2_TRAILERS, &server->settings.limits, &server->head,
                      server->h2->text);
     c->has_block = true;
     c->block_stream = s;
-    return 0;
+    return go_on(c);
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
@@ -299,6 +380,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 void dm_h2_read_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_extension);
+    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_extension_chunk);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);

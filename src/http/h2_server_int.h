@@ -102,6 +102,8 @@ struct dm_h2_conn {
     uint64_t block_due_ns, drain_due_ns, idle_since_ns;
     uint64_t armed_ns; /* when the timer fires */
     uint32_t block_bytes, work;
+    uint32_t scan_left; /* of a payload, or the preface */
+    uint8_t scan_head[13], scan_have;
     uint8_t n_continuations, drain;
     uint8_t end_why;   /* enum dm_http_abort: the connection is to end; 0: not */
     uint8_t last_type; /* of the latest frame */
@@ -191,6 +193,8 @@ const struct dm_http2_counters *dm_h2_counters(const struct dm_h2_shared *shared
 void dm_h2_conn_init(struct dm_h2_conn *conn);
 /* The connection is at its end for this abuse, once nghttp2 has returned. */
 void dm_h2_conn_blame(struct dm_h2_conn *conn, enum dm_h2_abuse abuse);
+/* The same for a frame against the protocol. */
+void dm_h2_conn_end(struct dm_h2_conn *conn, uint32_t code);
 /* Spends; blames when the budget is used up. */
 void dm_h2_conn_spend(struct dm_h2_conn *conn, enum dm_h2_abuse abuse, unsigned n);
 /* Lets nghttp2 send, and the owner know what that changed, now or (inside the owner's calls) in a task. */
@@ -239,6 +243,8 @@ void dm_h2_stream_drop_kept(struct dm_h2_stream *s);
 
 /* h2_read.c: what nghttp2 calls for what came */
 void dm_h2_read_callbacks(nghttp2_session_callbacks *callbacks);
+/* Looks at frames on their way to nghttp2. */
+void dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
 /* Q6 */
 void dm_h2_block_park(struct dm_h2_conn *conn);
 void dm_h2_block_unpark(struct dm_h2_conn *conn);

@@ -13,7 +13,8 @@ static void must(int rc)
     (void)rc;
 }
 
-/* Messages are checked by h2_fields.h, which is stricter; windows are opened when the owner has taken what came (Q4). */
+/* Messages are checked by h2_fields.h, which is stricter; windows are opened when the owner has taken what came (Q4); frames of
+ * unknown types are shown, to be counted. */
 static nghttp2_option *new_option(void)
 {
     nghttp2_option *option;
@@ -24,6 +25,8 @@ static nghttp2_option *new_option(void)
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
     nghttp2_option_set_max_settings(option, SETTINGS_MAX);
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+        nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
     nghttp2_option_set_max_send_header_block_length(option, DM_H2_NAMES_BYTES);
     return option;
 }

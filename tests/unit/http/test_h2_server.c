@@ -536,6 +536,7 @@ static void draining_an_idle_connection(void **state)
     h2_take(); /* nghttp2's client looks at no frame any more */
     assert_memory_equal(rig.got.ptr + rig.got.len - sizeof(goaway), goaway, sizeof(goaway));
     assert_true(rig.is_ended);
+    rig_pass_ms(3000);
     assert_int_equal(dm_http_server_connections(rig.server), 0);
 }
 
