@@ -38,7 +38,13 @@ static struct dm_str unescape(struct dm_str s, char *at)
     for (size_t i = 0; i < s.len; i++) {
         bool is_escape = s.ptr[i] == '\\' && i + 1 < s.len;
         char c = is_escape ? s.ptr[++i] : s.ptr[i];
-        *at++ = !is_escape ? c : c == 'r' ? '\r' : c == 'n' ? '\n' : c == '0' ? '\0' : c == 't' ? '\t' : c == 's' ? ' ' : c;
+        *at++ = !is_escape ? c
+                : c == 'r' ? '\r'
+                : c == 'n' ? '\n'
+                : c == '0' ? '\0'
+                : c == 't' ? '\t'
+                : c == 's' ? ' '
+                           : c;
     }
     return dm_str_n(start, (size_t)(at - start));
 }
@@ -158,7 +164,8 @@ static const struct {
     {":method|CONNECT;:protocol|websocket;:authority|a", "bad_pseudo_field", M, false},
     {":method|CONNECT;:protocol|;:scheme|http;:path|/;:authority|a", "bad_pseudo_field", M, false},
     {":method|CONNECT;:protocol|a b;:scheme|http;:path|/;:authority|a", "bad_pseudo_field", M, false},
-    {":method|CONNECT;:protocol|websocket;:scheme|http;:path|/;:authority|a;content-length|3", "body_not_allowed", M, false},
+    {":method|CONNECT;:protocol|websocket;:scheme|http;:path|/;:authority|a;content-length|3", "body_not_allowed", M,
+     false},
 };
 
 static void requests_that_are_refused(void **state)
@@ -166,7 +173,7 @@ static void requests_that_are_refused(void **state)
     for (size_t i = 0; i < DM_COUNT(refused); i++) {
         struct dm_h2_block block;
         int rc = feed(&block, DM_H2_REQUEST, refused[i].fields, refused[i].is_end);
-        const char *fault = dm_http_fault_name((enum dm_http_fault)-rc);
+        const char *fault = dm_http_fault_name((enum dm_http_fault) - rc);
         if (rc >= 0 || strcmp(fault, refused[i].fault) != 0 || block.is_malformed != refused[i].is_malformed)
             fail_msg("%s: %s, %s", refused[i].fields, fault, block.is_malformed ? "malformed" : "answered");
     }
@@ -195,11 +202,13 @@ static const struct {
     {":method|GET;:scheme|https;:path|/x?y=1;:authority|A.B.:443;host|a.b", true, "GET", "/x", "a.b", "host: a.b\r\n",
      DM_HTTP_FRAMING_NONE},
     {":method|GET;:scheme|http;:path|/;host|Ab", true, "GET", "/", "ab", "host: Ab\r\n", DM_HTTP_FRAMING_NONE},
-    {":method|OPTIONS;:scheme|http;:path|*;:authority|a", true, "OPTIONS", "*", "a", "host: a\r\n", DM_HTTP_FRAMING_NONE},
-    {GET ";x|1;y|2  3;empty|", true, "GET", "/", "a", "x: 1\r\ny: 2  3\r\nempty: \r\nhost: a\r\n", DM_HTTP_FRAMING_NONE},
+    {":method|OPTIONS;:scheme|http;:path|*;:authority|a", true, "OPTIONS", "*", "a", "host: a\r\n",
+     DM_HTTP_FRAMING_NONE},
+    {GET ";x|1;y|2  3;empty|", true, "GET", "/", "a", "x: 1\r\ny: 2  3\r\nempty: \r\nhost: a\r\n",
+     DM_HTTP_FRAMING_NONE},
     {GET ";te|trailers;x|1", true, "GET", "/", "a", "x: 1\r\nhost: a\r\n", DM_HTTP_FRAMING_NONE},
-    {GET ";cookie|a=1;x|1;cookie|b=2;cookie|c=3", true, "GET", "/", "a",
-     "cookie: a=1; b=2; c=3\r\nx: 1\r\nhost: a\r\n", DM_HTTP_FRAMING_NONE},
+    {GET ";cookie|a=1;x|1;cookie|b=2;cookie|c=3", true, "GET", "/", "a", "cookie: a=1; b=2; c=3\r\nx: 1\r\nhost: a\r\n",
+     DM_HTTP_FRAMING_NONE},
     {POST ";content-length|3", false, "POST", "/", "a", "content-length: 3\r\nhost: a\r\n", DM_HTTP_FRAMING_LENGTH},
     {POST ";content-length|0", true, "POST", "/", "a", "content-length: 0\r\nhost: a\r\n", DM_HTTP_FRAMING_LENGTH},
     {POST, false, "POST", "/", "a", "host: a\r\n", DM_HTTP_FRAMING_CHUNKED},
@@ -214,7 +223,7 @@ static void requests_that_are_accepted(void **state)
         struct dm_h2_block block;
         int rc = feed(&block, DM_H2_REQUEST, accepted[i].fields, accepted[i].is_end);
         if (rc < 0)
-            fail_msg("%s: %s", accepted[i].fields, dm_http_fault_name((enum dm_http_fault)-rc));
+            fail_msg("%s: %s", accepted[i].fields, dm_http_fault_name((enum dm_http_fault) - rc));
         assert_true(dm_str_eq(head.method_name, dm_str_of(accepted[i].method)));
         assert_true(dm_str_eq(head.path, dm_str_of(accepted[i].path)));
         assert_true(dm_str_eq(head.host.name, dm_str_of(accepted[i].host)));
@@ -266,11 +275,11 @@ static void bounds(void **state)
     limits.head_bytes = 1000;
     for (int over = 0; over < 2; over++) {
         dm_h2_block_init(&block, DM_H2_REQUEST, &limits, &head, text);
-        dm_h2_block_add(&block, DM_STR(":method"), DM_STR("GET"));    /* 14 */
-        dm_h2_block_add(&block, DM_STR(":scheme"), DM_STR("http"));   /* 15 */
-        dm_h2_block_add(&block, DM_STR(":path"), DM_STR("/"));        /* 10 */
-        dm_h2_block_add(&block, DM_STR(":authority"), DM_STR("a"));   /* 15 */
-        dm_h2_block_add(&block, DM_STR("x"), dm_str_n(value, 400));   /* 405 */
+        dm_h2_block_add(&block, DM_STR(":method"), DM_STR("GET"));  /* 14 */
+        dm_h2_block_add(&block, DM_STR(":scheme"), DM_STR("http")); /* 15 */
+        dm_h2_block_add(&block, DM_STR(":path"), DM_STR("/"));      /* 10 */
+        dm_h2_block_add(&block, DM_STR(":authority"), DM_STR("a")); /* 15 */
+        dm_h2_block_add(&block, DM_STR("x"), dm_str_n(value, 400)); /* 405 */
         dm_h2_block_add(&block, DM_STR("cookie"), dm_str_n(value, 200));
         dm_h2_block_add(&block, DM_STR("cookie"), dm_str_n(value, 321u + (unsigned)over));
         assert_int_equal(dm_h2_block_end(&block, true, DM_HTTP_METHOD_OTHER), over ? -DM_HTTP_HEAD_TOO_LARGE : 0);
@@ -352,7 +361,8 @@ static void all_responses(void **state)
         struct dm_h2_block block;
         int rc = feed(&block, DM_H2_RESPONSE, responses[i].fields, responses[i].is_end);
         if (rc != responses[i].rc || (rc == 0 && head.framing != responses[i].framing))
-            fail_msg("%s: %s, framing %d", responses[i].fields, dm_http_fault_name((enum dm_http_fault)-rc), head.framing);
+            fail_msg("%s: %s, framing %d", responses[i].fields, dm_http_fault_name((enum dm_http_fault) - rc),
+                     head.framing);
     }
 }
 
