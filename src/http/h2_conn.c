@@ -287,10 +287,12 @@ static void judge_streams(struct dm_h2_conn *c)
 {
     struct dm_h2_link *link, *next;
 
+    c->is_busy = true; /* nothing is sent, so that no stream goes, meanwhile */
     for (link = c->streams.next; link != &c->streams; link = next) {
         next = link->next;
         dm_h2_stream_judge(DM_CONTAINER_OF(link, struct dm_h2_stream, link));
     }
+    c->is_busy = false;
 }
 
 static bool is_idle_too_long(const struct dm_h2_conn *c, uint64_t now_ns)

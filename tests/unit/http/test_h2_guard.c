@@ -392,6 +392,18 @@ static void a_body_that_stops_coming(void **state)
     assert_false(rig.is_ended);
 }
 
+static void many_bodies_that_stop_coming(void **state)
+{
+    for (int i = 0; i < 5; i++)
+        send_request(END_HEADERS);
+    rig_pass_ms(41000);
+    check_heard("R R R R R F:idle_timeout F:idle_timeout F:idle_timeout F:idle_timeout F:idle_timeout A:idle_timeout "
+                "A:idle_timeout A:idle_timeout A:idle_timeout A:idle_timeout");
+    h2_take();
+    assert_non_null(memmem(h2.seen.ptr, h2.seen.len, "H9:408", 6));
+    assert_int_equal(counters()->slow_streams, 5);
+}
+
 /* The owner's own pauses do not count. */
 static size_t take_nothing(struct rig *r, struct dm_http_request *request, const char *ptr, size_t len)
 {
@@ -555,6 +567,7 @@ int main(void)
         TEST(a_window_that_stays_closed),
         TEST(an_answer_that_is_not_fetched),
         TEST(a_body_that_stops_coming),
+        TEST(many_bodies_that_stop_coming),
         TEST(a_body_that_waits_for_the_owner),
         TEST(a_block_that_stops_coming),
         TEST(a_block_byte_by_byte_is_timed_from_its_first),
