@@ -38,6 +38,42 @@ static inline bool dm_http_lower_eq(const char *ptr, const char *lower, size_t l
     return true;
 }
 
+#define DM_HTTP_ONES 0x0101010101010101u
+#define DM_HTTP_HIGH 0x8080808080808080u
+
+/* The high bit of the lowest byte of x that is not 0x20-0x7E is set; bits above it may be. */
+static inline uint64_t dm_http_special_bytes(uint64_t x)
+{
+    uint64_t low = (x - 0x20 * DM_HTTP_ONES) & ~x;
+    uint64_t del = x ^ 0x7F * DM_HTTP_ONES;
+
+    return (low | x | ((del - DM_HTTP_ONES) & ~del)) & DM_HTTP_HIGH;
+}
+
+/* The first byte from p on that is not 0x20-0x7E or HTAB. */
+static inline const char *dm_http_skip_visible(const char *p, const char *end)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    while (end - p >= 8) {
+        uint64_t x, special;
+
+        memcpy(&x, p, 8);
+        special = dm_http_special_bytes(x);
+        if (special == 0) {
+            p += 8;
+            continue;
+        }
+        p += __builtin_ctzll(special) >> 3;
+        if (*p != '\t')
+            return p;
+        p++;
+    }
+#endif
+    while (p < end && (dm_http_char(*p) & DM_CHAR_VALUE))
+        p++;
+    return p;
+}
+
 /* The byte that a '%' at ptr escapes, or -1. */
 static inline int dm_http_unescape(const char *ptr, const char *end)
 {

@@ -86,12 +86,13 @@ static bool is_blank(char c)
 
 static int check_value(const struct dm_h2_block *block, struct dm_str value, uint8_t *flags)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        if (DM_LIKELY(dm_http_char(value.ptr[i]) & DM_CHAR_VALUE))
-            continue;
-        if (!((uint8_t)value.ptr[i] & 0x80) || !block->limits->allows_obs_text)
+    const char *p = value.ptr, *end = p + value.len;
+
+    while ((p = dm_http_skip_visible(p, end)) < end) {
+        if (!((uint8_t)*p & 0x80) || !block->limits->allows_obs_text)
             return DM_HTTP_BAD_FIELD_VALUE;
         *flags |= DM_HTTP_FIELD_OBS_TEXT;
+        p++;
     }
     return value.len > 0 && (is_blank(value.ptr[0]) || is_blank(value.ptr[value.len - 1])) ? DM_HTTP_BAD_FIELD_VALUE
                                                                                            : 0;

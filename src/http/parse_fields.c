@@ -2,42 +2,6 @@
 #include "http/chars_int.h"
 #include "http/parse_int.h"
 
-#define ONES 0x0101010101010101u
-#define HIGH 0x8080808080808080u
-
-/* The high bit of the lowest byte of x that is not 0x20-0x7E is set; bits above it may be. */
-static inline uint64_t special_bytes(uint64_t x)
-{
-    uint64_t low = (x - 0x20 * ONES) & ~x;
-    uint64_t del = x ^ 0x7F * ONES;
-
-    return (low | x | ((del - ONES) & ~del)) & HIGH;
-}
-
-/* The first byte from p on that is not 0x20-0x7E or HTAB. */
-static inline const char *skip_visible(const char *p, const char *end)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    while (end - p >= 8) {
-        uint64_t x, special;
-
-        memcpy(&x, p, 8);
-        special = special_bytes(x);
-        if (special == 0) {
-            p += 8;
-            continue;
-        }
-        p += __builtin_ctzll(special) >> 3;
-        if (*p != '\t')
-            return p;
-        p++;
-    }
-#endif
-    while (p < end && (dm_http_char(*p) & DM_CHAR_VALUE))
-        p++;
-    return p;
-}
-
 static inline bool is_blank(char c)
 {
     return c == ' ' || c == '\t';
@@ -70,7 +34,7 @@ static int read_value(struct dm_http_cursor *cursor, struct dm_http_field *field
     while (p < end && is_blank(*p))
         p++;
     value = p;
-    while ((p = skip_visible(p, end)) < end && (*p & 0x80) && cursor->limits->allows_obs_text) {
+    while ((p = dm_http_skip_visible(p, end)) < end && (*p & 0x80) && cursor->limits->allows_obs_text) {
         field->flags |= DM_HTTP_FIELD_OBS_TEXT;
         p++;
     }
