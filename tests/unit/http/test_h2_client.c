@@ -450,7 +450,7 @@ static void steady_state_allocates_nothing(void **state)
         assert_null(rig.calls[0]);
     }
     (void)calls;
-#if !DM_DEBUG_ALLOC
+#ifndef DM_DEBUG_ALLOC
     /* the test's own: two buffers a frame */
     assert_true(dm_mem_calls() - calls <= 100 * 8);
 #endif
