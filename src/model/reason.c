@@ -168,6 +168,7 @@ const char *const dm_reason_worded[] = {"body_too_large",
                                         "backend_unresolved",
                                         "egress_not_approved",
                                         "backend_unreachable",
+                                        "backend_tls",
                                         "backend_timeout",
                                         "backend_bad_response",
                                         NULL};
