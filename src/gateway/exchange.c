@@ -544,7 +544,7 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
         free_if_ended(ex);
     } else if (again) {
         ex->tenant->counters->upstream_retries++;
-        ex->wish.wants_fresh = true;
+        ex->wish.wants_fresh = end.why != DM_HTTP_ABORT_REFUSED; /* which lowers what its connection is given */
         forward(ex);
     } else {
         ex->fault = (uint8_t)end.fault;

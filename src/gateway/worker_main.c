@@ -86,6 +86,7 @@ static void report_counters(struct process *p)
     struct dm_worker_counters *c = &p->worker.counters->worker;
     const struct dm_worker_counters *before = &p->before;
     const struct dm_loop_stats *stats = dm_loop_stats(p->worker.loop);
+    const struct dm_http_client_counters *backend = dm_http_client_counters(p->worker.client);
     uint64_t accepted = 0;
 
     for (size_t i = 0; i < p->n_doors; i++)
@@ -101,6 +102,12 @@ static void report_counters(struct process *p)
     c->memory_calls = before->memory_calls + dm_mem_calls();
     c->limit_slots_used = dm_limit_table_used(&p->worker.limits.table);
     c->limit_table_full = before->limit_table_full + p->worker.limits.table.n_full;
+    c->backend_floods = before->backend_floods + backend->floods;
+    c->backend_header_bombs = before->backend_header_bombs + backend->header_bombs;
+    c->backend_malformed = before->backend_malformed + backend->malformed;
+    c->backend_silent = before->backend_silent + backend->silent;
+    c->backend_going = before->backend_going + backend->going;
+    c->backend_refused = before->backend_refused + backend->refused;
     dm_loop_stats_reset_max(p->worker.loop);
 }
 

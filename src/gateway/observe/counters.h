@@ -10,7 +10,7 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 4
+#define DM_COUNTERS_VERSION 5
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -43,6 +43,8 @@ struct dm_worker_counters {
     uint64_t started_at;   /* Unix seconds */
     uint64_t units_applied, units_refused;
     uint64_t limit_slots_used, limit_table_full;
+    /* what backends of HTTP/2 did (struct dm_http_client_counters) */
+    uint64_t backend_floods, backend_header_bombs, backend_malformed, backend_silent, backend_going, backend_refused;
     uint64_t tls_handshakes, tls_resumed; /* full ones, and those by a ticket, that a request followed */
     uint64_t tls_failures[DM_TLS_REASON_COUNT];
 };
