@@ -392,6 +392,8 @@ void dm_h2_conn_on_writable(struct dm_stream *stream)
 {
     struct dm_h2_conn *c = dm_h2_conn_of(stream);
 
+    for (struct dm_h2_link *link = c->streams.next; link != &c->streams; link = link->next)
+        dm_h2_stream_has_room(DM_CONTAINER_OF(link, struct dm_h2_stream, link));
     if (c->is_held) {
         c->is_held = false;
         dm_stream_resume(stream);

@@ -73,6 +73,7 @@ struct dm_h2_stream {
     bool end_out;     /* END_STREAM is out */
     bool is_deferred; /* nghttp2 waits for us */
     bool wants_writable;
+    bool needs_room;                  /* deferred because the queue is full */
     bool is_owned, is_trailers_owned; /* our own copies */
     struct dm_h2_piece *first, *last;
     struct dm_h2_parked *late; /* trailers that came behind kept bytes */
@@ -254,6 +255,8 @@ extern const struct dm_http_request_ops dm_h2_request_ops;
 void dm_h2_write_callbacks(nghttp2_session_callbacks *callbacks);
 /* Answers a stream without an owner: whole. */
 void dm_h2_stream_answer(struct dm_h2_stream *s, const struct dm_http_message *message, struct dm_str body);
+/* There is room in the stream's queue again. */
+void dm_h2_stream_has_room(struct dm_h2_stream *s);
 void dm_h2_stream_drop_out(struct dm_h2_stream *s);
 
 #endif

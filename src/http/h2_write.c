@@ -438,12 +438,29 @@ static ssize_t defer(struct dm_h2_stream *s)
     return NGHTTP2_ERR_DEFERRED;
 }
 
+/* nghttp2 goes from frame to frame; the queue is full. */
+static ssize_t defer_for_room(struct dm_h2_stream *s)
+{
+    s->is_deferred = s->needs_room = true;
+    return NGHTTP2_ERR_DEFERRED;
+}
+
+void dm_h2_stream_has_room(struct dm_h2_stream *s)
+{
+    if (!s->needs_room)
+        return;
+    s->needs_room = false;
+    resume_data(s); /* on_source() looks for the owner if nothing waits */
+}
+
 static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
                          nghttp2_data_source *source, void *conn)
 {
     struct dm_h2_stream *s = source->ptr;
     size_t left = s->out_len - s->out_at, n = DM_MIN(left, len);
 
+    if (DM_UNLIKELY(dm_stream_room(&s->request.conn->stream) == 0))
+        return defer_for_room(s);
     if (n == 0 && s->writing != H2_WRITE_ENDING)
         return defer(s);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;

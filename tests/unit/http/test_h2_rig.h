@@ -171,7 +171,7 @@ static void h2_take(void)
 }
 
 /* Back and forth, without time passing by more than some milliseconds. */
-static void h2_run(void)
+static inline void h2_run(void)
 {
     for (int i = 0; i < 12; i++) {
         h2_flush();
@@ -203,7 +203,7 @@ static void h2_new_session(bool is_strict)
 }
 
 /* A client with these settings, up to its preface. */
-static void h2_begin(const nghttp2_settings_entry *settings, size_t n)
+static inline void h2_begin(const nghttp2_settings_entry *settings, size_t n)
 {
     h2_new_session(true);
     dm_buf_init(&h2.seen, 1 << 20);
@@ -215,7 +215,7 @@ static void h2_begin(const nghttp2_settings_entry *settings, size_t n)
     assert_int_equal(nghttp2_submit_settings(h2.session, 0, settings, n), 0);
 }
 
-static void h2_start(void)
+static inline void h2_start(void)
 {
     rig_start(dm_world_new(3, NULL));
     rig_settle();
@@ -223,7 +223,7 @@ static void h2_start(void)
     h2_run();
 }
 
-static void h2_end(void)
+static inline void h2_end(void)
 {
     nghttp2_session_del(h2.session);
     nghttp2_hd_inflate_del(h2.inflater);
@@ -309,7 +309,7 @@ static inline void add_field(struct dm_buf *out, struct dm_str name, struct dm_s
     dm_buf_add(out, value);
 }
 
-static void check_seen_at(const char *text, const char *file, int line)
+static inline void check_seen_at(const char *text, const char *file, int line)
 {
     h2_run();
     check_text(&h2.seen, text, file, line);
