@@ -561,6 +561,168 @@ static void the_end_of_draining(void **state)
     assert_true(rig.is_ended);
 }
 
+/* --- which protocol ----------------------------------------------------------------------------------------------- */
+
+static struct {
+    enum dm_http_protocol says;
+    unsigned n_asked, n_ended;
+} owner;
+
+static enum dm_http_protocol say_protocol(void *arg, struct dm_http_conn *conn)
+{
+    assert_ptr_equal(arg, &rig);
+    owner.n_asked++;
+    dm_http_conn_set_user(conn, &owner);
+    return owner.says;
+}
+
+static void note_conn_end(void *arg, struct dm_http_conn *conn)
+{
+    assert_ptr_equal(dm_http_conn_user(conn), &owner);
+    owner.n_ended++;
+}
+
+/* A server whose owner says what it is. */
+static void restart(enum dm_http_protocol says, bool allows_http2)
+{
+    static struct dm_http_handler handler;
+
+    handler = rig_handler;
+    handler.on_first_bytes = say_protocol;
+    handler.on_conn_end = note_conn_end;
+    memset(&owner, 0, sizeof(owner));
+    owner.says = says;
+    rig.settings.allows_http2 = allows_http2;
+    dm_http_server_free(rig.server);
+    rig.server = dm_http_server_new(rig.loop, &rig.settings, &handler, &rig);
+    rig.script.on_request_end = hello_at_end;
+    rig_connect();
+    rig_settle();
+}
+
+static void restart_client(void)
+{
+    nghttp2_session_del(h2.session);
+    h2_new_session(true);
+    assert_int_equal(nghttp2_submit_settings(h2.session, 0, NULL, 0), 0);
+    dm_buf_reset(&h2.seen);
+}
+
+static void the_owner_says_http2(void **state)
+{
+    restart(DM_HTTP_PROTOCOL_2, true);
+    restart_client();
+    h2_get();
+    check_seen("H1:200 D1:5 E1");
+    assert_int_equal(owner.n_asked, 1);
+    rig.client->ops->close(rig.client, rig.fd);
+    rig.fd = -1;
+    rig_settle();
+    rig_settle();
+    assert_int_equal(owner.n_ended, 1);
+}
+
+/* Without the preface it is nothing (RFC 9113 section 3.4). */
+static void the_owner_says_http2_and_the_client_http1(void **state)
+{
+    restart(DM_HTTP_PROTOCOL_2, true);
+    rig_send(GET);
+    rig_settle();
+    rig_receive(SIZE_MAX);
+    assert_true(rig.is_ended);
+    check_heard("");
+    assert_int_equal(dm_http_server_http2_counters(rig.server)->malformed_frames, 1);
+}
+
+#define REFUSED "HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad"
+
+static void the_owner_says_http1(void **state)
+{
+    restart(DM_HTTP_PROTOCOL_1, true);
+    rig_send(GET);
+    check_got(HELLO);
+    rig_connect();
+    rig_send(PREFACE);
+    check_got(REFUSED);
+    assert_int_equal(owner.n_asked, 2);
+}
+
+static void http2_is_not_allowed(void **state)
+{
+    restart(DM_HTTP_PROTOCOL_2, false);
+    rig_send(GET);
+    check_got(HELLO);
+    rig_connect();
+    rig_send(PREFACE);
+    check_got(REFUSED);
+    assert_int_equal(dm_http_server_http2_counters(rig.server)->malformed_frames, 0);
+}
+
+/* Byte by byte, and with what is HTTP/1.1 after all. */
+static void prefaces_in_pieces(void **state)
+{
+    restart(DM_HTTP_PROTOCOL_ANY, true);
+    for (size_t i = 0; i < sizeof(PREFACE) - 1; i++) {
+        rig_send_n(PREFACE + i, 1);
+        rig_settle();
+    }
+    rig_receive(SIZE_MAX);
+    assert_true(rig.got.len > 9);
+    assert_int_equal(rig.got.ptr[3], NGHTTP2_SETTINGS);
+    rig_connect();
+    rig_send("P");
+    rig_settle();
+    rig_send("OST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    check_got(HELLO);
+    rig_connect();
+    rig_send("PRI * HTTP/2.0\r\n\r\nSM\r\n\rX");
+    check_got(REFUSED);
+    rig_connect();
+    rig_send("PRI * HT");
+    rig_pass_ms(10100);
+    rig_receive(SIZE_MAX);
+    assert_true(rig.is_ended);
+    assert_int_equal(rig.got.len, 0);
+}
+
+/* --- system calls that fail --------------------------------------------------------------------------------------- */
+
+/* Each in its turn: everything that began ends, and the connection with it. */
+static void every_call_fails_once(void **state)
+{
+    bool is_reached = true;
+    uint64_t n = 1;
+
+    for (; is_reached; n++) {
+        h2_end();
+        setup(state);
+        dm_world_fail_nth(rig.sys, n, EIO);
+        rig.script.on_request_end = hello_at_end;
+        h2_get();
+        h2_post(block, 5000);
+        h2_run();
+        rig.left = 100000;
+        rig.script.on_request = stream_chunked;
+        rig.script.on_writable = stream_more;
+        rig.script.on_request_end = NULL;
+        if (!rig.is_ended)
+            h2_get();
+        h2_run();
+        is_reached = dm_world_fail_reached(rig.sys);
+        rig.client->ops->close(rig.client, rig.fd);
+        rig.fd = -1;
+        rig_pass_ms(200000);
+        assert_int_equal(dm_http_server_connections(rig.server), 0);
+        size_t n_begun = 0, n_ended = 0;
+        for (size_t i = 0; i < rig.heard.len; i++) {
+            n_begun += rig.heard.ptr[i] == 'R';
+            n_ended += rig.heard.ptr[i] == 'D' || rig.heard.ptr[i] == 'A';
+        }
+        assert_int_equal(n_begun, n_ended);
+    }
+    assert_true(n > 10);
+}
+
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
 static void get(int n)
@@ -630,6 +792,12 @@ int main(void)
         TEST(draining_an_idle_connection),
         TEST(draining_waits_a_second_for_a_silent_client),
         TEST(the_end_of_draining),
+        TEST(the_owner_says_http2),
+        TEST(the_owner_says_http2_and_the_client_http1),
+        TEST(the_owner_says_http1),
+        TEST(http2_is_not_allowed),
+        TEST(prefaces_in_pieces),
+        TEST(every_call_fails_once),
         cmocka_unit_test_setup_teardown(steady_state_allocates_nothing, setup_real, teardown),
     };
 
