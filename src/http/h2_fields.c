@@ -200,7 +200,8 @@ static void take_known(struct dm_h2_block *block, struct dm_http_field *field)
     if (is_of_connection((enum dm_http_field_id)field->id) ||
         (field->id == DM_HTTP_FIELD_ID_TE && !dm_str_ieq(field->value, DM_STR("trailers"))))
         refuse_malformed(block, DM_HTTP_CONNECTION_FIELD);
-    else if ((rc = dm_http_take_field(&cursor, field)) < 0 && field->id == DM_HTTP_FIELD_ID_CONTENT_LENGTH)
+    else if ((rc = dm_http_take_field(&cursor, field)) < 0 && rc != -DM_HTTP_BAD_TRAILER &&
+             field->id == DM_HTTP_FIELD_ID_CONTENT_LENGTH)
         refuse_malformed(block, -rc);
     else if (rc < 0)
         refuse(block, -rc);

@@ -269,15 +269,17 @@ static void take_trailers(struct dm_h2_conn *c, struct dm_h2_stream *s, bool has
     int rc = dm_h2_block_end(&c->block, has_end, DM_HTTP_METHOD_OTHER);
 
     s->bytes_in += c->block_bytes;
-    if (rc < 0 && (c->block.is_malformed || s->is_tunnel || s->may_tunnel))
+    if (rc < 0 && (c->block.is_malformed || s->may_tunnel)) {
         malformed(s, -rc);
-    else if (rc < 0)
+    } else if (rc < 0) {
+        s->has_end = has_end;
         dm_h2_stream_refuse(s, (struct dm_http_end){DM_HTTP_ABORT_FAULT, -rc, 0},
                             dm_http_fault_status((enum dm_http_fault) - rc));
-    else if (is_short(s))
+    } else if (is_short(s)) {
         malformed(s, DM_HTTP_BODY_LENGTH);
-    else
+    } else {
         dm_h2_stream_deliver_end(s, c->block.head->field_count > 0 ? &c->block : NULL);
+    }
 }
 
 static void on_headers(struct dm_h2_conn *c, const nghttp2_frame *frame)

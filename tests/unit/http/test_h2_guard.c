@@ -477,6 +477,105 @@ static void too_many_streams_at_first(void **state)
     assert_int_equal(counters()->refused_streams, 2);
 }
 
+/* --- bodies that are none ----------------------------------------------------------------------------------------- */
+
+static void send_post(struct dm_str length)
+{
+    struct dm_buf block;
+
+    dm_buf_init(&block, 4096);
+    add_request(&block, "POST");
+    if (length.len > 0)
+        add_field(&block, DM_STR("content-length"), length);
+    send_frame(HEADERS, END_HEADERS, next_id, block.ptr, block.len);
+    dm_buf_done(&block);
+    next_id += 2;
+}
+
+static void send_trailer(const char *name, uint8_t flags)
+{
+    struct dm_buf block;
+
+    dm_buf_init(&block, 4096);
+    add_field(&block, dm_str_of(name), DM_STR("1"));
+    send_frame(HEADERS, flags, next_id - 2, block.ptr, block.len);
+    dm_buf_done(&block);
+}
+
+/* H2.CL: RFC 9113 section 8.1.1. The beginning may be with the owner; it is never completed. */
+static void bodies_of_another_length(void **state)
+{
+    rig.script.on_request_end = hello_at_end;
+    send_post(DM_STR("3"));
+    send_frame(NGHTTP2_DATA, 0, 1, "ab", 2);
+    send_frame(NGHTTP2_DATA, END_STREAM, 1, "cd", 2);
+    check_seen("X1:1");
+    check_heard("R B2 A:malformed");
+    send_post(DM_STR("3"));
+    send_frame(NGHTTP2_DATA, END_STREAM, 3, "ab", 2);
+    check_seen("X3:1");
+    check_heard("R B2 A:malformed");
+    send_post(DM_STR("3"));
+    send_frame(NGHTTP2_DATA, 0, 5, "ab", 2);
+    send_trailer("x", END_STREAM | END_HEADERS);
+    check_seen("X5:1");
+    check_heard("R B2 A:malformed");
+    send_post(DM_STR("3"));
+    send_frame(NGHTTP2_DATA, END_STREAM, 7, "abc", 3);
+    check_seen("H7:200 E7");
+    check_heard("R B3 E D");
+    assert_int_equal(counters()->malformed_messages, 3);
+}
+
+static void trailers_that_are_none(void **state)
+{
+    rig.script.on_request_end = hello_at_end;
+    send_post(DM_STR_NULL);
+    send_trailer(":path", END_STREAM | END_HEADERS);
+    check_seen("X1:1");
+    send_post(DM_STR_NULL);
+    send_trailer("X", END_STREAM | END_HEADERS);
+    check_seen("X3:1");
+    send_post(DM_STR_NULL);
+    send_trailer("x", END_HEADERS);
+    check_seen("X5:1");
+    dm_buf_reset(&rig.heard);
+    send_post(DM_STR_NULL);
+    send_trailer("content-length", END_STREAM | END_HEADERS);
+    check_seen("H7:400 E7");
+    check_heard("R F:bad_trailer A:malformed");
+    send_post(DM_STR_NULL);
+    send_trailer("x", END_STREAM | END_HEADERS);
+    check_seen("H9:200 E9");
+    check_heard("R E D");
+}
+
+static void data_behind_the_end(void **state)
+{
+    send_request(END_STREAM | END_HEADERS);
+    send_frame(NGHTTP2_DATA, 0, 1, "x", 1);
+    h2_run();
+    assert_true(h2.seen.len > 0 && h2.seen.ptr[0] != 'H');
+    assert_true(has_heard("A:malformed"));
+}
+
+static void empty_continuations(void **state)
+{
+    struct dm_buf block;
+
+    dm_buf_init(&block, 4096);
+    add_request(&block, "GET");
+    for (int i = 0; i < 40 && !rig.is_ended; i++, next_id += 2) {
+        send_frame(HEADERS, END_STREAM, next_id, block.ptr, block.len);
+        for (int j = 0; j < 6; j++)
+            send_frame(NGHTTP2_CONTINUATION, 0, next_id, "", 0);
+        send_frame(NGHTTP2_CONTINUATION, END_HEADERS, next_id, "", 0);
+    }
+    dm_buf_done(&block);
+    check_ended_with(ENHANCE_YOUR_CALM);
+    assert_int_equal(counters()->empty_frames, 1);
+}
+
 /* --- malformed frames --------------------------------------------------------------------------------------------- */
 
 static void malformed_frames(void **state)
@@ -573,6 +672,10 @@ int main(void)
         TEST(a_block_byte_by_byte_is_timed_from_its_first),
         TEST(too_many_streams),
         TEST(too_many_streams_at_first),
+        TEST(bodies_of_another_length),
+        TEST(trailers_that_are_none),
+        TEST(data_behind_the_end),
+        TEST(empty_continuations),
         TEST(malformed_frames),
         TEST(a_bad_preface),
     };

@@ -274,6 +274,58 @@ static void trailers_behind_a_body_that_waits(void **state)
     check_heard("B3 E x-sum=7 D");
 }
 
+static void ignore_the_body(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
+{
+    dm_http_request_ignore_body(request);
+}
+
+static void bodies_that_nobody_wants(void **state)
+{
+    static char body[100000];
+
+    rig.script.on_request = ignore_the_body;
+    h2_post(body, sizeof(body));
+    h2_run();
+    check_heard("R");
+    assert_int_equal(h2.uploaded, sizeof(body));
+    reply_hello(&rig, rig.request);
+    check_seen("H1:200 D1:5 E1");
+    check_heard("D");
+}
+
+/* S3: more fields than nghttp2 or we send. */
+static void heads_that_do_not_fit(void **state)
+{
+    struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
+    struct dm_buf fields;
+
+    dm_buf_init(&fields, 1 << 20);
+    for (int i = 0; i < 300; i++)
+        dm_buf_add_lit(&fields, "X: 1\r\n");
+    m.fields = dm_buf_str(&fields);
+    h2_get();
+    h2_run();
+    dm_http_request_respond(rig.request, &m);
+    assert_int_equal(dm_http_request_write(rig.request, "abc", 3), 3);
+    dm_http_request_end(rig.request, DM_STR_NULL);
+    dm_buf_done(&fields);
+    check_seen("H1:500 E1");
+    check_heard("R E D");
+}
+
+static void a_client_that_says_goodbye(void **state)
+{
+    h2_get();
+    h2_run();
+    nghttp2_submit_goaway(h2.session, 0, 0, NGHTTP2_NO_ERROR, NULL, 0);
+    h2_run();
+    assert_false(rig.is_ended);
+    reply_hello(&rig, rig.request);
+    check_seen("H1:200 D1:5 E1");
+    assert_true(rig.is_ended);
+    check_heard("R E D");
+}
+
 /* --- windows ------------------------------------------------------------------------------------------------------ */
 
 static char block[200000];
@@ -663,7 +715,7 @@ static void prefaces_in_pieces(void **state)
 {
     restart(DM_HTTP_PROTOCOL_ANY, true);
     for (size_t i = 0; i < sizeof(PREFACE) - 1; i++) {
-        rig_send_n(PREFACE + i, 1);
+        rig_send_n(&PREFACE[i], 1);
         rig_settle();
     }
     rig_receive(SIZE_MAX);
@@ -775,6 +827,9 @@ int main(void)
         TEST(expectations_are_met),
         TEST(request_trailers_arrive),
         TEST(trailers_behind_a_body_that_waits),
+        TEST(bodies_that_nobody_wants),
+        TEST(heads_that_do_not_fit),
+        TEST(a_client_that_says_goodbye),
         TEST(responses_stop_at_the_window),
         TEST(other_streams_go_on),
         TEST(requests_stop_at_the_window),
