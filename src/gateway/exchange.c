@@ -47,6 +47,17 @@ struct dm_encoders *dm_exchange_encoders(struct dm_exchange *ex)
     return ex->worker->encoders;
 }
 
+bool dm_exchange_certificate(const struct dm_exchange *ex, struct dm_str *ret_fingerprint, struct dm_str *ret_subject)
+{
+    const struct dm_connection *connection = dm_connection_certificate(ex);
+
+    if (!connection)
+        return false;
+    *ret_fingerprint = dm_str_of(connection->fingerprint);
+    *ret_subject = dm_str_of(connection->subject);
+    return true;
+}
+
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex)
 {
     return dm_worker_wall_ns(ex->worker) / 1000000000;
@@ -210,9 +221,28 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
         go_on(ex);
 }
 
+/* Of the tenant's domains, as they are now. */
+static bool find_certificate(struct dm_upstream_request *wish, struct dm_str name, struct dm_str *ret_chain,
+                             char **ret_key, size_t *ret_key_len)
+{
+    const struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
+    const struct dm_live_domains *domains = ex->tenant->domains;
+    const struct dm_ucertificate *certificate = domains ? dm_udomains_certificate(domains->unit, name) : NULL;
+    struct dm_err err = {0};
+
+    if (!certificate)
+        return false;
+    *ret_chain = dm_unit_str(domains->unit, certificate->chain);
+    if (dm_live_certificate_key(domains->unit, certificate, ex->worker->vault, ret_key, ret_key_len, &err) == 0)
+        return true;
+    dm_log(DM_LOG_ERROR, "certificate_not_shown", "tenant %s: %s", ex->tenant->name.ptr, err.message);
+    return false;
+}
+
 static void forward(struct dm_exchange *ex)
 {
     ex->tries++;
+    ex->wish.find_certificate = find_certificate;
     ex->wish.on_call = on_call;
     ex->wish.current_grants = current_grants;
     ex->wish.grants = ex->tenant->grants;

@@ -81,6 +81,8 @@ const struct dm_ucredential *dm_exchange_find_credential(struct dm_exchange *ex,
                                                          struct dm_str key);
 /* The worker's. */
 struct dm_encoders *dm_exchange_encoders(struct dm_exchange *ex);
+/* Of the certificate that the caller's connection showed, verified; both in memory of the connection. False: none. */
+bool dm_exchange_certificate(const struct dm_exchange *ex, struct dm_str *ret_fingerprint, struct dm_str *ret_subject);
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 

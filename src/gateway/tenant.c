@@ -116,6 +116,8 @@ static void set_domains(struct dm_live_tenant *tenant, struct dm_live_domains *d
 {
     dm_live_domains_free(tenant->domains);
     tenant->domains = domains;
+    for (uint32_t i = 0; tenant->release && i < tenant->release->n_upstreams; i++)
+        dm_upstream_renew_tls(tenant->release->upstreams[i]);
 }
 
 int dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit, const struct dm_vault *vault,

@@ -79,7 +79,7 @@ suite('tls', () => {
     leafs.alpha = pki.issue(['alpha.test', 'pay.alpha.shop', 'must.alpha.shop', 'may.alpha.shop']);
     leafs.wide = pki.issue(['*.alpha.shop']);
     leafs.beta = pki.issue(['beta.test']);
-    for (const name of ['alpha', 'beta']) await world.api.must('POST', '/tenants', { name });
+    for (const name of ['alpha', 'beta', 'gamma']) await world.api.must('POST', '/tenants', { name });
     await file('alpha', {
       certificates: [certificate('main', leafs.alpha), certificate('wide', leafs.wide)],
       domains: [
@@ -174,6 +174,30 @@ suite('tls', () => {
     assert.match(String(wrong.failure), /unknown.ca|alert number 48/i);
     const reasons = { reason: 'client_certificate_missing' };
     assert.ok((await world.gateway.metric('daemun_worker_tls_failures_total', reasons)) >= 1);
+  });
+
+  test('a client certificate tells applications apart, and the backend is told which it was', async () => {
+    const robot = pki.issue([], { subject: '/O=Caller/CN=robot', isClient: true });
+    const clerk = pki.issue([], { subject: '/O=Caller/CN=clerk', isClient: true });
+    const nobody = pki.issue([], { subject: '/O=Caller/CN=nobody', isClient: true });
+    const ofApp = (name, credential) => ({
+      name,
+      subscriptions: [{ product: 'main', plan: 'basic' }],
+      credentials: [{ name: 'first', type: 'client_certificate', ...credential }],
+    });
+    await file('gamma', {
+      policies: [{ type: 'client_certificate', forward_header: 'X-Caller' }],
+      applications: [ofApp('robot', { fingerprint: pki.fingerprint(robot) }), ofApp('clerk', { subject: 'CN=clerk,O=Caller' })],
+      certificates: [certificate('main', pki.issue(['gamma.test']))],
+      domains: [{ name: 'gamma.test', client_certificate: 'optional', client_ca: pki.root.certificate }],
+    });
+    const by = async (leaf) => ask(await opened('gamma.test', { cert: leaf?.certificate, key: leaf?.key }), 'gamma.test', { headers: 'X-Caller: forged\r\n' });
+    assert.equal((await by(robot)).status, 200);
+    assert.equal(upstream.requests.at(-1).headers['x-caller'], `fingerprint:${pki.fingerprint(robot)}`);
+    assert.equal((await by(clerk)).status, 200);
+    assert.equal(upstream.requests.at(-1).headers['x-caller'], 'subject:CN=clerk,O=Caller');
+    assert.match((await by(nobody)).text, /^HTTP\/1.1 403 [^]*daemun-reason: auth_invalid/i);
+    assert.match((await by(undefined)).text, /^HTTP\/1.1 401 [^]*daemun-reason: auth_missing/i);
   });
 
   test('a ticket resumes on every worker, and not for another domain', async () => {

@@ -11,21 +11,11 @@
 
 #define BASIC_MAX 512
 
-static bool is_expired(const struct dm_exchange *ex, const struct dm_ucredential *credential)
-{
-    return credential->expires_at != 0 && credential->expires_at <= dm_exchange_wall_s(ex);
-}
-
 static void look_up(struct dm_exchange *ex, struct dm_str key)
 {
-    const struct dm_ucredential *credential;
-
     ex->has_credential = true;
-    if (!ex->applications || key.len > DM_KEY_MAX)
-        return;
-    credential = dm_exchange_find_credential(ex, DM_CREDENTIAL_API_KEY, key);
-    if (credential && !credential->is_disabled && !is_expired(ex, credential))
-        ex->application = DM_UNIT_GET(ex->applications, dm_uapplication, credential->application);
+    if (key.len <= DM_KEY_MAX)
+        (void)dm_policy_look_up(ex, DM_CREDENTIAL_API_KEY, key);
 }
 
 /* A second field of the name would leave open which of them the backend means: it is not forwarded. */

@@ -3,7 +3,10 @@
 
 #include "gateway/policy/policy.h"
 
+/* The request brings this credential: whose it is. False: nobody's, or one that is disabled or expired. */
+bool dm_policy_look_up(struct dm_exchange *ex, enum dm_credential_type type, struct dm_str value);
 enum dm_reason dm_api_key_request(struct dm_exchange *ex, const struct dm_uapi_key *config);
+enum dm_reason dm_client_certificate_request(struct dm_exchange *ex, const struct dm_uclient_certificate *config);
 enum dm_reason dm_ip_check_request(struct dm_exchange *ex, const struct dm_uip_check *config);
 enum dm_reason dm_cors_request(struct dm_exchange *ex, const struct dm_ucors *config);
 /* Applies the operations to the head, in their order. DM_EBUDGET when the head is full. */

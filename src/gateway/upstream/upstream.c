@@ -405,9 +405,16 @@ static int new_client(const struct endpoint *e, struct dm_upstream_request *r, s
         .wants_http2 = e->upstream->is_http2,
     };
 
-    if (name.len > 0 && !(r->find_certificate && r->find_certificate(r, name, &settings.chain_pem, &settings.key_pem)))
+    char *key = NULL;
+    size_t key_len = 0;
+    int rc;
+
+    if (name.len > 0 && !(r->find_certificate && r->find_certificate(r, name, &settings.chain_pem, &key, &key_len)))
         return DM_ENOENT;
-    return dm_tls_client_new(&settings, ret, NULL);
+    settings.key_pem = dm_str_n(key, key_len);
+    rc = dm_tls_client_new(&settings, ret, NULL);
+    dm_secret_free(key);
+    return rc;
 }
 
 /* Made once, with the first connection. */
@@ -431,6 +438,8 @@ static int make_tls(struct endpoint *e, struct dm_upstream_request *r)
 
 void dm_upstream_renew_tls(struct dm_upstream *u)
 {
+    if (!u->tls || u->tls->client_certificate[0] == 0)
+        return;
     for (uint32_t i = 0; i < u->n_endpoints; i++) {
         struct endpoint *e = &u->endpoints[i];
         dm_http_tls_unref(e->tls);

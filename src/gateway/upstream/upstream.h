@@ -45,10 +45,10 @@ struct dm_upstream_request {
     struct dm_upstream *upstream; /* NULL when not waiting */
     const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */
     const struct dm_unit *(*current_grants)(struct dm_upstream_request *request);
-    /* Finds chain and key (PEM, borrowed during the call) of the certificate that the backend is shown; false: there is none such.
-     * May be NULL. */
+    /* Finds chain (PEM, borrowed during the call) and key (PEM, memory of dm_secret_alloc() that the upstream frees) of the
+     * certificate that the backend is shown; false: there is none such. May be NULL. */
     bool (*find_certificate)(struct dm_upstream_request *request, struct dm_str name, struct dm_str *ret_chain,
-                             struct dm_str *ret_key);
+                             char **ret_key, size_t *ret_key_len);
     uint32_t connect_ms;
     struct dm_http_timeouts timeouts;
     struct dm_dns_query query;
@@ -67,7 +67,8 @@ size_t dm_upstream_targets(const struct dm_upstream *upstream);
 /* What the Host field says for this endpoint; borrowed from the upstream. */
 struct dm_str dm_upstream_authority(const struct dm_upstream *upstream, uint32_t endpoint);
 
-/* Connections from here on are made with what find_certificate gives now; the idle ones end. */
+/* The tenant's certificates have changed: connections of a backend that is shown one are made with what find_certificate gives
+ * from here on, and the idle ones end. */
 void dm_upstream_renew_tls(struct dm_upstream *upstream);
 /* U3: connections to addresses that the grants no longer hold end, behind the call in hand. grants NULL: all, and none is kept
  * idle from here on. */
