@@ -84,7 +84,8 @@ static void on_pidfd(struct dm_watch *watch, unsigned ready)
     struct dm_process *process = DM_CONTAINER_OF(watch, struct dm_process, watch);
     int status = -1;
 
-    if (!process->is_adopted && waitpid(process->pid, &status, WNOHANG) == 0)
+    /* An adopted one is a child all the same when it was one of what this process was before an exec. */
+    if (waitpid(process->pid, &status, WNOHANG) == 0)
         return;
     exited(process, status);
 }
@@ -199,17 +200,20 @@ int dm_process_signal(struct dm_process *process, int signo)
 }
 
 /* Only an adopted process without pidfd has to be looked after. */
-static bool is_gone(const struct dm_process *process)
+static bool is_gone(const struct dm_process *process, int *ret_status)
 {
-    return process->is_adopted && process->watch.fd < 0 && kill(process->pid, 0) < 0 && errno == ESRCH;
+    if (!process->is_adopted || process->watch.fd >= 0)
+        return false;
+    return waitpid(process->pid, ret_status, WNOHANG) == process->pid || (kill(process->pid, 0) < 0 && errno == ESRCH);
 }
 
 static void look_after(struct dm_process *process)
 {
     uint64_t now_ns = process->loop->now_ns;
+    int status = -1;
 
-    if (is_gone(process)) {
-        exited(process, -1);
+    if (is_gone(process, &status)) {
+        exited(process, status);
         return;
     }
     if (process->state == DM_PROCESS_STOPPING && now_ns >= process->kill_ns)

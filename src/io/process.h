@@ -14,7 +14,7 @@
 
 #include "io/loop.h"
 
-enum { DM_SPAWN_ARGS_MAX = 64, DM_SPAWN_FDS_MAX = 8 };
+enum { DM_SPAWN_ARGS_MAX = 128, DM_SPAWN_FDS_MAX = 8 };
 
 /* What the next start is made of; filled anew for each by on_spawn. Strings are borrowed until on_spawned. */
 struct dm_spawn {
@@ -38,7 +38,7 @@ struct dm_process_type {
     int (*on_spawn)(struct dm_process *process, struct dm_spawn *spawn);
     /* After a start (pid > 0) or a failed one (pid < 0: -errno): the place to close the child's ends. May be NULL. */
     void (*on_spawned)(struct dm_process *process, pid_t pid);
-    /* status as of waitpid(2); -1 of an adopted process, which is not ours to wait for. When it returns, the next start is
+    /* status as of waitpid(2); -1 of an adopted process that is no child of ours. When it returns, the next start is
      * planned if state is DM_PROCESS_WAITING; the owner may stop it here. State is DM_PROCESS_IDLE after a stop, and the
      * memory may be freed then. */
     void (*on_exit)(struct dm_process *process, int status);

@@ -287,6 +287,26 @@ static void an_adopted_process_is_looked_after_without_pidfd(void **state)
     assert_int_equal(owner.process.state, DM_PROCESS_IDLE);
 }
 
+/* Of a program that became another one: it has children that it never started. */
+static void an_adopted_child_is_reaped(void **state)
+{
+    pid_t child = fork();
+
+    if (child == 0)
+        for (;;)
+            pause();
+    assert_int_equal(dm_process_adopt(&owner.process, child), 0);
+    owner.stops_on_exit = true;
+    assert_int_equal(dm_process_signal(&owner.process, SIGKILL), 0);
+    while (owner.n_exits == 0) {
+        fake_clock_advance_ms(&fake, 100);
+        assert_true(dm_loop_turn(loop, 1) >= 0);
+    }
+    assert_true(WIFSIGNALED(owner.status) && WTERMSIG(owner.status) == SIGKILL);
+    assert_int_equal(waitpid(child, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+}
+
 static void nobody_is_not_adopted(void **state)
 {
     pid_t pid = fork();
@@ -355,6 +375,8 @@ int main(int argc, char **argv)
         TEST(an_adopted_process_is_replaced_when_it_ends),
         cmocka_unit_test_setup_teardown(an_adopted_process_is_looked_after_without_pidfd, setup_without_pidfd,
                                         teardown),
+        TEST(an_adopted_child_is_reaped),
+        cmocka_unit_test_setup_teardown(an_adopted_child_is_reaped, setup_without_pidfd, teardown),
         TEST(nobody_is_not_adopted),
         TEST(a_released_process_lives_on),
         TEST(signals_come_through_the_loop),
