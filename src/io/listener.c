@@ -1,6 +1,8 @@
 #include "io/listener.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "io/loop_int.h"
@@ -140,13 +142,33 @@ static void unlink_file(const struct dm_listener *listener)
     (void)sys->ops->unlink(sys, text + sizeof("unix:") - 1);
 }
 
+/* Drops segments with SYN and without ACK; a filter of a TCP socket sees them from their TCP header on. */
+void dm_listener_hush(int fd)
+{
+    enum { FLAGS_AT = 13, SYN = 0x02, ACK = 0x10, ALL = 0x7fffffff };
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, ALL),
+    };
+    struct sock_fprog program = {DM_COUNT(code), code};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+/* Other processes may have the socket, and then it stays in our poll set when our descriptor is closed. */
 void dm_listener_close(struct dm_listener *listener)
 {
-    if (listener->watch.fd < 0)
+    int fd = listener->watch.fd;
+
+    if (fd < 0)
         return;
     if (listener->unlinks)
         unlink_file(listener);
     dm_task_cancel(listener->loop, &listener->task);
     dm_timer_cancel(listener->loop, &listener->timer);
-    dm_watch_close(listener->loop, &listener->watch);
+    dm_watch_del(listener->loop, &listener->watch);
+    listener->loop->sys->ops->close(listener->loop->sys, fd);
 }

@@ -29,6 +29,10 @@ DM_MUST_USE int dm_listener_adopt(struct dm_listener *listener, struct dm_loop *
 /* New connections wait in the kernel's queue meanwhile. */
 void dm_listener_pause(struct dm_listener *listener);
 void dm_listener_resume(struct dm_listener *listener);
+/* No TCP handshake begins at the listening descriptor any more; those that have begun end well and can be accepted. So who
+ * accepts until there is nothing more and then closes resets nobody. Clients that come later try again in a second, when
+ * another socket may listen there. For all descriptors of the socket, and for good. Without effect where the system refuses. */
+void dm_listener_hush(int fd);
 /* The memory is the owner's again on return. Nothing when it is closed already. */
 void dm_listener_close(struct dm_listener *listener);
 
