@@ -1,4 +1,7 @@
 /* daemun-gateway: one binary for the keeper (what a person starts) and for the workers and the loader that it starts. */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -40,6 +43,42 @@ static void raise_descriptors(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Where the next program will lie: where this one was started from, and not what a link there led to. */
+static void set_program(struct dm_gateway_options *options, char **argv)
+{
+    static char self[PATH_MAX];
+    ssize_t n = strchr(argv[0], '/') ? 0 : readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    options->argv = argv;
+    options->program = n > 0 ? self : argv[0];
+}
+
+/* What comes while one keeper becomes the next waits for that. */
+static void block_signals(void)
+{
+    static const int signos[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < DM_COUNT(signos); i++)
+        sigaddset(&set, signos[i]);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static int run_keeper(struct dm_gateway_options *options, char **argv)
+{
+    int code;
+
+    set_program(options, argv);
+    block_signals();
+    while ((code = dm_keeper_main(options)) == DM_KEEPER_NEXT) {
+        execv(options->program, argv);
+        fprintf(stderr, "daemun-gateway: %s can't be run: %s; this program goes on\n", options->program,
+                strerror(errno));
+    }
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct dm_gateway_options options;
@@ -57,7 +96,8 @@ int main(int argc, char **argv)
     switch (options.role) {
     case DM_ROLE_WORKER: return run_worker(&options);
     case DM_ROLE_LOADER: return dm_loader_main(&options);
+    case DM_ROLE_CHECK: return dm_keeper_check_main(&options);
     case DM_ROLE_KEEPER: break;
     }
-    return dm_keeper_main(&options);
+    return run_keeper(&options, argv);
 }

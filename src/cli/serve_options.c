@@ -200,10 +200,11 @@ static int check_free(const struct serve *s, const struct dm_child *child, const
 /* Of a gateway whose keeper is gone: they serve, and its next keeper adopts them. */
 static bool has_workers(const struct serve *s)
 {
+    static const char *const seats[] = {"", "b"}; /* of a slot */
     char path[DM_CHILD_PATH_MAX];
 
-    for (unsigned slot = 0; slot < DM_LINK_WORKERS_MAX; slot++) {
-        snprintf(path, sizeof(path), "%s/gateway/run/worker-%u.lock", s->data, slot);
+    for (unsigned i = 0; i < DM_LINK_WORKERS_MAX * DM_COUNT(seats); i++) {
+        snprintf(path, sizeof(path), "%s/gateway/run/worker-%u%s.lock", s->data, i / 2, seats[i % 2]);
         if (dm_lockfile_holder(path) > 0)
             return true;
     }

@@ -37,7 +37,9 @@ static const char help[] =
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_names[] = {"json", "text", NULL};
 static const char *const switch_names[] = {"off", "on", NULL};
-static const char *const role_names[] = {"keeper", "worker", "loader", NULL};
+static const char *const role_names[] = {"keeper", "worker", "loader", "check", NULL};
+
+const char *const dm_gateway_bank_suffix[DM_GATEWAY_BANKS] = {"", "b"};
 
 typedef int (*read_fn)(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err);
 
@@ -227,6 +229,16 @@ static int read_slot(struct dm_gateway_options *options, struct dm_str value, st
     return rc;
 }
 
+static int read_bank(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    uint64_t bank = 0;
+    int rc = read_number(value, 0, DM_GATEWAY_BANKS - 1, &bank, err);
+
+    if (rc == 0)
+        options->bank = (unsigned)bank;
+    return rc;
+}
+
 static const struct {
     const char *name;
     read_fn read;
@@ -246,6 +258,7 @@ static const struct {
     {"--log-format", read_log_format},
     {"--role", read_role},
     {"--slot", read_slot},
+    {"--bank", read_bank},
 };
 
 /* --- the line ---------------------------------------------------------------------------------------------------- */
@@ -384,7 +397,7 @@ static void add_trusted_fronts(const struct dm_listener_sources *fronts, struct 
 }
 
 void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_gateway_role role, unsigned slot,
-                             struct dm_gateway_args *ret)
+                             unsigned bank, struct dm_gateway_args *ret)
 {
     struct dm_buf buf;
 
@@ -392,6 +405,7 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     dm_buf_init_fixed(&buf, ret->text, sizeof(ret->text));
     add_arg(ret, &buf, "--role=%s", role_names[role]);
     add_arg(ret, &buf, "--slot=%u", slot);
+    add_arg(ret, &buf, "--bank=%u", bank);
     add_arg(ret, &buf, "--data=%s", options->data_dir);
     add_arg(ret, &buf, "--workers=%u", options->n_workers);
     add_arg(ret, &buf, "--log-level=%s", level_names[options->log_level]);

@@ -8,7 +8,7 @@
 #include "model/link.h"
 #include "model/listener.h"
 
-enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER };
+enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER, DM_ROLE_CHECK };
 
 #define DM_GATEWAY_WORKERS_MAX DM_LINK_WORKERS_MAX
 #define DM_GATEWAY_ID_MAX 64
@@ -26,6 +26,7 @@ struct dm_gateway_options {
     struct dm_listener_spec listen_defaults; /* what holds where a listener says nothing */
     unsigned n_workers;
     unsigned slot; /* of a worker: 0 … n_workers - 1 */
+    unsigned bank; /* of a worker: which of the slot's two seats */
     bool access_log;
     bool log_is_text;
     enum dm_log_level log_level;
@@ -35,15 +36,23 @@ struct dm_gateway_options {
     uid_t controller_uid;           /* who may be at the other end; by default our own */
     uint64_t drain_ms;              /* how long workers may finish at SIGTERM */
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
+    /* Not of the command line: how this process was started, and its successor will be; NULL: not known. */
+    const char *program;
+    char *const *argv;
 };
 
 /* Where things lie below data_dir. */
 #define DM_GATEWAY_KEEPER_LOCK "run/keeper.lock"
 #define DM_GATEWAY_KEEPER_SOCKET "run/keeper.sock"
-#define DM_GATEWAY_BOX_KEY "box.key"                /* what is secret to this gateway is sealed to it (vault.h) */
-#define DM_GATEWAY_WORKER_LOCK "run/worker-%u.lock" /* by slot */
-#define DM_GATEWAY_COUNTERS "run/counters-%u"       /* by slot: dm_shm of kind DM_GATEWAY_COUNTERS_KIND */
+#define DM_GATEWAY_BOX_KEY "box.key"                  /* what is secret to this gateway is sealed to it (vault.h) */
+#define DM_GATEWAY_WORKER_LOCK "run/worker-%u%s.lock" /* by slot and bank suffix */
+#define DM_GATEWAY_COUNTERS "run/counters-%u%s"       /* the same: dm_shm of kind DM_GATEWAY_COUNTERS_KIND */
 #define DM_GATEWAY_COUNTERS_KIND "counters"
+
+/* A slot is one share of the work; two processes can sit in it while one takes over from the other, each in a bank of its own. */
+#define DM_GATEWAY_BANKS 2
+/* "" and "b". */
+extern const char *const dm_gateway_bank_suffix[DM_GATEWAY_BANKS];
 
 /* One "--name=value" each, for a process of another role. */
 #define DM_GATEWAY_ARGS_MAX 48
@@ -53,9 +62,9 @@ struct dm_gateway_args {
     size_t count;
     char text[DM_GATEWAY_ARGS_BYTES];
 };
-/* What a worker of this slot, or the loader, is started with. */
+/* What a worker of this seat, or the loader, is started with. */
 void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_gateway_role role, unsigned slot,
-                             struct dm_gateway_args *ret);
+                             unsigned bank, struct dm_gateway_args *ret);
 
 /* Nothing said: what dm_gateway_options_read() begins with. */
 void dm_gateway_options_defaults(struct dm_gateway_options *options);

@@ -163,6 +163,7 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener, st
     settings.body_rate_bytes = (uint32_t)limits->body_rate;
     settings.body_bytes_max = limits->body_max;
     settings.connections_max = limits->connections;
+    settings.drain_idle_ms = (uint32_t)listener->worker->options->drain_ms; /* dm_worker_drain_end() comes before */
     settings.allows_http2 = listener->spec->has_http2;
     settings.http2.streams_max = (uint32_t)limits->streams;
     settings.tls = listener->spec->is_tls ? listener->worker->acceptor : NULL;
@@ -203,6 +204,12 @@ void dm_worker_drain(struct dm_worker *worker)
 {
     for (size_t i = 0; i < worker->n_listeners; i++)
         dm_http_server_drain(worker->listeners[i].server);
+}
+
+void dm_worker_drain_end(struct dm_worker *worker)
+{
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        dm_http_server_drain_end(worker->listeners[i].server);
 }
 
 static const struct dm_dns_config dns_defaults;

@@ -1,6 +1,8 @@
-/* A worker: one process, one loop, one core. Accepts on its own listeners, runs exchanges, knows units and never documents.
+/* A worker: one process, one loop, one core. Accepts on the sockets that the keeper gives, runs exchanges, knows units and
+ * never documents.
  *
  * States:  starting --[SYNCED from the keeper]--> serving --[DRAIN]--> draining --[no connections, or time]--> exit
+ *          Draining: what waits in its sockets is accepted, then they are let go; each connection ends with its next answer.
  *          In serving and draining the keeper may be gone; the worker reconnects and serves on (worker_link.h, W1).
  *
  * Memory: objects of the path come from the worker's free lists and chunk pool; in steady state the system allocator is not
@@ -71,6 +73,8 @@ void dm_worker_listener_accept(const struct dm_worker_listener *listener, int fd
 size_t dm_worker_connections(const struct dm_worker *worker);
 /* Takes no more connections and ends those that there are, as dm_http_server_drain(). */
 void dm_worker_drain(struct dm_worker *worker);
+/* Clients between requests are not waited for any longer. */
+void dm_worker_drain_end(struct dm_worker *worker);
 /* Takes over the unit (one reference), also on failure. An older or equal mark than the live one is dropped: 0. Domains whose
  * keys do not open are not applied, and the former ones serve on: DM_EAGAIN when the data key may come yet, or DM_ECORRUPT.
  * counter_slot: of the tenant. */

@@ -1,26 +1,37 @@
 /* Messages between the keeper and a worker over an io/channel on DATA/gateway/run/keeper.sock. The worker connects, also
- * again after the keeper was replaced; both are the same program on the same machine, so payloads are these structs as they
- * lie in memory, and a worker whose HELLO names another version is told to drain and is replaced.
+ * again after the keeper was replaced. Both are programs on the same machine, so payloads are these structs as they lie in
+ * memory.
  *
  *   worker                                  keeper
- *   HELLO  slot, pid, version         ──►
+ *   LISTENER …                        ──►             the listening sockets that it has, each with its descriptor
+ *   HELLO  slot, bank, pid, program   ──►
+ *                                     ◄──   TICKET_KEYS, TENANT_KEY …
  *                                     ◄──   UNIT …    all that is live and sound; an adopted worker skips what it has
  *                                     ◄──   LOG       descriptor: where access log lines go (a pipe)
+ *                                     ◄──   LISTENER …  each with its descriptor; an adopted worker drops what it has
  *                                     ◄──   SYNCED    the worker listens from here on
  *   SERVING                           ──►             it does
  *   APPLIED …                         ──►
  *                                     ◄──   UNIT, GONE   as things change
+ *                                     ◄──   LISTENER, UNLISTEN   of another slot, whose worker can't serve for the moment
  *   USAGE …                           ──►             what was counted, every second while there is something
+ *   LEAVING                           ──►             it was told by a signal to end, and goes once another serves
  *                                     ◄──   DRAIN     finish and exit
+ *                                     ◄──   PART      the keeper makes way for another: say what is left and hang up
  *
  * W1. A worker that lost the keeper serves on with what it has and tries to reconnect every 100 ms.
- * W2. Each UNIT and GONE gets one APPLIED. */
+ * W2. Each UNIT and GONE gets one APPLIED.
+ * W3. A keeper talks with workers of other versions while they hand over. So HELLO, LISTENER, LOG, USAGE, LEAVING, DRAIN and
+ *     PART keep their numbers and layouts for ever; a struct may grow at its end, and who gets a shorter one takes the rest as
+ *     zeros. Everything else is said only to a worker of the same DM_WORKER_LINK_VERSION and unit format. */
 #ifndef DM_GATEWAY_WORKER_LINK_H
 #define DM_GATEWAY_WORKER_LINK_H
 
 #include "model/link.h"
 #include "model/unit_kind.h"
 #include "snapshot/unit.h"
+
+#define DM_WORKER_LINK_VERSION 1 /* raise on every change of a message that W3 does not name */
 
 enum dm_worker_message {
     DM_WORKER_HELLO = 1,   /* struct dm_worker_hello */
@@ -29,20 +40,46 @@ enum dm_worker_message {
     DM_WORKER_APPLIED,     /* struct dm_worker_applied */
     DM_WORKER_LOG,         /* no payload, with a descriptor */
     DM_WORKER_SYNCED,      /* no payload */
-    DM_WORKER_DRAIN,       /* uint32_t: milliseconds until it must be gone */
+    DM_WORKER_DRAIN,       /* struct dm_worker_drain */
     DM_WORKER_USAGE,       /* struct dm_worker_usage[] */
     DM_WORKER_SERVING,     /* no payload */
     DM_WORKER_TENANT_KEY,  /* struct dm_worker_tenant_key: before the first unit that needs it */
     DM_WORKER_TICKET_KEYS, /* struct dm_tls_ticket_keys: at the beginning, and when they were rotated */
+    DM_WORKER_LISTENER,    /* struct dm_worker_socket, with a descriptor that is bound and listens */
+    DM_WORKER_UNLISTEN,    /* struct dm_worker_socket */
+    DM_WORKER_LEAVING,     /* no payload */
+    DM_WORKER_PART,        /* no payload */
 };
 
 #define DM_WORKER_PATH_MAX 512
+#define DM_WORKER_ADDRESS_MAX 128
 #define DM_WORKER_TENANTS_MAX 16384 /* counter slots */
+
+enum { DM_WORKER_IS_SERVING = 1, DM_WORKER_IS_DRAINING = 2 };
 
 struct dm_worker_hello {
     char version[32]; /* DM_VERSION, NUL-terminated */
     uint32_t slot;    /* 0 … workers - 1 */
     int32_t pid;
+    uint32_t bank;
+    uint32_t flags; /* DM_WORKER_IS_… */
+    uint32_t link_version, unit_format, counters_version;
+    uint8_t program[DM_DIGEST_BYTES]; /* dm_program_mark() */
+};
+
+/* What a worker of the first versions sends, and as much of DRAIN as it takes. */
+#define DM_WORKER_HELLO_MIN offsetof(struct dm_worker_hello, bank)
+#define DM_WORKER_DRAIN_MIN sizeof(uint32_t)
+
+/* An address that has one socket for each slot, or (Unix) one for all, which is slot 0's. */
+struct dm_worker_socket {
+    char address[DM_WORKER_ADDRESS_MAX]; /* as dm_addr_format() writes it, NUL-terminated */
+    uint32_t slot;
+};
+
+struct dm_worker_drain {
+    uint32_t ms;      /* until it must be gone */
+    uint32_t idle_ms; /* how long a client may take to begin its next request */
 };
 
 struct dm_worker_unit {

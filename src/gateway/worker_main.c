@@ -1,4 +1,5 @@
 /* The process around a worker: its lock, shared pages, listeners, and its talk with the keeper (worker_link.h). */
+#include "gateway/program.h"
 #include "gateway/worker.h"
 #include "gateway/worker_link.h"
 
@@ -16,14 +17,20 @@
 #define RECONNECT_MS 100
 #define TICK_MS 1000
 #define DRAIN_TICK_MS 20
-#define BACKLOG 4096
+#define IDLE_MS 1000       /* for clients between requests, when a signal ends us */
+#define LAST_WORDS_MS 1000 /* for the keeper to read what we say last */
 #define USAGE_BATCH 256
 
 struct process;
 
+/* A listening socket that the keeper gave; open once we may serve. */
 struct door {
-    struct dm_listener listener;
+    struct door *next;
     const struct dm_worker_listener *of;
+    struct dm_worker_socket name;
+    int fd; /* of the closed door */
+    bool is_open;
+    struct dm_listener listener;
 };
 
 struct process {
@@ -31,15 +38,17 @@ struct process {
     const struct dm_gateway_options *options;
     struct dm_addr keeper;
     struct dm_channel channel;
-    struct dm_timer reconnect, tick, drain;
+    struct dm_timer reconnect, tick, drain, idle;
     struct dm_hook flush;
-    struct door doors[DM_LISTENERS_MAX];
-    size_t n_doors;
+    struct door *doors;
+    uint64_t n_accepted; /* by doors that are gone */
+    uint64_t drain_due_ns;
     struct dm_worker_counters before; /* of those who had this slot before */
     struct dm_lockfile lock;
     struct dm_shm counters;
     struct dm_signals signals;
-    bool has_channel, is_serving, is_draining;
+    uint8_t program[DM_DIGEST_BYTES];
+    bool has_channel, is_serving, is_draining, is_parting, has_signal, has_said_goodbye;
     int exit_code;
 };
 
@@ -87,10 +96,10 @@ static void report_counters(struct process *p)
     const struct dm_worker_counters *before = &p->before;
     const struct dm_loop_stats *stats = dm_loop_stats(p->worker.loop);
     const struct dm_http_client_counters *backend = dm_http_client_counters(p->worker.client);
-    uint64_t accepted = 0;
+    uint64_t accepted = p->n_accepted;
 
-    for (size_t i = 0; i < p->n_doors; i++)
-        accepted += p->doors[i].listener.n_accepted;
+    for (const struct door *door = p->doors; door; door = door->next)
+        accepted += door->listener.n_accepted;
     c->connections_open = dm_worker_connections(&p->worker);
     c->connections_accepted = before->connections_accepted + accepted;
     c->loop_turns = before->loop_turns + stats->turns;
@@ -111,6 +120,32 @@ static void report_counters(struct process *p)
     dm_loop_stats_reset_max(p->worker.loop);
 }
 
+static void close_idle_doors(struct process *p);
+
+/* The keeper makes way for another: it reads what we have said and hears that it was all. */
+static void part_when_all_is_said(struct process *p)
+{
+    if (!p->is_parting || !p->has_channel || p->channel.queued_bytes > 0)
+        return;
+    p->has_channel = false;
+    dm_channel_close(&p->channel);
+}
+
+/* What was counted last is told first, also when the keeper is just being replaced. */
+static bool is_done(const struct process *p)
+{
+    return p->is_draining && !p->doors && dm_worker_connections(&p->worker) == 0 &&
+           (p->has_channel || dm_usage_table_is_empty(&p->worker.usage));
+}
+
+/* To all clients, once the last that waited is in. */
+static void say_goodbye(struct process *p)
+{
+    if (!p->has_said_goodbye)
+        dm_worker_drain(&p->worker);
+    p->has_said_goodbye = true;
+}
+
 static void on_tick(struct dm_timer *timer)
 {
     struct process *p = DM_CONTAINER_OF(timer, struct process, tick);
@@ -119,8 +154,13 @@ static void on_tick(struct dm_timer *timer)
     p->worker.wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     report_counters(p);
     report_usage(p);
-    dm_timer_arm(p->worker.loop, &p->tick, p->is_draining ? DRAIN_TICK_MS : TICK_MS);
-    if (p->is_draining && dm_worker_connections(&p->worker) == 0)
+    part_when_all_is_said(p);
+    dm_timer_arm(p->worker.loop, &p->tick, p->is_draining || p->is_parting ? DRAIN_TICK_MS : TICK_MS);
+    if (p->is_draining)
+        close_idle_doors(p);
+    if (p->is_draining && !p->doors)
+        say_goodbye(p);
+    if (is_done(p))
         dm_loop_stop(p->worker.loop);
 }
 
@@ -131,60 +171,102 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
     dm_worker_listener_accept(DM_CONTAINER_OF(listener, struct door, listener)->of, fd, peer);
 }
 
-static void fail(struct process *p, const struct dm_err *err)
+static void fail(struct process *p, const char *why)
 {
-    dm_log(DM_LOG_ERROR, "worker_failed", "%s", err->message);
+    dm_log(DM_LOG_ERROR, "worker_failed", "%s", why);
     p->exit_code = 1;
     dm_loop_stop(p->worker.loop);
 }
 
-/* A Unix socket has one listener: that of the first worker. */
-static bool is_left_out(const struct process *p, const struct dm_listener_spec *spec)
+static void open_door(struct process *p, struct door *door)
 {
-    return spec->addr.ss.ss_family == AF_UNIX && p->options->slot > 0;
+    int rc = dm_listener_adopt(&door->listener, p->worker.loop, door->fd, on_accept);
+
+    door->fd = -1;
+    door->is_open = rc == 0;
+    if (rc < 0)
+        fail(p, "can't watch a listening socket");
 }
 
-/* 1 when it listens, 0 where there is nothing to listen on. */
-static int open_door(struct process *p, struct door *door, const struct dm_worker_listener *listener,
-                     struct dm_err *err)
+/* Others may have the socket and serve it on. */
+static void remove_door(struct process *p, struct door **at)
 {
-    const struct dm_listener_spec *spec = listener->spec;
-    int rc;
+    struct door *door = *at;
 
-    if (is_left_out(p, spec))
-        return 0;
-    door->of = listener;
-    rc = dm_listener_open(&door->listener, p->worker.loop, &spec->addr, BACKLOG, true, on_accept, err);
-    door->listener.unlinks = true;
-    if (rc >= 0)
-        return 1;
-    if (!spec->is_optional || rc == DM_EEXIST || rc == DM_EPERM)
-        return rc;
-    dm_log(DM_LOG_WARN, "listener_left_out", "%s", err->message);
-    return 0;
+    *at = door->next;
+    if (door->is_open)
+        dm_listener_close(&door->listener);
+    else if (door->fd >= 0)
+        close(door->fd);
+    p->n_accepted += door->listener.n_accepted;
+    dm_free(door);
 }
 
-static void listen_all(struct process *p)
+static struct door **find_door(struct process *p, const struct dm_worker_socket *name)
 {
-    struct dm_err err = {0};
-    int rc;
+    struct door **at = &p->doors;
 
-    p->is_serving = true;
+    while (*at && ((*at)->name.slot != name->slot || strcmp((*at)->name.address, name->address) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+/* NULL: it is none of our addresses. */
+static const struct dm_worker_listener *find_listener(const struct process *p, const struct dm_worker_socket *name)
+{
+    char text[DM_ADDR_TEXT_MAX];
+
     for (size_t i = 0; i < p->worker.n_listeners; i++) {
-        if ((rc = open_door(p, &p->doors[p->n_doors], &p->worker.listeners[i], &err)) < 0) {
-            fail(p, &err);
-            return;
-        }
-        p->n_doors += (size_t)rc;
+        dm_addr_format(&p->worker.listeners[i].spec->addr, true, text);
+        if (strcmp(text, name->address) == 0)
+            return &p->worker.listeners[i];
     }
-    dm_log(DM_LOG_INFO, "worker_serving", "worker %u serves", p->options->slot);
+    return NULL;
+}
+
+static void add_door(struct process *p, const struct dm_worker_socket *name, int fd)
+{
+    const struct dm_worker_listener *listener = find_listener(p, name);
+    struct door **at = find_door(p, name);
+
+    if (*at || !listener || p->is_draining) {
+        close(fd);
+        return;
+    }
+    *at = dm_calloc(1, sizeof(**at));
+    **at = (struct door){.of = listener, .name = *name, .fd = fd};
+    if (p->is_serving)
+        open_door(p, *at);
+}
+
+/* At the end of a turn in which nothing was left to accept: the one who closes last resets nobody. */
+static void close_idle_doors(struct process *p)
+{
+    for (struct door **at = &p->doors; *at;) {
+        if ((*at)->is_open && (*at)->listener.is_backlogged)
+            at = &(*at)->next;
+        else
+            remove_door(p, at);
+    }
+}
+
+static void remove_all_doors(struct process *p)
+{
+    while (p->doors)
+        remove_door(p, &p->doors);
 }
 
 /* Each keeper is told. */
 static void start_serving(struct process *p)
 {
-    if (!p->is_serving)
-        listen_all(p);
+    if (p->is_draining)
+        return;
+    if (!p->is_serving) {
+        p->is_serving = true;
+        for (struct door *door = p->doors; door && p->exit_code == 0; door = door->next)
+            open_door(p, door);
+        dm_log(DM_LOG_INFO, "worker_serving", "worker %u serves", p->options->slot);
+    }
     if (p->exit_code == 0 && dm_channel_send(&p->channel, DM_WORKER_SERVING, DM_STR_NULL, -1) < 0)
         dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told that worker %u serves", p->options->slot);
 }
@@ -194,17 +276,35 @@ static void on_drain_due(struct dm_timer *timer)
     dm_loop_stop(DM_CONTAINER_OF(timer, struct process, drain)->worker.loop);
 }
 
-static void start_draining(struct process *p, uint32_t ms)
+static void on_idle_due(struct dm_timer *timer)
 {
-    if (p->is_draining)
+    struct process *p = DM_CONTAINER_OF(timer, struct process, idle);
+
+    say_goodbye(p);
+    dm_worker_drain_end(&p->worker);
+}
+
+/* Told again, it is over sooner, never later. */
+static void hurry(struct process *p, struct dm_worker_drain drain)
+{
+    uint64_t due_ns = dm_loop_now_ns(p->worker.loop) + drain.ms * UINT64_C(1000000);
+
+    if (dm_timer_is_armed(&p->drain) && p->drain_due_ns <= due_ns)
         return;
-    p->is_draining = true;
-    for (size_t i = 0; i < p->n_doors; i++)
-        dm_listener_close(&p->doors[i].listener);
-    dm_worker_drain(&p->worker);
-    p->drain.on_due = on_drain_due;
-    dm_timer_arm(p->worker.loop, &p->drain, ms);
-    dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);
+    p->drain_due_ns = due_ns;
+    dm_timer_arm(p->worker.loop, &p->drain, drain.ms);
+    dm_timer_arm(p->worker.loop, &p->idle, DM_MIN(drain.idle_ms, drain.ms));
+}
+
+static void start_draining(struct process *p, struct dm_worker_drain drain)
+{
+    if (!p->is_draining) {
+        p->is_draining = true;
+        p->drain.on_due = on_drain_due;
+        p->idle.on_due = on_idle_due;
+        dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);
+    }
+    hurry(p, drain);
 }
 
 /* --- the keeper --------------------------------------------------------------------------------------------------- */
@@ -290,11 +390,39 @@ static void on_gone(struct process *p, const struct dm_worker_unit *message)
     say_applied(p, message, &none);
 }
 
+/* What is shorter than ours comes from an older keeper (W3). */
+static bool read_grown(struct dm_str payload, size_t min, void *ret, size_t size)
+{
+    if (payload.len < min)
+        return false;
+    memset(ret, 0, size);
+    memcpy(ret, payload.ptr, DM_MIN(payload.len, size));
+    return true;
+}
+
+static void on_unlisten(struct process *p, const struct dm_worker_socket *name)
+{
+    struct door **at = find_door(p, name);
+
+    if (*at)
+        remove_door(p, at);
+}
+
+static void on_part(struct process *p)
+{
+    p->is_parting = true;
+    report_usage(p);
+    part_when_all_is_said(p);
+    if (p->has_channel)
+        dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);
+}
+
 static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str payload, int fd)
 {
     struct process *p = DM_CONTAINER_OF(channel, struct process, channel);
     struct dm_worker_unit unit;
-    uint32_t ms = 0;
+    struct dm_worker_socket name;
+    struct dm_worker_drain drain;
 
     if ((type == DM_WORKER_UNIT || type == DM_WORKER_GONE) && payload.len == sizeof(unit)) {
         memcpy(&unit, payload.ptr, sizeof(unit));
@@ -306,11 +434,17 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
         on_tenant_key(p, payload);
     } else if (type == DM_WORKER_TICKET_KEYS && payload.len == sizeof(struct dm_tls_ticket_keys)) {
         on_ticket_keys(p, payload);
+    } else if (type == DM_WORKER_LISTENER && fd >= 0 && read_grown(payload, sizeof(name), &name, sizeof(name))) {
+        add_door(p, &name, fd);
+        fd = -1;
+    } else if (type == DM_WORKER_UNLISTEN && read_grown(payload, sizeof(name), &name, sizeof(name))) {
+        on_unlisten(p, &name);
     } else if (type == DM_WORKER_SYNCED) {
         start_serving(p);
-    } else if (type == DM_WORKER_DRAIN && payload.len == sizeof(ms)) {
-        memcpy(&ms, payload.ptr, sizeof(ms));
-        start_draining(p, ms);
+    } else if (type == DM_WORKER_DRAIN && read_grown(payload, DM_WORKER_DRAIN_MIN, &drain, sizeof(drain))) {
+        start_draining(p, drain);
+    } else if (type == DM_WORKER_PART) {
+        on_part(p);
     } else {
         dm_log(DM_LOG_WARN, "keeper_message", "message of unknown type %u from the keeper", type);
     }
@@ -323,9 +457,18 @@ static void on_channel_closed(struct dm_channel *channel, int code)
 {
     struct process *p = DM_CONTAINER_OF(channel, struct process, channel);
 
-    p->has_channel = false;
+    p->has_channel = p->is_parting = false;
     dm_log(DM_LOG_WARN, "keeper_lost", "the keeper is gone; serving on");
     dm_timer_arm(p->worker.loop, &p->reconnect, RECONNECT_MS);
+}
+
+/* A descriptor of each, for a keeper that has none. */
+static void say_listeners(struct process *p)
+{
+    for (const struct door *door = p->doors; door; door = door->next)
+        if (dm_channel_send(&p->channel, DM_WORKER_LISTENER, dm_str_n((const char *)&door->name, sizeof(door->name)),
+                            door->is_open ? door->listener.watch.fd : door->fd) < 0)
+            dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be given the socket of %s", door->name.address);
 }
 
 static void say_hello(struct process *p)
@@ -335,7 +478,14 @@ static void say_hello(struct process *p)
     memset(&hello, 0, sizeof(hello));
     copy_name(hello.version, sizeof(hello.version), DM_VERSION);
     hello.slot = p->options->slot;
+    hello.bank = p->options->bank;
     hello.pid = (int32_t)getpid();
+    hello.flags = p->is_draining ? DM_WORKER_IS_DRAINING : p->is_serving ? DM_WORKER_IS_SERVING : 0;
+    hello.link_version = DM_WORKER_LINK_VERSION;
+    hello.unit_format = DM_UNIT_FORMAT;
+    hello.counters_version = DM_COUNTERS_VERSION;
+    memcpy(hello.program, p->program, sizeof(hello.program));
+    say_listeners(p);
     if (dm_channel_send(&p->channel, DM_WORKER_HELLO, dm_str_n((const char *)&hello, sizeof(hello)), -1) < 0)
         dm_channel_close(&p->channel);
 }
@@ -366,38 +516,37 @@ static void on_flush(struct dm_hook *hook)
         dm_log_flush();
 }
 
+/* Another one is to serve before we go; without a keeper there is none. Told again, we go. */
 static void on_signal(struct dm_signals *signals, int signo)
 {
     struct process *p = DM_CONTAINER_OF(signals, struct process, signals);
+    struct dm_worker_drain drain = {(uint32_t)p->options->drain_ms, IDLE_MS};
 
-    start_draining(p, (uint32_t)p->options->drain_ms);
+    if (!p->has_signal && p->has_channel && p->is_serving &&
+        dm_channel_send(&p->channel, DM_WORKER_LEAVING, DM_STR_NULL, -1) == 0)
+        p->has_signal = true;
+    else
+        start_draining(p, drain);
 }
 
 static int open_pages(struct process *p, struct dm_err *err)
 {
+    const char *suffix = dm_gateway_bank_suffix[p->options->bank];
     char path[DM_GATEWAY_PATH_MAX];
     int rc;
 
-    dm_gateway_path(p->options, path, "run/worker-%u.lock", p->options->slot);
+    dm_gateway_path(p->options, path, DM_GATEWAY_WORKER_LOCK, p->options->slot, suffix);
     if ((rc = dm_lockfile_take(&p->lock, path, err)) < 0)
         return rc;
-    dm_gateway_path(p->options, path, "run/counters-%u", p->options->slot);
-    if ((rc = dm_shm_open(&p->counters, path, "counters", DM_COUNTERS_VERSION, sizeof(struct dm_counters_page), true,
-                          err)) < 0)
+    dm_gateway_path(p->options, path, DM_GATEWAY_COUNTERS, p->options->slot, suffix);
+    if ((rc = dm_shm_open(&p->counters, path, DM_GATEWAY_COUNTERS_KIND, DM_COUNTERS_VERSION,
+                          sizeof(struct dm_counters_page), true, err)) < 0)
         return rc;
     dm_gateway_path(p->options, path, "run/limits");
     if ((rc = dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err)) < 0)
         return rc;
     dm_gateway_path(p->options, path, DM_GATEWAY_BOX_KEY);
     return dm_vault_open(dm_sys_real(), path, false, &p->worker.vault, err);
-}
-
-/* What the worker before us had in flight when it died has ended. */
-static void end_former_exchanges(struct dm_counters_page *page)
-{
-    for (size_t i = 0; i < DM_COUNTERS_TENANTS; i++)
-        if (page->tenants[i].exchanges_ended != page->tenants[i].exchanges_begun)
-            page->tenants[i].exchanges_ended = page->tenants[i].exchanges_begun;
 }
 
 static int start(struct process *p, struct dm_err *err)
@@ -412,7 +561,7 @@ static int start(struct process *p, struct dm_err *err)
     if ((rc = open_pages(p, err)) < 0)
         return rc;
     p->before = p->worker.counters->worker;
-    end_former_exchanges(p->worker.counters);
+    dm_program_mark(p->options, p->program);
     p->worker.counters->worker.started_at = dm_worker_wall_ns(&p->worker) / 1000000000;
     dm_gateway_path(p->options, path, "run/keeper.sock");
     dm_buf_init_fixed(&keeper, text, sizeof(text));
@@ -434,18 +583,30 @@ static void forget_channel(struct dm_channel *channel, int code)
 {
 }
 
+/* What was counted last reaches the keeper, unless that does not read. */
+static void say_last_words(struct process *p)
+{
+    uint64_t until_ns = dm_loop_now_ns(p->worker.loop) + LAST_WORDS_MS * UINT64_C(1000000);
+
+    report_counters(p);
+    report_usage(p);
+    while (p->has_channel && p->channel.queued_bytes > 0 && dm_loop_now_ns(p->worker.loop) < until_ns)
+        if (dm_loop_turn(p->worker.loop, DRAIN_TICK_MS) < 0)
+            return;
+}
+
 /* Frees all: what a worker leaves behind is a leak, and the sanitizers say so. */
 static void stop(struct process *p)
 {
-    report_usage(p);
+    say_last_words(p);
     p->channel.on_closed = forget_channel;
     if (p->has_channel)
         dm_channel_close(&p->channel);
-    for (size_t i = 0; i < p->n_doors; i++)
-        dm_listener_close(&p->doors[i].listener);
+    remove_all_doors(p);
     dm_timer_cancel(p->worker.loop, &p->reconnect);
     dm_timer_cancel(p->worker.loop, &p->tick);
     dm_timer_cancel(p->worker.loop, &p->drain);
+    dm_timer_cancel(p->worker.loop, &p->idle);
     dm_signals_close(&p->signals);
     dm_hook_del(p->worker.loop, &p->flush);
     dm_worker_done(&p->worker);

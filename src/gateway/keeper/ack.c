@@ -22,7 +22,7 @@ static void send_ack(struct dm_keeper *k, const struct dm_link_ack *ack)
 void dm_keeper_ack_status(struct dm_keeper *k, struct dm_held_unit *unit)
 {
     struct dm_link_ack ack = new_ack(k, dm_str_of(unit->tenant->name), unit->kind, dm_keeper_current_mark(unit));
-    unsigned n = dm_keeper_count_applied(unit);
+    unsigned n = dm_keeper_count_applied(k, unit);
 
     if (dm_mark_is_none(ack.mark))
         return;

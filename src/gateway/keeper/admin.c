@@ -14,8 +14,8 @@ static bool write_health(const struct dm_keeper *k, struct dm_buf *ret)
 {
     unsigned n = 0;
 
-    for (unsigned i = 0; i < k->options.n_workers; i++)
-        n += k->workers[i].is_serving;
+    for (unsigned slot = 0; slot < k->options.n_workers; slot++)
+        n += dm_keeper_slot_is_served(k, slot);
     if (n == k->options.n_workers && !k->is_stopping) {
         dm_buf_add_lit(ret, "ok\n");
         return true;
@@ -27,21 +27,29 @@ static bool write_health(const struct dm_keeper *k, struct dm_buf *ret)
 
 /* --- /status ----------------------------------------------------------------------------------------------------- */
 
+static void write_worker(const struct dm_keeper_worker *worker, struct dm_jsonw *w)
+{
+    dm_jsonw_begin_object(w);
+    dm_jsonw_member_u64(w, "slot", worker->slot);
+    dm_jsonw_member_u64(w, "pid", (uint64_t)worker->process.pid);
+    dm_jsonw_member_bool(w, "is_connected", worker->conn != NULL);
+    dm_jsonw_member_bool(w, "is_serving", dm_keeper_worker_serves(worker));
+    dm_jsonw_member_bool(w, "is_adopted", worker->process.is_adopted);
+    dm_jsonw_member_bool(w, "is_former", worker->is_known && !worker->is_ours);
+    dm_jsonw_member_bool(w, "is_leaving", worker->is_leaving);
+    dm_jsonw_member_u64(w, "restarts", worker->n_restarts);
+    dm_jsonw_end_object(w);
+}
+
+/* Who serves or is to serve, and who sits beside it. */
 static void write_workers(const struct dm_keeper *k, struct dm_jsonw *w)
 {
     dm_jsonw_name(w, "workers");
     dm_jsonw_begin_array(w);
-    for (unsigned i = 0; i < k->options.n_workers; i++) {
-        const struct dm_keeper_worker *worker = &k->workers[i];
-        dm_jsonw_begin_object(w);
-        dm_jsonw_member_u64(w, "slot", i);
-        dm_jsonw_member_u64(w, "pid", (uint64_t)worker->process.pid);
-        dm_jsonw_member_bool(w, "is_connected", worker->conn != NULL);
-        dm_jsonw_member_bool(w, "is_serving", worker->is_serving);
-        dm_jsonw_member_bool(w, "is_adopted", worker->process.is_adopted);
-        dm_jsonw_member_u64(w, "restarts", worker->n_restarts);
-        dm_jsonw_end_object(w);
-    }
+    for (const struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
+         worker = dm_keeper_next_worker(k, worker))
+        if (worker->process.pid > 0 || worker == k->current[worker->slot])
+            write_worker(worker, w);
     dm_jsonw_end_array(w);
 }
 
@@ -51,14 +59,14 @@ static void write_mark(struct dm_jsonw *w, struct dm_mark mark)
     dm_jsonw_member_u64(w, "sequence", mark.sequence);
 }
 
-static void write_unit(const struct dm_held_unit *unit, struct dm_jsonw *w)
+static void write_unit(const struct dm_keeper *k, const struct dm_held_unit *unit, struct dm_jsonw *w)
 {
     if (dm_mark_is_none(unit->live) && !unit->refusal && !unit->is_damaged)
         return;
     dm_jsonw_name(w, dm_unit_kind_names[unit->kind]);
     dm_jsonw_begin_object(w);
     write_mark(w, unit->live);
-    dm_jsonw_member_u64(w, "workers", dm_keeper_count_applied(unit));
+    dm_jsonw_member_u64(w, "workers", dm_keeper_count_applied(k, unit));
     dm_jsonw_member_bool(w, "is_damaged", unit->is_damaged);
     if (unit->refusal) {
         dm_jsonw_name(w, "refused");
@@ -79,7 +87,7 @@ static void write_tenants(const struct dm_keeper *k, struct dm_jsonw *w)
         dm_jsonw_begin_object(w);
         dm_jsonw_member_cstr(w, "name", tenant->name);
         for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++)
-            write_unit(&tenant->units[kind], w);
+            write_unit(k, &tenant->units[kind], w);
         dm_jsonw_end_object(w);
     }
     dm_jsonw_end_array(w);
@@ -137,13 +145,21 @@ static void view_tenant(const struct dm_held_tenant *tenant, struct dm_metrics_t
     }
 }
 
-static void view_worker(const struct dm_keeper_worker *worker, struct dm_metrics_worker *ret)
+static void view_slot(const struct dm_keeper *k, unsigned slot, struct dm_metrics_worker *ret)
 {
-    *ret = (struct dm_metrics_worker){.page = worker->counters.ptr,
-                                      .is_up = worker->conn != NULL,
-                                      .n_restarts = worker->n_restarts,
-                                      .log_lines = worker->log.n_lines,
-                                      .log_dropped = worker->log.n_dropped};
+    *ret = (struct dm_metrics_worker){.is_up = dm_keeper_slot_is_served(k, slot)};
+    for (int bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
+        const struct dm_keeper_worker *worker = k->workers[slot][bank];
+        if (!worker)
+            continue;
+        ret->pages[bank] = worker->counters.ptr;
+        ret->is_up |= worker->conn && worker == k->current[slot];
+        ret->n_former += worker->is_known && !worker->is_ours && !worker->is_leaving;
+        ret->n_leaving += worker->is_leaving;
+        ret->n_restarts += worker->n_restarts;
+        ret->log_lines += worker->log.n_lines;
+        ret->log_dropped += worker->log.n_dropped;
+    }
 }
 
 static struct dm_metrics_view view_keeper(const struct dm_keeper *k)
@@ -159,6 +175,7 @@ static struct dm_metrics_view view_keeper(const struct dm_keeper *k)
                                     .units_accepted = k->n_accepted,
                                     .units_refused = k->n_refused,
                                     .units_mended = k->n_mended,
+                                    .upgrades_refused = k->n_upgrades_refused,
                                     .usage_batches = k->spool.n_batches,
                                     .usage_waiting = k->spool.files.count,
                                     .usage_dropped = k->spool.n_dropped,
@@ -175,7 +192,7 @@ static void write_metrics(const struct dm_keeper *k, struct dm_buf *ret)
     for (const struct dm_held_tenant *tenant = k->store.first; tenant; tenant = tenant->next)
         view_tenant(tenant, &tenants[view.n_tenants++]);
     for (unsigned i = 0; i < k->options.n_workers; i++)
-        view_worker(&k->workers[i], &workers[i]);
+        view_slot(k, i, &workers[i]);
     view.tenants = tenants;
     view.workers = workers;
     view.n_workers = k->options.n_workers;

@@ -11,26 +11,66 @@ enum { RETRY_MS = 2000 };
 
 /* --- who has it -------------------------------------------------------------------------------------------------- */
 
-unsigned dm_keeper_count_applied(const struct dm_held_unit *unit)
+/* Slots whose every worker that counts has it; a slot without one has it not. */
+static uint64_t live_slots(const struct dm_keeper *k, const struct dm_held_unit *unit, size_t word)
+{
+    uint64_t lacking = 0, counting = 0;
+
+    for (int bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
+        lacking |= k->counting[bank][word] & ~unit->applied[bank][word];
+        counting |= k->counting[bank][word];
+    }
+    return counting & ~lacking;
+}
+
+unsigned dm_keeper_count_applied(const struct dm_keeper *k, const struct dm_held_unit *unit)
 {
     unsigned n = 0;
 
-    for (size_t i = 0; i < DM_COUNT(unit->applied); i++)
-        n += (unsigned)__builtin_popcountll(unit->applied[i]);
+    for (size_t word = 0; word < DM_KEEPER_SLOT_WORDS; word++)
+        n += (unsigned)__builtin_popcountll(live_slots(k, unit, word));
     return n;
 }
 
-/* What it can't have again for now, the controller hears of. */
-void dm_keeper_forget_applied(struct dm_keeper *k, unsigned slot)
+unsigned dm_keeper_count_slots(const struct dm_keeper *k)
 {
-    const uint64_t bit = UINT64_C(1) << slot % 64;
+    unsigned n = 0;
+
+    for (size_t word = 0; word < DM_KEEPER_SLOT_WORDS; word++)
+        n += (unsigned)__builtin_popcountll(k->counting[0][word] | k->counting[1][word]);
+    return n;
+}
+
+_Static_assert(DM_GATEWAY_BANKS == 2, "dm_keeper_count_slots() names them");
+
+/* What it can't have again for now, the controller hears of. */
+void dm_keeper_forget_applied(struct dm_keeper *k, const struct dm_keeper_worker *worker)
+{
+    const uint64_t bit = UINT64_C(1) << worker->slot % 64;
 
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit)) {
-        bool had_it = unit->applied[slot / 64] & bit;
-        unit->applied[slot / 64] &= ~bit;
+        uint64_t *word = &unit->applied[worker->bank][worker->slot / 64];
+        bool had_it = *word & bit;
+        *word &= ~bit;
         if (had_it && unit->is_damaged)
             dm_keeper_ack_status(k, unit);
     }
+}
+
+/* Those of slots that are to be given up do not: they go as soon as the others serve. */
+void dm_keeper_count_in(struct dm_keeper *k, const struct dm_keeper_worker *worker)
+{
+    if (worker->slot < k->options.n_workers)
+        k->counting[worker->bank][worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
+}
+
+/* What waited for this one alone is live now. */
+void dm_keeper_count_out(struct dm_keeper *k, const struct dm_keeper_worker *worker)
+{
+    k->counting[worker->bank][worker->slot / 64] &= ~(UINT64_C(1) << worker->slot % 64);
+    for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
+        if (!unit->is_announced && !unit->is_damaged && dm_keeper_count_applied(k, unit) >= k->options.n_workers)
+            dm_keeper_ack_status(k, unit);
 }
 
 /* --- again ------------------------------------------------------------------------------------------------------- */
@@ -106,9 +146,9 @@ void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, 
     if (dm_mark_cmp(applied->mark, dm_keeper_current_mark(unit)) < 0)
         return;
     if (applied->code == 0)
-        unit->applied[worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
-    n = dm_keeper_count_applied(unit);
+        unit->applied[worker->bank][worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
+    n = dm_keeper_count_applied(k, unit);
     /* Those that are not connected will get it when they come. */
-    if (applied->code != 0 || (!unit->is_announced && (n >= k->options.n_workers || n >= k->n_connected)))
+    if (applied->code != 0 || (!unit->is_announced && (n >= k->options.n_workers || n >= dm_keeper_count_slots(k))))
         dm_keeper_ack_status(k, unit);
 }

@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 #include "base/encode.h"
+#include "base/mem.h"
+#include "gateway/keeper/keeper.h"
 #include "gateway/keeper/keeper_int.h"
 
 /* --- id ---------------------------------------------------------------------------------------------------------- */
@@ -68,9 +70,11 @@ static bool has_survivors(const struct dm_keeper *k)
     char path[DM_GATEWAY_PATH_MAX];
 
     for (unsigned slot = 0; slot < DM_GATEWAY_WORKERS_MAX; slot++) {
-        dm_gateway_path(&k->options, path, DM_GATEWAY_WORKER_LOCK, slot);
-        if (dm_lockfile_holder(path) != 0)
-            return true;
+        for (unsigned bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
+            dm_gateway_path(&k->options, path, DM_GATEWAY_WORKER_LOCK, slot, dm_gateway_bank_suffix[bank]);
+            if (dm_lockfile_holder(path) != 0)
+                return true;
+        }
     }
     return false;
 }
@@ -124,10 +128,10 @@ static int check_port(const char *option, const struct dm_addr *addr, bool reuse
     return dm_fail(err, DM_EIO, "", "%s %s: %s", option, text, strerror(-rc));
 }
 
-int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err)
+static int check_listen(const struct dm_keeper *k, struct dm_err *err)
 {
     bool reuse_port = has_survivors(k);
-    int rc = check_port("--admin", &k->options.admin, false, err);
+    int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < k->options.n_listen; i++) {
         const struct dm_listener_spec *spec = &k->options.listen[i];
@@ -136,4 +140,29 @@ int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err)
             rc = 0;
     }
     return rc;
+}
+
+int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err)
+{
+    int rc = check_port("--admin", &k->options.admin, false, err);
+
+    return rc < 0 ? rc : check_listen(k, err);
+}
+
+int dm_keeper_check_main(const struct dm_gateway_options *options)
+{
+    struct dm_keeper *k = dm_calloc(1, sizeof(*k));
+    struct dm_err err = {0};
+    int rc;
+
+    k->options = *options;
+    k->sys = dm_sys_real();
+    if ((rc = dm_crypto_init()) < 0)
+        rc = dm_fail(&err, rc, "", "libsodium can't be used");
+    else
+        rc = check_listen(k, &err);
+    if (rc < 0)
+        fprintf(stderr, "daemun-gateway: %s\n", err.message);
+    dm_free(k);
+    return rc < 0;
 }

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "gateway/keeper/keeper_int.h"
+#include "gateway/program.h"
 
 enum { CLOSING_TURNS = 100 };
 
@@ -42,30 +43,45 @@ static int make_log_dir(struct dm_keeper *k, struct dm_err *err)
 
 /* --- ending ------------------------------------------------------------------------------------------------------ */
 
+static void reopen_logs(struct dm_keeper *k)
+{
+    for (struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
+         worker = dm_keeper_next_worker(k, worker))
+        dm_log_writer_reopen(&worker->log);
+}
+
+static void stop_workers(struct dm_keeper *k)
+{
+    bool is_again = k->is_stopping;
+
+    if (k->parting != DM_KEEPER_STAYS)
+        return; /* it is for the next keeper, and waits there */
+    dm_log(DM_LOG_INFO, "keeper_stopping", "%s",
+           is_again ? "told again to stop; not waiting any longer" : "told to stop; workers drain");
+    k->is_stopping = true;
+    dm_keeper_workers_drain(k, is_again ? 0 : (uint32_t)k->options.drain_ms);
+}
+
 static void on_signal(struct dm_signals *signals, int signo)
 {
     struct dm_keeper *k = DM_CONTAINER_OF(signals, struct dm_keeper, signals);
 
-    if (signo == SIGHUP) {
-        for (unsigned i = 0; i < k->options.n_workers; i++)
-            dm_log_writer_reopen(&k->workers[i].log);
-        return;
+    switch (signo) {
+    case SIGHUP: reopen_logs(k); break;
+    case SIGUSR1: dm_keeper_part(k, DM_KEEPER_GOES); break;
+    case SIGUSR2: dm_keeper_upgrade(k); break;
+    default: stop_workers(k);
     }
-    dm_log(DM_LOG_INFO, "keeper_stopping", "%s",
-           k->is_stopping ? "told again to stop; not waiting any longer" : "told to stop; workers drain");
-    dm_keeper_workers_drain(k, k->is_stopping ? 0 : k->options.drain_ms);
-    k->is_stopping = true;
 }
 
 static void stop_parts(struct dm_keeper *k)
 {
     k->is_stopping = true;
     dm_keeper_admin_stop(k);
-    dm_keeper_workers_done(k);
+    dm_keeper_upgrade_done(k);
+    dm_keeper_conns_close(k);
     dm_keeper_units_done(k);
     dm_keeper_loader_stop(k);
-    if (k->spool.sys)
-        dm_spool_close(&k->spool);
     if (k->options.has_controller && k->controller.loop)
         dm_controller_stop(&k->controller);
     /* What is closed tells so in a later turn; the loader ends by itself. */
@@ -74,6 +90,9 @@ static void stop_parts(struct dm_keeper *k)
             break;
     while (k->loader.process.state != DM_PROCESS_IDLE && dm_loop_turn(k->loop, -1) >= 0)
         ;
+    if (k->spool.sys)
+        dm_spool_close(&k->spool);
+    dm_keeper_workers_done(k);
     dm_signals_close(&k->signals);
 }
 
@@ -83,7 +102,7 @@ static int open_spool(struct dm_keeper *k, struct dm_err *err);
 
 static int start_parts(struct dm_keeper *k, struct dm_err *err)
 {
-    static const int signos[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int signos[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
     int rc;
 
     if ((rc = dm_signals_open(&k->signals, k->loop, signos, DM_COUNT(signos), on_signal)) < 0)
@@ -146,7 +165,7 @@ static void run(struct dm_keeper *k)
 
     k->loop = dm_loop_new(k->sys);
     k->started_ns = dm_loop_now_ns(k->loop);
-    k->workers = dm_calloc(k->options.n_workers, sizeof(*k->workers));
+    dm_program_mark(&k->options, k->program);
     if ((rc = start_parts(k, &err)) == 0) {
         say_running(k);
         if ((rc = dm_loop_run(k->loop)) < 0)
@@ -157,7 +176,6 @@ static void run(struct dm_keeper *k)
         k->exit_code = 1;
     }
     stop_parts(k);
-    dm_free(k->workers);
     dm_loop_free(k->loop);
     dm_store_done(&k->store);
     dm_secrets_done(&k->secrets);
@@ -181,11 +199,12 @@ int dm_keeper_main(const struct dm_gateway_options *options)
         k->exit_code = 1;
     } else {
         run(k);
-        dm_log(DM_LOG_INFO, "keeper_stopped", "gateway '%s' has stopped", k->options.id);
+        if (k->parting == DM_KEEPER_STAYS)
+            dm_log(DM_LOG_INFO, "keeper_stopped", "gateway '%s' has stopped", k->options.id);
     }
     dm_lockfile_release(&k->lock);
     dm_log_drain(1000);
-    exit_code = k->exit_code;
+    exit_code = k->parting == DM_KEEPER_BECOMES ? DM_KEEPER_NEXT : k->exit_code;
     dm_free(k);
     return exit_code;
 }

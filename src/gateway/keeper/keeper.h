@@ -1,10 +1,12 @@
-/* The keeper: the main process of a gateway. Supervises the loader and the workers, holds the link to the controller and the
+/* The keeper: the main process of a gateway. Supervises the loader and the workers, owns the listening sockets, holds the link to the controller and the
  * accepted documents and units on disk, tells workers which unit file to map, collects their acknowledgements, takes their
  * usage counts and log lines, serves /metrics. It never touches a byte of traffic.
  *
  *   starting --[lock, disk looked at, ports free]--> running --[SIGTERM, SIGINT]--> draining --[all workers gone]--> exit
+ *                                                    running --[SIGUSR1, SIGUSR2]--> parting: upgrade.c
  *
- * K1. Its death changes nothing for traffic: workers are not tied to it, and the next keeper adopts them.
+ * K1. Its death changes nothing for traffic: workers are not tied to it, and the next keeper adopts them, or replaces them when
+ *     they run another program or other options.
  * K2. Workers listen once they have every unit that the disk gives (SYNCED): a gateway never answers from a part of it.
  * K3. A change costs what that unit costs: no step looks at all tenants, and the one sync of the document runs while the
  *     loader compiles it.
@@ -19,7 +21,12 @@
 
 struct dm_gateway_options;
 
-/* The role `keeper` of daemun-gateway; returns the exit code. */
+/* The role `keeper` of daemun-gateway. Returns the exit code, or DM_KEEPER_NEXT: workers serve on, and this process is to
+ * become options->program now; when it can't, to call this again. */
+#define DM_KEEPER_NEXT (-1)
 int dm_keeper_main(const struct dm_gateway_options *options);
+
+/* The role `check`: could a keeper start with these options, beside the workers that live? Returns the exit code. */
+int dm_keeper_check_main(const struct dm_gateway_options *options);
 
 #endif

@@ -21,6 +21,13 @@ struct dm_worker_conn;
 struct dm_loader_conn;
 struct dm_http_server;
 
+/* Why a keeper ends and its workers do not. */
+enum dm_keeper_parting {
+    DM_KEEPER_STAYS,
+    DM_KEEPER_GOES,    /* whoever started it starts the next one */
+    DM_KEEPER_BECOMES, /* this process becomes the next one */
+};
+
 /* A document on its way from the link (or the disk) to the workers. */
 struct dm_keeper_job {
     struct dm_keeper_job *next;
@@ -46,14 +53,20 @@ struct dm_keeper_loader {
     struct dm_timer watchdog;
 };
 
-/* workers.c */
+/* workers.c: a seat, which is one bank of a slot, and the process in it. */
 struct dm_keeper_worker {
     struct dm_keeper *keeper;
-    unsigned slot;
+    unsigned slot, bank;
     struct dm_process process;
     struct dm_worker_conn *conn; /* NULL: not connected */
+    bool is_lock_busy;           /* somebody has just taken the seat: who, is looked up in a moment */
+    bool is_known;               /* this process has said HELLO to us */
+    bool is_ours;                /* it runs our program with our options */
+    bool is_fed;                 /* it reads units of our format and is told of them */
     bool is_synced, is_serving;  /* told that it may listen; said that it does */
-    struct dm_timer timer;       /* it should have said HELLO by then */
+    bool is_retiring;            /* to drain once another serves in its place */
+    bool is_leaving;             /* it drains */
+    struct dm_timer timer;       /* it should have said HELLO, or be gone, by then */
     struct dm_timer pulse;       /* while it is connected: does its loop turn? */
     uint64_t seen_turns;
     unsigned n_still; /* looks in a row that saw no turn */
@@ -61,6 +74,14 @@ struct dm_keeper_worker {
     struct dm_shm counters;
     uint64_t n_restarts;
 };
+
+/* sockets.c: a listening socket. */
+struct dm_keeper_socket {
+    struct dm_worker_socket name;
+    int fd;
+};
+
+#define DM_KEEPER_SLOT_WORDS (DM_GATEWAY_WORKERS_MAX / 64)
 
 struct dm_keeper {
     struct dm_gateway_options options; /* id filled */
@@ -72,6 +93,7 @@ struct dm_keeper {
     struct dm_secrets secrets;
     struct dm_timer ticket_timer; /* until ticket keys are rotated */
     bool is_stopping;
+    enum dm_keeper_parting parting;
     int exit_code;
     uint64_t started_ns;
     struct dm_gateway_args spawn_args; /* for the duration of a start */
@@ -84,11 +106,19 @@ struct dm_keeper {
     size_t n_again;              /* jobs from the disk that K2 waits for */
     uint64_t n_accepted, n_refused, n_mended;
 
-    struct dm_listener socket;        /* run/keeper.sock */
-    struct dm_keeper_worker *workers; /* options.n_workers, by slot */
-    unsigned n_connected;
-    size_t n_conns; /* whose memory is in use */
+    struct dm_listener socket; /* run/keeper.sock */
+    uint8_t program[DM_DIGEST_BYTES];
+    struct dm_keeper_worker *workers[DM_GATEWAY_WORKERS_MAX][DM_GATEWAY_BANKS]; /* NULL: never sat in */
+    struct dm_keeper_worker *current[DM_GATEWAY_WORKERS_MAX]; /* who serves in the slot, or will; NULL: not known yet */
+    struct dm_keeper_worker *minder[DM_GATEWAY_WORKERS_MAX];  /* who has the slot's sockets besides; NULL: nobody */
+    uint64_t counting[DM_GATEWAY_BANKS][DM_KEEPER_SLOT_WORDS]; /* a bit per seat: a unit is live when it has it too */
+    size_t n_conns;                                            /* whose memory is in use */
     struct dm_timer drain_timer;
+    DM_VEC(struct dm_keeper_socket) sockets;
+    struct dm_timer sockets_timer; /* those that could not be opened are tried again */
+    struct dm_process successor;   /* upgrade.c: looks whether the new program can start */
+    struct dm_timer check_timer;   /* it should have said so by then */
+    uint64_t n_upgrades_refused;
 
     struct dm_controller controller;
     struct dm_spool spool;
@@ -126,8 +156,14 @@ void dm_keeper_log_unit(enum dm_log_level level, const char *event, const struct
 void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker,
                           const struct dm_worker_applied *applied);
 /* The worker is gone, and with it what it had applied. */
-void dm_keeper_forget_applied(struct dm_keeper *k, unsigned slot);
-unsigned dm_keeper_count_applied(const struct dm_held_unit *unit);
+void dm_keeper_forget_applied(struct dm_keeper *k, const struct dm_keeper_worker *worker);
+/* A change is live when it has it too, also while it drains; or not any more. */
+void dm_keeper_count_in(struct dm_keeper *k, const struct dm_keeper_worker *worker);
+void dm_keeper_count_out(struct dm_keeper *k, const struct dm_keeper_worker *worker);
+/* Slots in which every worker that counts has it. */
+unsigned dm_keeper_count_applied(const struct dm_keeper *k, const struct dm_held_unit *unit);
+/* Slots that have a worker that counts. */
+unsigned dm_keeper_count_slots(const struct dm_keeper *k);
 /* Tells the workers of it again, or compiles it when that is what it needs, in a while. */
 void dm_keeper_retry_later(struct dm_keeper *k, struct dm_held_unit *unit);
 
@@ -146,15 +182,69 @@ void dm_keeper_ack_gone(struct dm_keeper *k, const struct dm_link_gone *gone);
 
 /* --- workers.c --- */
 
+/* Adopts who lives, and starts who is missing. */
 DM_MUST_USE int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err);
-/* The data key, to all that are connected. */
-void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *key);
+/* The seat, made when it was never used. */
+struct dm_keeper_worker *dm_keeper_seat(struct dm_keeper *k, unsigned slot, unsigned bank);
+/* Walks the seats: for (worker = dm_keeper_next_worker(k, NULL); worker; worker = dm_keeper_next_worker(k, worker)) */
+struct dm_keeper_worker *dm_keeper_next_worker(const struct dm_keeper *k, const struct dm_keeper_worker *worker);
+/* Connected, takes new connections, and is to go on doing so. */
+bool dm_keeper_worker_serves(const struct dm_keeper_worker *worker);
+/* Somebody serves in the slot. */
+bool dm_keeper_slot_is_served(const struct dm_keeper *k, unsigned slot);
+/* Something about the slot has changed: appoints or starts who is to serve, lets go who was replaced. */
+void dm_keeper_settle(struct dm_keeper *k, unsigned slot);
+/* It said HELLO; it serves; it wants to go; it is told to drain; the channel is closed. */
+void dm_keeper_on_known(struct dm_keeper_worker *worker);
+void dm_keeper_on_serving(struct dm_keeper_worker *worker);
+void dm_keeper_on_leaving(struct dm_keeper_worker *worker);
+void dm_keeper_on_unplugged(struct dm_keeper_worker *worker);
+void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms);
+/* Stops the loop when no worker is left. */
+void dm_keeper_end_when_all_gone(struct dm_keeper *k);
+void dm_keeper_workers_done(struct dm_keeper *k);
+
+/* --- worker_conn.c --- */
+
+DM_MUST_USE int dm_keeper_conns_listen(struct dm_keeper *k, struct dm_err *err);
+void dm_keeper_tell(struct dm_keeper_worker *worker, uint32_t type, const void *ptr, size_t len, int fd);
 /* UNIT or GONE, as the unit is now, to all that are connected. */
 void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit);
+/* The data key, to all that are connected. */
+void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *key);
 /* SYNCED to those that wait for it, when K2 allows. */
 void dm_keeper_workers_sync(struct dm_keeper *k);
-void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms);
-void dm_keeper_workers_done(struct dm_keeper *k);
+/* idle_ms: how long a client may take to begin its next request. */
+void dm_keeper_tell_drain(struct dm_keeper_worker *worker, uint32_t ms, uint32_t idle_ms);
+/* PART to all that know it. */
+void dm_keeper_tell_part(struct dm_keeper *k);
+void dm_keeper_conns_close(struct dm_keeper *k);
+
+/* --- sockets.c --- */
+
+/* A worker that lives had it. Takes over the descriptor. */
+void dm_keeper_sockets_keep(struct dm_keeper *k, const struct dm_worker_socket *name, int fd);
+/* All of the slot to the worker; opens those that nobody had. False when one could not be opened, which is logged, and tried
+ * again later. */
+bool dm_keeper_sockets_give(struct dm_keeper *k, struct dm_keeper_worker *worker, unsigned slot);
+/* Sends sockets of slots that nobody serves to a neighbour, and takes them back. */
+void dm_keeper_sockets_mind(struct dm_keeper *k);
+/* The worker said that it has sockets of this slot too. */
+void dm_keeper_sockets_minded(struct dm_keeper *k, struct dm_keeper_worker *worker, unsigned slot);
+/* Ends those of the slot that are not to be served any more: what has knocked is let in by who has them, nobody else can. */
+void dm_keeper_sockets_retire(struct dm_keeper *k, unsigned slot);
+/* The same for all: the gateway ends. */
+void dm_keeper_sockets_hush(struct dm_keeper *k);
+/* Closes our descriptors; workers have theirs. */
+void dm_keeper_sockets_done(struct dm_keeper *k);
+
+/* --- upgrade.c --- */
+
+/* Looks whether the program that lies at our path now can start; then parts, to become it. */
+void dm_keeper_upgrade(struct dm_keeper *k);
+/* Ends the keeper and no worker, once they have said what they counted. */
+void dm_keeper_part(struct dm_keeper *k, enum dm_keeper_parting parting);
+void dm_keeper_upgrade_done(struct dm_keeper *k);
 
 /* --- check.c --- */
 

@@ -181,7 +181,7 @@ static int on_spawn(struct dm_process *process, struct dm_spawn *spawn)
     loader->conn = conn;
     k->n_conns++;
     loader->child_fd = fds[1];
-    dm_gateway_options_args(&k->options, DM_ROLE_LOADER, 0, &k->spawn_args);
+    dm_gateway_options_args(&k->options, DM_ROLE_LOADER, 0, 0, &k->spawn_args);
     dm_spawn_arg(spawn, "daemun-gateway");
     for (size_t i = 0; i < k->spawn_args.count; i++)
         dm_spawn_arg(spawn, k->spawn_args.items[i]);

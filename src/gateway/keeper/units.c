@@ -25,7 +25,7 @@ static void roll_out(struct dm_keeper *k, struct dm_held_unit *unit)
     memset(unit->applied, 0, sizeof(unit->applied));
     unit->is_announced = false;
     dm_keeper_workers_tell(k, unit);
-    if (k->n_connected == 0)
+    if (dm_keeper_count_slots(k) == 0)
         dm_keeper_ack_status(k, unit);
 }
 

@@ -5,6 +5,16 @@ const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1] = {
     80000, 160000, 320000, 640000, 1000000, 2500000, 5000000, 10000000, 30000000,
 };
 
+void dm_counters_close(struct dm_counters_page *page, size_t n_tenants)
+{
+    page->worker.connections_open = page->worker.loop_longest_turn_ns = page->worker.loop_lag_ns = 0;
+    for (size_t i = 0; i < DM_COUNT(page->listeners); i++)
+        page->listeners[i].stats.connections = 0;
+    for (size_t i = 0; i < DM_MIN(n_tenants, (size_t)DM_COUNTERS_TENANTS); i++)
+        if (page->tenants[i].exchanges_ended != page->tenants[i].exchanges_begun)
+            page->tenants[i].exchanges_ended = page->tenants[i].exchanges_begun;
+}
+
 unsigned dm_latency_bucket(uint64_t us)
 {
     unsigned low = 0, high = DM_LATENCY_BUCKETS - 1;

@@ -1,7 +1,7 @@
-/* Counters that workers keep and the keeper sums: shared pages, one file per worker slot, which outlive both.
+/* Counters that workers keep and the keeper sums: shared pages, one file per worker seat, which outlive both.
  *
  * Each number has one writer, its worker, and is read at any time; a reader may see numbers of one request half counted.
- * A worker that takes over a slot counts on from where the former one stopped, so that sums never go back. */
+ * A worker that takes over a seat counts on from where the former one stopped, so that sums never go back. */
 #ifndef DM_GATEWAY_OBSERVE_COUNTERS_H
 #define DM_GATEWAY_OBSERVE_COUNTERS_H
 
@@ -63,6 +63,8 @@ struct dm_counters_page {
 
 /* Takes the place for the listener: what another one counted there is forgotten. */
 void dm_listener_counters_take(struct dm_listener_counters *counters, const struct dm_listener_spec *spec);
+/* The process that kept them is gone, and with it its connections and what it had in flight. n_tenants: slots in use. */
+void dm_counters_close(struct dm_counters_page *page, size_t n_tenants);
 
 /* Bucket of a latency. */
 unsigned dm_latency_bucket(uint64_t us);

@@ -220,11 +220,12 @@ int dm_log_writer_pipe(struct dm_log_writer *writer)
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-void dm_log_writer_init(struct dm_log_writer *writer, struct dm_loop *loop, const char *dir, unsigned slot)
+void dm_log_writer_init(struct dm_log_writer *writer, struct dm_loop *loop, const char *dir, unsigned slot,
+                        const char *suffix)
 {
     *writer = (struct dm_log_writer){
         .loop = loop, .file = -1, .pipe.fd = -1, .task.run = run_task, .rotate_bytes = ROTATE_BYTES, .keep = KEEP};
-    snprintf(writer->path, sizeof(writer->path), "%s/access-%u.jsonl", dir, slot);
+    snprintf(writer->path, sizeof(writer->path), "%s/access-%u%s.jsonl", dir, slot, suffix);
     dm_buf_init(&writer->rest, LINE_MAX_BYTES);
 }
 

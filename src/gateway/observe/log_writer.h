@@ -27,7 +27,9 @@ struct dm_log_writer {
     struct dm_buf rest; /* of a line */
 };
 
-void dm_log_writer_init(struct dm_log_writer *writer, struct dm_loop *loop, const char *dir, unsigned slot);
+/* The file is DIR/access-<slot><suffix>.jsonl. */
+void dm_log_writer_init(struct dm_log_writer *writer, struct dm_loop *loop, const char *dir, unsigned slot,
+                        const char *suffix);
 /* Makes a new pipe and reads from it from now on; what is left in the former one is written first. Returns the end to write to
  * (non-blocking), the caller's, or -errno. */
 DM_MUST_USE int dm_log_writer_pipe(struct dm_log_writer *writer);

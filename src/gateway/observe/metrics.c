@@ -8,6 +8,7 @@ struct family {
     double divide_by; /* 0: a whole number */
 };
 
+#define SEATS DM_COUNT(((struct dm_metrics_worker *)NULL)->pages)
 #define TENANT(member) offsetof(struct dm_tenant_counters, member)
 #define WORKER(member) offsetof(struct dm_worker_counters, member)
 
@@ -146,11 +147,12 @@ static void sum_tenant(const struct dm_metrics_view *view, uint32_t slot, struct
 {
     uint64_t *to = (uint64_t *)ret;
 
-    for (size_t w = 0; w < view->n_workers; w++) {
+    for (size_t w = 0; w < view->n_workers * SEATS; w++) {
+        const struct dm_counters_page *page = view->workers[w / SEATS].pages[w % SEATS];
         const uint64_t *from;
-        if (!view->workers[w].page || slot >= DM_COUNTERS_TENANTS)
+        if (!page || slot >= DM_COUNTERS_TENANTS)
             continue;
-        from = (const uint64_t *)&view->workers[w].page->tenants[slot];
+        from = (const uint64_t *)&page->tenants[slot];
         for (size_t i = 0; i < WORDS; i++)
             to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     }
@@ -308,16 +310,32 @@ static void begin_worker_sample(struct dm_buf *ret, const char *name, size_t slo
     dm_buf_printf(ret, "%s{worker=\"%zu\"", name, slot);
 }
 
+/* Counts of both seats add up, and so do connections; of other gauges the higher one is told. False: there are no pages. */
+static bool read_worker(const struct dm_metrics_worker *worker, const struct family *family, uint64_t *ret)
+{
+    bool is_sum = strcmp(family->type, "counter") == 0 || family->offset == WORKER(connections_open), is_there = false;
+
+    *ret = 0;
+    for (size_t i = 0; i < SEATS; i++) {
+        uint64_t value;
+        if (!worker->pages[i])
+            continue;
+        value =
+            __atomic_load_n((const uint64_t *)(const void *)((const char *)&worker->pages[i]->worker + family->offset),
+                            __ATOMIC_RELAXED);
+        *ret = is_sum ? *ret + value : DM_MAX(*ret, value);
+        is_there = true;
+    }
+    return is_there;
+}
+
 static void write_worker_family(const struct dm_metrics_view *view, const struct family *family, struct dm_buf *ret)
 {
     begin(ret, family->name, family->type, family->help);
     for (size_t i = 0; i < view->n_workers; i++) {
-        const struct dm_counters_page *page = view->workers[i].page;
         uint64_t value;
-        if (!page)
+        if (!read_worker(&view->workers[i], family, &value))
             continue;
-        value = __atomic_load_n((const uint64_t *)(const void *)((const char *)&page->worker + family->offset),
-                                __ATOMIC_RELAXED);
         begin_worker_sample(ret, family->name, i);
         if (family->divide_by > 0)
             end_sample_real(ret, (double)value / family->divide_by);
@@ -326,13 +344,23 @@ static void write_worker_family(const struct dm_metrics_view *view, const struct
     }
 }
 
+static uint64_t count_tls_failures(const struct dm_metrics_worker *worker, int reason)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < SEATS; i++)
+        if (worker->pages[i])
+            n += __atomic_load_n(&worker->pages[i]->worker.tls_failures[reason], __ATOMIC_RELAXED);
+    return n;
+}
+
 /* Only those that occurred. */
 static void write_tls_failures(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
     begin(ret, "daemun_worker_tls_failures_total", "counter", "Handshakes and connections that TLS ended, by reason.");
     for (size_t i = 0; i < view->n_workers; i++)
-        for (int reason = 0; view->workers[i].page && reason < DM_TLS_REASON_COUNT; reason++) {
-            uint64_t n = __atomic_load_n(&view->workers[i].page->worker.tls_failures[reason], __ATOMIC_RELAXED);
+        for (int reason = 0; reason < DM_TLS_REASON_COUNT; reason++) {
+            uint64_t n = count_tls_failures(&view->workers[i], reason);
             if (n == 0)
                 continue;
             begin_worker_sample(ret, "daemun_worker_tls_failures_total", i);
@@ -356,6 +384,16 @@ static uint64_t get_up(const struct dm_metrics_worker *worker)
     return worker->is_up;
 }
 
+static uint64_t get_former(const struct dm_metrics_worker *worker)
+{
+    return worker->n_former;
+}
+
+static uint64_t get_leaving(const struct dm_metrics_worker *worker)
+{
+    return worker->n_leaving;
+}
+
 static uint64_t get_restarts(const struct dm_metrics_worker *worker)
 {
     return worker->n_restarts;
@@ -374,6 +412,10 @@ static uint64_t get_unwritten(const struct dm_metrics_worker *worker)
 static void write_workers(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
     write_keeper_view(view, "daemun_worker_up", "gauge", "Is the worker connected to its keeper?", get_up, ret);
+    write_keeper_view(view, "daemun_worker_former", "gauge",
+                      "Processes of a former program or options that serve until they are replaced.", get_former, ret);
+    write_keeper_view(view, "daemun_worker_draining", "gauge", "Processes that finish what they have and end.",
+                      get_leaving, ret);
     write_keeper_view(view, "daemun_worker_restarts_total", "counter",
                       "Times that the worker died since the keeper started.", get_restarts, ret);
     write_keeper_view(view, "daemun_access_log_written_total", "counter", "Access log lines on disk.", get_written,
@@ -396,11 +438,12 @@ static void sum_listener(const struct dm_metrics_view *view, size_t at, struct d
     uint64_t *to = (uint64_t *)ret;
 
     memset(ret, 0, sizeof(*ret));
-    for (size_t w = 0; w < view->n_workers; w++) {
+    for (size_t w = 0; w < view->n_workers * SEATS; w++) {
+        const struct dm_counters_page *page = view->workers[w / SEATS].pages[w % SEATS];
         const struct dm_listener_counters *from;
-        if (!view->workers[w].page)
+        if (!page)
             continue;
-        from = &view->workers[w].page->listeners[at];
+        from = &page->listeners[at];
         if (strncmp(from->name, view->listeners[at].name, sizeof(from->name)) != 0)
             continue;
         for (size_t i = 0; i < STATS_WORDS; i++)
@@ -510,6 +553,8 @@ static void write_link(const struct dm_metrics_view *view, struct dm_buf *ret)
 
 static void write_keeper(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
+    write_one(ret, "daemun_upgrades_refused_total", "counter", "Programs that could not take over.",
+              view->upgrades_refused);
     write_one(ret, "daemun_loader_starts_total", "counter", "Starts of the loader.", view->loader_starts);
     write_one(ret, "daemun_loader_deaths_total", "counter", "Loaders that died with a document in hand or without.",
               view->loader_deaths);

@@ -16,8 +16,9 @@ struct dm_metrics_tenant {
 };
 
 struct dm_metrics_worker {
-    const struct dm_counters_page *page; /* NULL: not there */
+    const struct dm_counters_page *pages[2]; /* of its two seats; NULL: not there */
     bool is_up;
+    uint64_t n_former, n_leaving; /* processes: of another program or other options, and not replaced yet; draining */
     uint64_t n_restarts;
     uint64_t log_lines, log_dropped; /* of the keeper's writer */
 };
@@ -33,7 +34,7 @@ struct dm_metrics_view {
     bool has_link, is_link_up;
     double link_silent_s; /* since the last byte; < 0: there was none */
     uint64_t link_connects;
-    uint64_t loader_starts, loader_deaths, units_accepted, units_refused, units_mended;
+    uint64_t upgrades_refused, loader_starts, loader_deaths, units_accepted, units_refused, units_mended;
     uint64_t usage_batches, usage_waiting, usage_dropped;
     uint64_t keeper_log_dropped, keeper_memory_calls;
 };

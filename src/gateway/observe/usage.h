@@ -30,5 +30,9 @@ void dm_usage_table_add(struct dm_usage_table *table, const uint64_t key[4], con
                         uint64_t delta);
 /* Takes one cell's delta out: false when there is none. The cell is borrowed until the next call of add. */
 bool dm_usage_table_take(struct dm_usage_table *table, const struct dm_usage_cell **ret, uint64_t *ret_delta);
+static inline bool dm_usage_table_is_empty(const struct dm_usage_table *table)
+{
+    return !table->dirty;
+}
 
 #endif

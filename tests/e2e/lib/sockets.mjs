@@ -14,13 +14,19 @@ function inodeOf(localPort, remotePort) {
 
 function holds(pid, inode) {
   const directory = `/proc/${pid}/fd`;
-  return fs.readdirSync(directory).some((fd) => {
-    try {
-      return fs.readlinkSync(`${directory}/${fd}`) === `socket:[${inode}]`;
-    } catch {
-      return false; // closed meanwhile
-    }
-  });
+  try {
+    return fs.readdirSync(directory).some((fd) => isSocket(`${directory}/${fd}`, inode));
+  } catch {
+    return false; // ended meanwhile
+  }
+}
+
+function isSocket(file, inode) {
+  try {
+    return fs.readlinkSync(file) === `socket:[${inode}]`;
+  } catch {
+    return false; // closed meanwhile
+  }
 }
 
 // The one of `pids` that accepted the connection which comes from clientPort; undefined while none has.

@@ -36,11 +36,12 @@ export class Controller {
 
 export class Gateway {
   // link: path of the controller's socket, or null.
-  constructor(link, { workers = 2, directory = makeDirectory(), id } = {}) {
+  constructor(link, { workers = 2, directory = makeDirectory(), id, program = 'daemun-gateway' } = {}) {
     this.data = path.join(directory, 'g');
     this.link = link;
     this.workers = workers;
     this.id = id;
+    this.program = program;
   }
 
   async start(extra = [], { isWaiting = true, ...options } = {}) {
@@ -50,7 +51,7 @@ export class Gateway {
     args.push('--admin', `127.0.0.1:${this.adminPort}`, '--log-format', 'json');
     if (this.link) args.push('--controller', `unix:${this.link}`);
     if (this.id) args.push('--id', this.id);
-    this.process = new Program('daemun-gateway', [...args, ...extra], options);
+    this.process = new Program(this.program, [...args, ...extra], options);
     if (isWaiting) await this.whenReady();
     return this;
   }
@@ -83,6 +84,11 @@ export class Gateway {
       else found[role] = pid;
     }
     return found;
+  }
+
+  // Of /status: [{slot, pid, is_serving, is_former, is_leaving, …}] of every worker process.
+  async workerStates() {
+    return JSON.parse((await this.get('/status')).text).workers;
   }
 
   stop(signal) {
@@ -127,13 +133,13 @@ export function sumOf(text, name, labels = {}) {
 }
 
 export class World {
-  static async start({ gateways = 1, workers = 2, gatewayArgs = [], gatewayOptions } = {}) {
+  static async start({ gateways = 1, workers = 2, gatewayArgs = [], gatewayOptions, program } = {}) {
     const world = new World();
     world.controller = await new Controller().start();
     world.api = world.controller.api;
     world.gateways = [];
     for (let i = 0; i < gateways; i++) {
-      const gateway = new Gateway(world.controller.link, { workers, id: `gateway-${i + 1}` });
+      const gateway = new Gateway(world.controller.link, { workers, id: `gateway-${i + 1}`, program });
       world.gateways.push(gateway);
       await gateway.start(gatewayArgs, gatewayOptions);
     }

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -233,12 +235,17 @@ static int setup(void **state)
     return 0;
 }
 
-static int worker_pid(const struct controller *c, unsigned slot)
+static int seat_pid(const struct controller *c, unsigned slot, unsigned bank)
 {
     char path[DM_GATEWAY_PATH_MAX];
 
-    dm_gateway_path(&c->f->options, path, DM_GATEWAY_WORKER_LOCK, slot);
+    dm_gateway_path(&c->f->options, path, DM_GATEWAY_WORKER_LOCK, slot, dm_gateway_bank_suffix[bank]);
     return dm_lockfile_holder(path);
+}
+
+static int worker_pid(const struct controller *c, unsigned slot)
+{
+    return seat_pid(c, slot, 0);
 }
 
 static int teardown(void **state)
@@ -248,8 +255,8 @@ static int teardown(void **state)
 
     if (c->keeper > 0)
         assert_int_equal(end_keeper(c, SIGTERM), 0);
-    for (unsigned i = 0; i < WORKERS; i++)
-        assert_int_equal(worker_pid(c, i), 0);
+    for (unsigned i = 0; i < DM_GATEWAY_BANKS * DM_GATEWAY_WORKERS_MAX; i++)
+        assert_int_equal(seat_pid(c, i / DM_GATEWAY_BANKS, i % DM_GATEWAY_BANKS), 0);
     drop_link(c);
     close(c->listener);
     dm_buf_done(&c->in);
@@ -420,6 +427,256 @@ static void test_worker_without_descriptors_gets_the_unit_later(void **state)
     assert_int_equal(prlimit(pid, RLIMIT_NOFILE, &before, NULL), 0);
     await_live(c, "orders", 3);
     assert_int_equal(worker_pid(c, 1), pid);
+}
+
+/* --- sockets ----------------------------------------------------------------------------------------------------- */
+
+enum { CLIENTS = 30 };
+
+static void knock(const struct controller *c, size_t listener, int ret_fds[CLIENTS])
+{
+    static const char request[] = "GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n";
+    const struct dm_addr *addr = &c->f->options.listen[listener].addr;
+
+    for (int i = 0; i < CLIENTS; i++) {
+        ret_fds[i] = socket(addr->ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(ret_fds[i], (const struct sockaddr *)&addr->ss, addr->len), 0);
+        assert_int_equal(write(ret_fds[i], request, sizeof(request) - 1), sizeof(request) - 1);
+    }
+}
+
+static void assert_answered(int fd)
+{
+    char bytes[4096] = "";
+    ssize_t n;
+
+    await(fd);
+    n = read(fd, bytes, sizeof(bytes) - 1);
+    assert_true(n > 0);
+    assert_true(strncmp(bytes, "HTTP/1.1 404 ", 13) == 0);
+}
+
+static void assert_all_answered(int fds[CLIENTS])
+{
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_answered(fds[i]);
+        close(fds[i]);
+    }
+}
+
+/* A change that is live on all shows that they are connected; the second, that they serve. */
+static void await_service(struct controller *c, uint64_t sequence)
+{
+    send_release(c, "orders", sequence);
+    await_live(c, "orders", sequence);
+    send_release(c, "orders", sequence + 1);
+    await_live(c, "orders", sequence + 1);
+}
+
+static void signal_workers(const struct controller *c, int signo)
+{
+    for (unsigned slot = 0; slot < WORKERS; slot++)
+        for (unsigned bank = 0; bank < DM_GATEWAY_BANKS; bank++)
+            if (seat_pid(c, slot, bank) > 0)
+                assert_int_equal(kill(seat_pid(c, slot, bank), signo), 0);
+}
+
+static void test_connections_outlive_the_workers_they_wait_for(void **state)
+{
+    struct controller *c = *state;
+    int fds[CLIENTS];
+
+    await_service(c, 1);
+    signal_workers(c, SIGSTOP);
+    knock(c, 0, fds);
+    signal_workers(c, SIGKILL);
+    assert_all_answered(fds);
+}
+
+static void next_keeper(struct controller *c, int signo)
+{
+    int status = end_keeper(c, signo);
+
+    if (signo == SIGUSR1)
+        assert_int_equal(status, 0);
+    start_keeper(c);
+    greet(c);
+    welcome(c, c->f->public_key);
+}
+
+static void test_next_keeper_has_the_sockets(void **state)
+{
+    struct controller *c = *state;
+    int fds[CLIENTS];
+
+    await_service(c, 1);
+    next_keeper(c, SIGKILL);
+    await_service(c, 3);
+    signal_workers(c, SIGSTOP);
+    knock(c, 0, fds);
+    signal_workers(c, SIGKILL);
+    assert_all_answered(fds);
+}
+
+static void test_waiting_connections_are_served_at_the_end(void **state)
+{
+    struct controller *c = *state;
+    int fds[CLIENTS];
+
+    await_service(c, 1);
+    signal_workers(c, SIGSTOP);
+    knock(c, 0, fds);
+    assert_int_equal(kill(c->keeper, SIGTERM), 0);
+    signal_workers(c, SIGCONT);
+    assert_all_answered(fds);
+    assert_int_equal(waitpid(c->keeper, NULL, 0), c->keeper);
+    c->keeper = 0;
+}
+
+static void await_end(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    if (fd < 0)
+        return;
+    await(fd);
+    close(fd);
+}
+
+/* The former ones serve until the others do, and who is connected to them is not cut. */
+static void test_other_options_replace_the_workers(void **state)
+{
+    static const char again[] = "GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n";
+    struct controller *c = *state;
+    int former[WORKERS], fds[CLIENTS], more[CLIENTS];
+
+    await_service(c, 1);
+    for (unsigned i = 0; i < WORKERS; i++)
+        former[i] = worker_pid(c, i);
+    knock(c, 0, fds);
+    for (int i = 0; i < CLIENTS; i++)
+        assert_answered(fds[i]);
+    c->f->options.drain_ms += 1000;
+    next_keeper(c, SIGUSR1);
+    await_service(c, 3);
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_true(write(fds[i], again, sizeof(again) - 1) > 0);
+        assert_answered(fds[i]);
+        close(fds[i]);
+    }
+    for (unsigned i = 0; i < WORKERS; i++)
+        await_end(former[i]);
+    knock(c, 0, more);
+    assert_all_answered(more);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_true(seat_pid(c, i, 1) > 0);
+}
+
+/* --- a worker of the first version: its HELLO is shorter, it gives no sockets, and DRAIN is one number ------------------ */
+
+static void write_frame(int fd, uint32_t type, const void *payload, uint32_t len)
+{
+    uint32_t head[2] = {len, type};
+
+    if (write(fd, head, sizeof(head)) != sizeof(head) || write(fd, payload, len) != (ssize_t)len)
+        _exit(2);
+}
+
+/* The type of the next frame; its payload must fit. */
+static uint32_t read_frame(int fd, void *ret, size_t max, uint32_t *ret_len)
+{
+    uint32_t head[2];
+
+    if (recv(fd, head, sizeof(head), MSG_WAITALL) != sizeof(head) || head[0] > max)
+        _exit(3);
+    if (head[0] > 0 && recv(fd, ret, head[0], MSG_WAITALL) != (ssize_t)head[0])
+        _exit(4);
+    *ret_len = head[0];
+    return head[1] & ~(UINT32_C(1) << 31); /* a descriptor may come along */
+}
+
+static int connect_to_keeper(const struct controller *c)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/" DM_GATEWAY_KEEPER_SOCKET, c->f->options.data_dir);
+    while (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+        poll(NULL, 0, 10); /* W1: it tries again until there is a keeper */
+    return fd;
+}
+
+/* Tells through `ready` that it holds the lock. Exits with 0 when it was told to drain, and nothing that it does not know. */
+static void be_first_version(const struct controller *c, int ready)
+{
+    struct dm_worker_hello hello = {.version = "0.0.1", .slot = 0, .pid = (int32_t)getpid()};
+    char path[DM_GATEWAY_PATH_MAX], payload[1024];
+    struct dm_lockfile lock;
+    uint32_t type, len, ms;
+    int fd;
+
+    dm_gateway_path(&c->f->options, path, DM_GATEWAY_WORKER_LOCK, 0u, "");
+    if (dm_lockfile_take(&lock, path, NULL) < 0 || write(ready, "r", 1) != 1)
+        _exit(5);
+    fd = connect_to_keeper(c);
+    write_frame(fd, DM_WORKER_HELLO, &hello, DM_WORKER_HELLO_MIN);
+    while ((type = read_frame(fd, payload, sizeof(payload), &len)) != DM_WORKER_DRAIN)
+        if (type != DM_WORKER_LOG)
+            _exit(6);
+    if (len != sizeof(ms))
+        _exit(7);
+    memcpy(&ms, payload, sizeof(ms));
+    _exit(ms == c->f->options.drain_ms ? 0 : 8);
+}
+
+static void test_worker_of_the_first_version_is_replaced(void **state)
+{
+    struct controller *c = *state;
+    int fds[2], status;
+    pid_t former;
+    char byte;
+
+    await_service(c, 1);
+    assert_int_equal(end_keeper(c, SIGTERM), 0);
+    assert_int_equal(pipe(fds), 0);
+    fflush(NULL);
+    if ((former = fork()) == 0)
+        be_first_version(c, fds[1]);
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    start_keeper(c);
+    greet(c);
+    welcome(c, c->f->public_key);
+    assert_int_equal(waitpid(former, &status, 0), former);
+    assert_int_equal(status, 0);
+    await_service(c, 3);
+    assert_true(seat_pid(c, 0, 1) > 0);
+    assert_int_equal(worker_pid(c, 0), 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void test_unix_listener_is_handed_over(void **state)
+{
+    struct controller *c = *state;
+    struct dm_gateway_options *options = &c->f->options;
+    char text[DM_GATEWAY_PATH_MAX];
+    struct stat st;
+    int fds[CLIENTS], n = snprintf(text, sizeof(text), "unix:%s/gate", options->data_dir);
+
+    assert_int_equal(dm_listener_parse(dm_str_n(text, (size_t)n), options->listen, &options->n_listen, NULL), 0);
+    options->listen_text[options->n_listen_text++] = text;
+    await_service(c, 1);
+    next_keeper(c, SIGUSR1);
+    await_service(c, 3);
+    next_keeper(c, SIGKILL);
+    await_service(c, 5);
+    signal_workers(c, SIGSTOP);
+    knock(c, 1, fds);
+    signal_workers(c, SIGKILL);
+    assert_all_answered(fds);
+    assert_int_equal(end_keeper(c, SIGTERM), 0);
+    c->keeper = 0;
+    assert_int_equal(stat(text + sizeof("unix:") - 1, &st), -1);
 }
 
 static void assert_unit_is_sound(const struct controller *c)
@@ -712,6 +969,12 @@ int main(int argc, char **argv)
         TEST(test_another_controller_is_refused),
         TEST(test_frame_that_does_not_decode),
         TEST(test_document_that_kills_the_loader),
+        TEST(test_connections_outlive_the_workers_they_wait_for),
+        TEST(test_next_keeper_has_the_sockets),
+        TEST(test_waiting_connections_are_served_at_the_end),
+        TEST(test_other_options_replace_the_workers),
+        TEST(test_worker_of_the_first_version_is_replaced),
+        TEST(test_unix_listener_is_handed_over),
         TEST(test_second_keeper),
         TEST(test_port_in_use),
         TEST(test_data_dir_below_a_file),

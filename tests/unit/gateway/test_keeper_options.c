@@ -112,10 +112,11 @@ static void test_passed_on(void **state)
                           "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
                      0);
     before = options;
-    dm_gateway_options_args(&before, DM_ROLE_WORKER, 3, &args);
+    dm_gateway_options_args(&before, DM_ROLE_WORKER, 3, 1, &args);
     assert_int_equal(dm_gateway_options_read(&options, (int)args.count, args.items, &err), 0);
     assert_int_equal(options.role, DM_ROLE_WORKER);
     assert_int_equal(options.slot, 3);
+    assert_int_equal(options.bank, 1);
     assert_string_equal(options.data_dir, before.data_dir);
     assert_int_equal(options.n_listen, 4);
     assert_memory_equal(options.listen, before.listen, sizeof(before.listen));

@@ -60,7 +60,7 @@ static void start_loader(const struct keeper_fixture *f)
 
     memset(&t, 0, sizeof(t));
     t.loop = dm_loop_new(dm_sys_real());
-    dm_gateway_options_args(&f->options, DM_ROLE_LOADER, 0, &t.args);
+    dm_gateway_options_args(&f->options, DM_ROLE_LOADER, 0, 0, &t.args);
     assert_int_equal(dm_channel_pair(fds), 0);
     t.child_fd = fds[1];
     t.channel.on_message = on_message;

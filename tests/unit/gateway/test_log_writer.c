@@ -18,7 +18,7 @@ static int setup(void **state)
     keeper_fixture_setup(state);
     t.f = *state;
     t.loop = dm_loop_new(dm_sys_real());
-    dm_log_writer_init(&t.writer, t.loop, t.f->options.data_dir, 4);
+    dm_log_writer_init(&t.writer, t.loop, t.f->options.data_dir, 4, "");
     t.fd = dm_log_writer_pipe(&t.writer);
     assert_true(t.fd >= 0);
     return 0;

@@ -30,8 +30,8 @@ static int teardown(void **state)
 
 static void write_view(const struct dm_metrics_tenant *tenants, size_t n)
 {
-    struct dm_metrics_worker workers[2] = {{.page = pages[0], .is_up = true, .log_lines = 7},
-                                           {.page = pages[1], .n_restarts = 3}};
+    struct dm_metrics_worker workers[2] = {{.pages = {pages[0]}, .is_up = true, .log_lines = 7},
+                                           {.pages = {pages[1]}, .n_restarts = 3}};
     struct dm_metrics_view view = {.version = DM_STR("1.2"),
                                    .gateway = DM_STR("gw"),
                                    .tenants = tenants,
@@ -116,6 +116,30 @@ static void test_tenants_that_are_gone(void **state)
     assert_has("daemun_requests_total{tenant=\"counted\"} 1");
 }
 
+static void test_two_seats_are_one_worker(void **state)
+{
+    struct dm_metrics_tenant tenant = {.name = DM_STR("orders"), .slot = 1, .is_live = true};
+    struct dm_metrics_worker worker = {.pages = {pages[0], pages[1]}, .is_up = true, .n_former = 1, .n_leaving = 2};
+    struct dm_metrics_view view = {
+        .version = DM_STR("1.2"), .tenants = &tenant, .n_tenants = 1, .workers = &worker, .n_workers = 1};
+
+    pages[0]->tenants[1].requests = 3;
+    pages[1]->tenants[1].requests = 4;
+    pages[0]->worker.connections_accepted = 5;
+    pages[1]->worker.connections_accepted = 6;
+    pages[0]->worker.connections_open = 1;
+    pages[1]->worker.connections_open = 2;
+    pages[0]->worker.limit_slots_used = 9;
+    pages[1]->worker.limit_slots_used = 8;
+    dm_metrics_write(&view, &text);
+    assert_has("daemun_requests_total{tenant=\"orders\"} 7");
+    assert_has("daemun_worker_connections_total{worker=\"0\"} 11");
+    assert_has("daemun_worker_connections{worker=\"0\"} 3");
+    assert_has("daemun_worker_limit_slots{worker=\"0\"} 9");
+    assert_has("daemun_worker_former{worker=\"0\"} 1");
+    assert_has("daemun_worker_draining{worker=\"0\"} 2");
+}
+
 static void test_worker_without_pages(void **state)
 {
     struct dm_metrics_tenant tenant = {.name = DM_STR("orders"), .slot = 1, .is_live = true};
@@ -175,7 +199,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_sums_over_workers),    TEST(test_escaping), TEST(test_tenants_that_are_gone),
-        TEST(test_worker_without_pages), TEST(test_shape),
+        TEST(test_worker_without_pages), TEST(test_shape),    TEST(test_two_seats_are_one_worker),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
