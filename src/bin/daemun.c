@@ -19,6 +19,7 @@ int main(int argc, char **argv)
         .in_is_terminal = isatty(STDIN_FILENO),
         .out_is_terminal = isatty(STDOUT_FILENO),
         .env = env,
+        .argv = argv,
     };
 
     if (argc > 2 && strcmp(argv[1], DM_CHILD_EXEC) == 0)

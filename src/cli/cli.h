@@ -16,6 +16,7 @@ struct dm_cli_world {
     FILE *in, *out, *err;
     bool in_is_terminal, out_is_terminal;
     const char *(*env)(const char *name);
+    char *const *argv; /* for a verb that becomes the same program of a newer version; NULL: none does */
 };
 
 /* Belongs to the run; verbs read it. */

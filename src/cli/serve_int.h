@@ -24,7 +24,7 @@ struct serve {
     uint64_t waits_since_ns; /* since when an answer is owed: the start, or the last end of a process */
     const char *data;
     char api[DM_ADDR_TEXT_MAX], admin[DM_ADDR_TEXT_MAX]; /* where the living ones listen */
-    bool is_ready, is_stopping, is_impatient;
+    bool is_ready, is_stopping, is_impatient, is_upgrading;
     int exit_code;
 };
 

@@ -4,10 +4,15 @@
  *   starting --[a process ends that never answered]--> stopping, and the exit code says so
  *
  * V1. When this process dies, both serve on; the next `daemun serve` on the same data directory adopts them.
+ *   ready --[SIGUSR2]--> upgrading: the gateway becomes its next program, the controller is started again
+ *         --[both answer]--> this process becomes its next program, which adopts both (V1)
+ *
  * V2. What was adopted is left running when the start fails. */
 #include <limits.h>
 #include <signal.h>
+#include <errno.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "cli/client.h"
 #include "cli/serve_int.h"
@@ -108,6 +113,17 @@ static void start_gateway(struct serve *s)
         dm_process_start(&s->gateway.process);
 }
 
+/* All descriptors close with it, and with them the lock; what serves goes on serving. */
+static void become_next(struct serve *s)
+{
+    char *const *argv = s->cli->world->argv;
+
+    s->is_upgrading = false;
+    fflush(NULL);
+    execvp(argv[0], argv);
+    fprintf(s->cli->world->err, "daemun: %s can't be run: %s; this program goes on\n", argv[0], strerror(errno));
+}
+
 static void on_look(struct dm_timer *timer)
 {
     struct serve *s = DM_CONTAINER_OF(timer, struct serve, look);
@@ -121,6 +137,8 @@ static void on_look(struct dm_timer *timer)
         if (!s->is_ready)
             tell_ready(s);
         s->is_ready = true;
+        if (s->is_upgrading)
+            become_next(s);
         return;
     }
     if (!s->is_impatient && waited_ms(s) >= PATIENCE_MS)
@@ -172,10 +190,30 @@ static void begin_stop(struct serve *s)
     stop_next(s);
 }
 
+/* The controller is away for a moment; traffic does not need it. */
+static void begin_upgrade(struct serve *s)
+{
+    if (!s->is_ready || !s->cli->world->argv) {
+        fprintf(s->cli->world->err, "daemun: not ready for an upgrade yet; ask again\n");
+        return;
+    }
+    dm_cli_say(s->cli, "Upgrading: new programs take over.");
+    s->is_upgrading = true;
+    s->controller.is_ready = s->gateway.is_ready = false;
+    (void)dm_process_signal(&s->gateway.process, SIGUSR2);
+    dm_process_restart(&s->controller.process);
+    begin_waiting(s);
+}
+
 static void on_signal(struct dm_signals *signals, int signo)
 {
     struct serve *s = DM_CONTAINER_OF(signals, struct serve, signals);
 
+    if (signo == SIGUSR2) {
+        if (!s->is_stopping && !s->is_upgrading)
+            begin_upgrade(s);
+        return;
+    }
     if (!s->is_stopping) {
         dm_cli_say(s->cli, "Stopping: requests in hand are finished first.");
         fflush(s->cli->world->out);
@@ -205,7 +243,8 @@ static void on_end(struct serve *s, struct dm_child *child, int status)
         begin_stop(s);
         return;
     }
-    fprintf(s->cli->world->err, "daemun: %s ended (%s); starting it again\n", child->name, text);
+    if (!s->is_upgrading || status != 0)
+        fprintf(s->cli->world->err, "daemun: %s ended (%s); starting it again\n", child->name, text);
     begin_waiting(s);
 }
 
@@ -271,7 +310,7 @@ static int adopt(struct serve *s)
 
 static int run_loop(struct serve *s)
 {
-    static const int signos[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int signos[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
     int rc;
 
     if ((rc = dm_signals_open(&s->signals, s->loop, signos, DM_COUNT(signos), on_signal)) < 0)
@@ -365,7 +404,10 @@ const struct dm_verb dm_verb_serve = {
         "\n"
         "A process that dies is started again. Ctrl-C or SIGTERM stops both politely: requests in hand are finished; a "
         "second one does not wait for them. When `daemun serve` itself is killed, both serve on, and the next `daemun "
-        "serve` on the same data directory takes them over.",
+        "serve` on the same data directory takes them over.\n"
+        "\n"
+        "SIGUSR2 is an upgrade: put the new programs in the place of the old ones, then send it. The gateway hands over "
+        "without a failed request.",
     .options = DM_OPTIONS(options),
     .examples = {{"daemun serve", "Runs everything with its defaults."},
                  {"daemun serve --data /var/lib/daemun --listen 0.0.0.0:80 --workers 4",

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Api } from './lib/api.mjs';
-import { ask, fetchText } from './lib/http.mjs';
+import { RawClient, ask, fetchText } from './lib/http.mjs';
 import { freePort } from './lib/ports.mjs';
 import { Program, findProcesses, kill, makeDirectory, run, whenGone } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
@@ -138,6 +138,25 @@ suite('serve', () => {
     assert.deepEqual(pids(), before);
     assertSaysWhere();
     assert.equal((await call()).status, 200);
+  });
+
+  test('SIGUSR2: all become their next programs, with the gateway serving on', async () => {
+    const before = pids();
+    const client = await RawClient.open(ports.listen);
+    const head = `GET / HTTP/1.1\r\nHost: ${domainOf('orders')}\r\nX-API-Key: ${keyOf('orders')}\r\n\r\n`;
+    await client.send(head);
+    assert.equal((await client.response()).status, 200);
+    serve.kill('SIGUSR2');
+    await until('the next supervisor', () => serve.stdout.split('Daemun is ready.').length === 3);
+    const now = pids();
+    assert.notEqual(now.controller, before.controller);
+    assert.equal(now.keeper, before.keeper, 'it keeps its process id');
+    assert.notEqual(now.loader, before.loader, 'and is another program');
+    assert.ok(serve.isRunning());
+    await client.send(head);
+    assert.equal((await client.response()).status, 200);
+    client.close();
+    assert.equal((await until('the API', () => api.get('/whoami'))).status, 200);
   });
 
   test('a second one on the same data is refused', async () => {
