@@ -36,7 +36,8 @@ static void request_done(struct dm_h1_conn *c)
     c->base.server->handler->on_done(user, &c->request);
     if (c->reading != READ_IDLE)
         return;
-    if (c->is_closing || c->has_eof || c->base.server->is_draining)
+    /* An answer that went out before the drain began said nothing of an end: the client may count on the next one. */
+    if (c->is_closing || c->has_eof || c->base.server->has_drained)
         dm_h1_conn_leave(c);
     else
         hold_or_idle(c);

@@ -261,7 +261,7 @@ void dm_http_server_drain(struct dm_http_server *server)
 
 void dm_http_server_drain_end(struct dm_http_server *server)
 {
-    server->is_draining = true;
+    server->is_draining = server->has_drained = true;
     for (struct dm_http_conn *c = server->conns; c; c = c->next)
         c->ops->drain_end(c);
 }

@@ -80,7 +80,7 @@ struct dm_http_server {
     size_t n_surplus;
     struct dm_buf out; /* a head, or a chunk, while it is put together */
     size_t n_conns;
-    bool is_draining;
+    bool is_draining, has_drained;
     struct dm_h2_shared *h2;  /* NULL without HTTP/2 */
     struct dm_http_head head; /* of the message being parsed */
 };

@@ -542,10 +542,10 @@ static void drain_inside_done(void **state)
 {
     rig.script.on_request = hello_at_once;
     rig.script.on_done = drain_server;
-    rig_send(GET GET);
-    check_got(HELLO);
+    rig_send(GET GET GET);
+    check_got(HELLO HELLO_CLOSE);
     check_ended();
-    check_heard("R D");
+    check_heard("R D R D");
 }
 
 /* --- draining and freeing ----------------------------------------------------------------------------------------- */
