@@ -69,7 +69,7 @@ suite('scale', () => {
 
   test('a change to one is a change to one', async () => {
     const before = await world.api.must('GET', '/status');
-    assert.equal(before.units.length, TEAMS * 3);
+    assert.equal(before.units.length, TEAMS * 4);
     const applied = await world.gateway.metric('daemun_documents_accepted_total');
     const file = fileOf('team-7');
     file.products[1].versions[0] = {
@@ -108,7 +108,7 @@ suite('scale', () => {
     await world.controller.start();
     await world.whenLinked();
     const { units } = await world.controller.api.must('GET', '/status');
-    assert.equal(units.length, TEAMS * 3);
+    assert.equal(units.length, TEAMS * 4);
     assert.ok(units.every((unit) => unit.live === 1));
   });
 });
