@@ -378,6 +378,15 @@ static void on_client_abort(void *user, struct dm_http_request *caller, struct d
     free_if_ended(ex);
 }
 
+static void log_fault(struct dm_worker *worker, const struct dm_http_request *caller, struct dm_str id,
+                      enum dm_reason reason, struct dm_http_end end)
+{
+    struct dm_addr peer;
+
+    dm_http_request_peer(caller, &peer);
+    dm_access_log_write_fault(&worker->log, &peer, id, reason, end.fault, dm_worker_wall_ns(worker));
+}
+
 static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_end end,
                      struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
@@ -396,8 +405,7 @@ static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_e
     dm_buf_reset(&worker->answer);
     reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
     if (worker->options->access_log && !ex)
-        dm_access_log_write_fault(&worker->log, dm_http_request_peer(caller), id, reason, end.fault,
-                                  dm_worker_wall_ns(worker));
+        log_fault(worker, caller, id, reason, end);
     ret_message->status = (unsigned)dm_reason_info(reason)->status;
     ret_message->fields = dm_buf_str(fields);
     *ret_body = dm_buf_str(&worker->answer);

@@ -45,7 +45,8 @@ struct dm_exchange {
     struct dm_str method, path;   /* path: normalised */
     struct dm_str rest;           /* of the path, below the version's */
     struct dm_str query;          /* as it is forwarded */
-    const struct dm_addr *client; /* who asks, by the trust rule: the connection's peer, or in the arena; with caller */
+    const struct dm_addr *client; /* who asks, by the trust rule: the connection's peer, or in the arena */
+    struct dm_addr peer;
     struct dm_http_message request;
     struct dm_upstream_request wish;
     char *replay; /* what was taken of the body, as long as it may have to be sent again (E3) */

@@ -95,10 +95,9 @@ static void drop(struct dm_http_head *head, enum dm_http_field_id id)
 
 void dm_forward_identify(struct dm_exchange *ex)
 {
-    const struct dm_addr *peer = dm_http_request_peer(ex->caller);
-
-    ex->client = peer;
-    ex->is_direct = !dm_listener_sources_hold(&ex->listener->spec->trusted_fronts, peer);
+    dm_http_request_peer(ex->caller, &ex->peer);
+    ex->client = &ex->peer;
+    ex->is_direct = !dm_listener_sources_hold(&ex->listener->spec->trusted_fronts, &ex->peer);
     ex->is_secure = ex->listener->spec->is_tls;
     if (!ex->is_direct) {
         identify_behind_front(ex);
@@ -165,7 +164,7 @@ static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
 {
     struct dm_http_head *head = ex->head;
     char text[DM_ADDRESS_TEXT_MAX];
-    struct dm_str peer = dm_str_n(text, dm_address_text(dm_http_request_peer(ex->caller), text));
+    struct dm_str peer = dm_str_n(text, dm_address_text(&ex->peer, text));
     bool is_tls = ex->listener->spec->is_tls;
 
     write_forwarded_for(out, head, peer);

@@ -556,6 +556,7 @@ static int start(struct process *p, struct dm_err *err)
     struct dm_buf keeper;
     int rc;
 
+    dm_tls_init_alone();
     if ((rc = dm_crypto_init()) < 0)
         return dm_fail(err, rc, "", "libsodium can't be used");
     if ((rc = open_pages(p, err)) < 0)

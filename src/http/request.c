@@ -11,9 +11,9 @@ void *dm_http_request_user(const struct dm_http_request *request)
     return request->user;
 }
 
-const struct dm_addr *dm_http_request_peer(const struct dm_http_request *request)
+void dm_http_request_peer(const struct dm_http_request *request, struct dm_addr *ret)
 {
-    return &request->conn->peer;
+    dm_http_conn_peer(request->conn, ret);
 }
 
 struct dm_loop *dm_http_request_loop(const struct dm_http_request *request)

@@ -123,13 +123,21 @@ void dm_http_conn_broken(struct dm_http_conn *conn, int code)
     conn->ops->fail(conn, (struct dm_http_end){DM_HTTP_ABORT_PEER_RESET, 0, code});
 }
 
+static void set_peer(struct dm_http_conn *conn, const struct dm_addr *peer)
+{
+    size_t bytes = peer->ss.ss_family == AF_UNIX ? sizeof(peer->ss.ss_family) : peer->len;
+
+    conn->peer_bytes = (uint8_t)DM_MIN(bytes, sizeof(conn->peer));
+    memcpy(conn->peer, &peer->ss, conn->peer_bytes);
+}
+
 static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
     struct dm_http_conn *c = dm_http_conn_of(stream);
 
     c->is_unnamed = false;
     if (header->has_source)
-        c->peer = header->source;
+        set_peer(c, &header->source);
 }
 
 /* NULL when it can't be served; the descriptor is closed. */
@@ -140,7 +148,7 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
 
     memset(c, 0, sizeof(struct dm_h1_conn));
     c->server = server;
-    c->peer = *peer;
+    set_peer(c, peer);
     dm_h1_conn_init((struct dm_h1_conn *)c);
     if (dm_stream_open(&c->stream, server->loop, type, fd) < 0) {
         dm_freelist_give(&server->free_conns, c);
@@ -293,9 +301,11 @@ void *dm_http_conn_user(const struct dm_http_conn *conn)
     return conn->user;
 }
 
-const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn)
+void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret)
 {
-    return &conn->peer;
+    memset(ret, 0, sizeof(*ret));
+    memcpy(&ret->ss, conn->peer, conn->peer_bytes);
+    ret->len = conn->peer_bytes;
 }
 
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn)

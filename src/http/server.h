@@ -159,14 +159,15 @@ const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_ht
 /* What the owner keeps about a connection. */
 void dm_http_conn_set_user(struct dm_http_conn *conn, void *user);
 void *dm_http_conn_user(const struct dm_http_conn *conn);
-const struct dm_addr *dm_http_conn_peer(const struct dm_http_conn *conn);
+/* A Unix socket comes without its name. */
+void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 /* The connection whose stream it is; for callbacks of TLS. */
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream);
 
 void dm_http_request_set_user(struct dm_http_request *request, void *user);
 void *dm_http_request_user(const struct dm_http_request *request);
-const struct dm_addr *dm_http_request_peer(const struct dm_http_request *request);
+void dm_http_request_peer(const struct dm_http_request *request, struct dm_addr *ret);
 struct dm_loop *dm_http_request_loop(const struct dm_http_request *request);
 struct dm_http_conn *dm_http_request_conn(const struct dm_http_request *request);
 bool dm_http_request_is_http2(const struct dm_http_request *request);

@@ -51,6 +51,9 @@ struct dm_http_conn_ops {
     void (*done)(struct dm_http_conn *conn);
 };
 
+/* An address of IPv6. Of a Unix socket's, its family is all that is kept. */
+#define DM_HTTP_PEER_BYTES 28
+
 /* The first member of either protocol's. */
 struct dm_http_conn {
     struct dm_stream stream;
@@ -59,7 +62,8 @@ struct dm_http_conn {
     struct dm_http_conn *next, *prev;
     void *user;
     struct dm_timer timer;
-    struct dm_addr peer;
+    uint8_t peer[DM_HTTP_PEER_BYTES]; /* the beginning of its socket address, which is all there is of it */
+    uint8_t peer_bytes;
     bool is_surplus; /* above connections_max: only told so */
     bool is_unnamed; /* its PROXY header has not come */
 };

@@ -193,9 +193,26 @@ static void settle(struct dm_tls *tls)
     tls->in = tls->carried;
 }
 
+static struct dm_tls *current_of(BIO *bio)
+{
+    return ((struct dm_tls_shared *)BIO_get_data(bio))->current;
+}
+
+/* OpenSSL is called for this one. */
+static SSL *enter(struct dm_tls *tls)
+{
+    tls->shared->current = tls;
+    return tls->ssl;
+}
+
+struct dm_tls *dm_tls_of_ssl(const SSL *ssl)
+{
+    return current_of(SSL_get_rbio(ssl));
+}
+
 static int bio_read(BIO *bio, char *ret, int len)
 {
-    struct dm_tls *tls = BIO_get_data(bio);
+    struct dm_tls *tls = current_of(bio);
     size_t n;
 
     BIO_clear_retry_flags(bio);
@@ -213,7 +230,7 @@ static int bio_read(BIO *bio, char *ret, int len)
 
 static int bio_write(BIO *bio, const char *ptr, int len)
 {
-    struct dm_tls *tls = BIO_get_data(bio);
+    struct dm_tls *tls = current_of(bio);
     struct dm_tls_shared *shared = tls->shared;
 
     if (tls->is_last_record && shared->out_len == 0) {
@@ -289,7 +306,7 @@ static ssize_t tls_recv(struct dm_stream *stream, void *ret, size_t len)
         return tls->failure;
     begin_read(tls, DM_MAX(len, (size_t)READ_MIN_BYTES));
     do {
-        if (DM_UNLIKELY((rc = SSL_read(tls->ssl, (char *)ret + n, (int)(len - n))) <= 0)) {
+        if (DM_UNLIKELY((rc = SSL_read(enter(tls), (char *)ret + n, (int)(len - n))) <= 0)) {
             rc = why_not(tls, rc);
             break;
         }
@@ -308,7 +325,7 @@ static ssize_t tls_recv(struct dm_stream *stream, void *ret, size_t len)
 
 static int write_record(struct dm_tls *tls, const char *ptr, size_t len)
 {
-    if (DM_LIKELY(SSL_write(tls->ssl, ptr, (int)len) == (int)len))
+    if (DM_LIKELY(SSL_write(enter(tls), ptr, (int)len) == (int)len))
         return 0;
     dm_tls_explain(tls);
     return tls->failure = DM_ETLS;
@@ -397,6 +414,17 @@ static ssize_t tls_send(struct dm_stream *stream, const void *ptr, size_t len)
     return tls_sendv(stream, &iov, 1);
 }
 
+/* OpenSSL keeps the name too. */
+static void forget_name(struct dm_tls *tls)
+{
+    const char *name = SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+
+    if (!name || !tls->server_name || strcmp(name, tls->server_name) != 0)
+        return;
+    dm_free(tls->server_name);
+    tls->server_name = NULL;
+}
+
 static int tls_handshake(struct dm_stream *stream)
 {
     struct dm_tls *tls = stream->transport_state;
@@ -407,7 +435,7 @@ static int tls_handshake(struct dm_stream *stream)
     if ((rc = tls_flush(stream)) < 0 && rc != -EAGAIN)
         return rc;
     begin_read(tls, HANDSHAKE_READ_BYTES);
-    rc = SSL_do_handshake(tls->ssl);
+    rc = SSL_do_handshake(enter(tls));
     tls->is_ready = rc == 1;
     rc = rc == 1 ? 0 : why_not(tls, rc);
     settle(tls);
@@ -415,6 +443,7 @@ static int tls_handshake(struct dm_stream *stream)
         ERR_clear_error(); /* what a search that went on found on its way */
         if (tls->client)
             dm_tls_client_established(tls);
+        forget_name(tls);
         stream->is_readable = tls->in_len > 0 || !tls->is_empty || stream->has_hup;
         return 0;
     }
@@ -430,7 +459,7 @@ static void say_end(struct dm_tls *tls)
 {
     if (!tls->is_ready || tls->failure || SSL_get_shutdown(tls->ssl) & SSL_SENT_SHUTDOWN)
         return;
-    if (SSL_shutdown(tls->ssl) < 0)
+    if (SSL_shutdown(enter(tls)) < 0)
         ERR_clear_error();
     push(tls);
 }
@@ -485,6 +514,7 @@ const struct dm_transport dm_transport_tls = {
 
 static void free_shared(struct dm_loop *loop)
 {
+    BIO_free(loop->tls->bio);
     BIO_meth_free(loop->tls->method);
     dm_freelist_done(&loop->tls->states);
     dm_free(loop->tls);
@@ -505,6 +535,10 @@ static struct dm_tls_shared *shared_of(struct dm_loop *loop)
     BIO_meth_set_read(shared->method, bio_read);
     BIO_meth_set_write(shared->method, bio_write);
     BIO_meth_set_ctrl(shared->method, bio_ctrl);
+    if (!(shared->bio = BIO_new(shared->method)))
+        abort();
+    BIO_set_data(shared->bio, shared);
+    BIO_set_init(shared->bio, 1);
     dm_freelist_init(&shared->states, sizeof(struct dm_tls), STATES_KEPT);
     loop->tls_free = free_shared;
     return shared;
@@ -514,9 +548,8 @@ struct dm_tls *dm_tls_attach(struct dm_stream *stream, SSL *ssl)
 {
     struct dm_tls_shared *shared = shared_of(stream->loop);
     struct dm_tls *tls = dm_freelist_take(&shared->states);
-    BIO *bio = BIO_new(shared->method);
 
-    if (!bio || !ssl)
+    if (!ssl || BIO_up_ref(shared->bio) != 1)
         abort();
     *tls = (struct dm_tls){
         .ssl = ssl,
@@ -526,10 +559,7 @@ struct dm_tls *dm_tls_attach(struct dm_stream *stream, SSL *ssl)
         .below_state = stream->transport_state,
         .alert = -1,
     };
-    BIO_set_data(bio, tls);
-    BIO_set_init(bio, 1);
-    SSL_set_bio(ssl, bio, bio);
-    SSL_set_app_data(ssl, tls);
+    SSL_set_bio(ssl, shared->bio, shared->bio);
     stream->transport = &dm_transport_tls;
     stream->transport_state = tls;
     return tls;

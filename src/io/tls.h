@@ -32,6 +32,9 @@ enum {
 /* Once per process, before anything in it uses OpenSSL: keeps record buffers for the next message. Without it, or too late, all
  * works alike, but a message takes two buffers from the system allocator. */
 void dm_tls_init(void);
+/* The same for a process in which one thread alone uses OpenSSL, ever: small objects lie side by side, so that an idle connection
+ * takes a twentieth less. Nothing where the system reserves no address space. */
+void dm_tls_init_alone(void);
 
 enum dm_tls_version { DM_TLS_1_2, DM_TLS_1_3 };
 enum dm_tls_client_auth { DM_TLS_CLIENT_AUTH_NONE, DM_TLS_CLIENT_AUTH_OPTIONAL, DM_TLS_CLIENT_AUTH_REQUIRED };

@@ -98,7 +98,7 @@ static int unseal(const struct dm_tls *tls, const struct dm_tls_sealing *sealing
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
                      int is_new)
 {
-    struct dm_tls *tls = SSL_get_app_data(ssl);
+    struct dm_tls *tls = dm_tls_of_ssl(ssl);
     const struct dm_tls_sealing *sealings;
 
     if (!tls->profile)
@@ -122,7 +122,7 @@ static SSL_TICKET_RETURN on_session(SSL *ssl, SSL_SESSION *session, const unsign
 {
     if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
         return SSL_TICKET_RETURN_IGNORE_RENEW;
-    if (has_expired(SSL_get_app_data(ssl), session))
+    if (has_expired(dm_tls_of_ssl(ssl), session))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     return status == SSL_TICKET_SUCCESS_RENEW ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
 }
@@ -210,7 +210,7 @@ static int refuse(struct dm_tls *tls, int alert, enum dm_tls_reason reason, int 
 static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
 {
     struct dm_tls_acceptor *acceptor = arg;
-    struct dm_tls *tls = SSL_get_app_data(ssl);
+    struct dm_tls *tls = dm_tls_of_ssl(ssl);
     struct dm_tls_profile *profile;
     struct dm_str name = DM_STR("");
     const unsigned char *ptr;

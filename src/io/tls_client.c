@@ -118,7 +118,7 @@ static bool keep(struct dm_tls *tls, SSL_SESSION *session)
 
 static int on_session(SSL *ssl, SSL_SESSION *session)
 {
-    return keep(SSL_get_app_data(ssl), session);
+    return keep(dm_tls_of_ssl(ssl), session);
 }
 
 /* The ticket of a renewed session of TLS 1.2 is not shown to on_session. */

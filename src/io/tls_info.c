@@ -168,12 +168,14 @@ bool dm_tls_info(const struct dm_stream *stream, struct dm_tls_info *ret)
 {
     const struct dm_tls *tls = dm_tls_of(stream);
     const unsigned char *alpn = NULL;
+    const char *name;
     unsigned len = 0;
 
     if (!tls || !tls->is_ready)
         return false;
     SSL_get0_alpn_selected(tls->ssl, &alpn, &len);
-    ret->server_name = dm_str_of(tls->server_name ? tls->server_name : "");
+    name = tls->server_name ? tls->server_name : SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+    ret->server_name = dm_str_of(name ? name : "");
     ret->alpn = len > 0 ? dm_str_n((const char *)alpn, len) : DM_STR("");
     ret->version = SSL_get_version(tls->ssl);
     ret->cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(tls->ssl));

@@ -14,9 +14,12 @@ enum {
     DM_TLS_HELD_MAX = 128 << 10, /* of ciphertext that the system does not take; legitimate use stays below */
 };
 
-/* One for each loop: scratch that holds bytes during one call only. */
+/* One for each loop: scratch that holds bytes during one call only, and the BIO of all connections: what it reads and writes is
+ * the current one's, during a call of OpenSSL. */
 struct dm_tls_shared {
     BIO_METHOD *method;
+    BIO *bio;
+    struct dm_tls *current;
     struct dm_freelist states;
     size_t out_len;
     char in[DM_STREAM_SCRATCH_BYTES]; /* ciphertext received */
@@ -40,7 +43,7 @@ struct dm_tls {
     struct dm_tls_profile *profile;
     struct dm_tls_client *client; /* a client's */
     struct dm_tls_session *slot;
-    char *server_name;           /* NUL-terminated; NULL: none */
+    char *server_name;           /* NUL-terminated; NULL: none, or OpenSSL has the same */
     int failure;                 /* what every call returns from now on */
     int read_error, write_error; /* of the socket, found inside OpenSSL */
     int16_t alert;
@@ -65,6 +68,9 @@ SSL_CTX *dm_tls_context_new(const SSL_METHOD *method);
 DM_MUST_USE int dm_tls_context_use(SSL_CTX *ctx, struct dm_str chain_pem, struct dm_str key_pem, struct dm_err *err);
 /* The certificates become the context's trust; `names`: and are named to clients. */
 DM_MUST_USE int dm_tls_context_trust(SSL_CTX *ctx, struct dm_str ca_pem, struct dm_err *err);
+
+/* In callbacks of OpenSSL's: whose it is. */
+struct dm_tls *dm_tls_of_ssl(const SSL *ssl);
 
 /* A client's handshake is through. */
 void dm_tls_client_established(struct dm_tls *tls);

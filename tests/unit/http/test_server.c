@@ -695,8 +695,10 @@ static void reply_peer(struct rig *r, struct dm_http_request *request, struct dm
 {
     struct dm_http_message m = {.status = 200};
     char text[DM_ADDR_TEXT_MAX];
+    struct dm_addr peer;
 
-    dm_addr_format(dm_http_request_peer(request), false, text);
+    dm_http_request_peer(request, &peer);
+    dm_addr_format(&peer, false, text);
     dm_http_request_reply(request, &m, dm_str_of(text));
 }
 
