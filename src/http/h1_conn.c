@@ -37,8 +37,7 @@ void dm_h1_conn_leave(struct dm_h1_conn *c)
     dm_stream_shutdown(&c->base.stream);
     dm_stream_resume(&c->base.stream);
     dm_h1_conn_look(c);
-    dm_http_conn_arm(&c->base,
-                     DM_MIN(dm_http_pace_period_ms(c->base.server->settings.body_timeout_ms), DM_HTTP_LINGER_MS));
+    dm_http_conn_arm(&c->base, DM_MIN(dm_http_pace_period_ms(c->body_timeout_ms), DM_HTTP_LINGER_MS));
 }
 
 void dm_h1_conn_fail(struct dm_h1_conn *c, struct dm_http_end end)
@@ -78,7 +77,7 @@ static void on_error(struct dm_stream *stream, int code)
 
 void dm_h1_conn_arm_look(struct dm_h1_conn *c)
 {
-    dm_http_conn_arm(&c->base, dm_http_pace_period_ms(c->base.server->settings.body_timeout_ms));
+    dm_http_conn_arm(&c->base, dm_http_pace_period_ms(c->body_timeout_ms));
 }
 
 void dm_h1_conn_look(struct dm_h1_conn *c)
@@ -92,7 +91,7 @@ void dm_h1_conn_look(struct dm_h1_conn *c)
 
 static enum dm_http_pace_verdict judge(const struct dm_h1_conn *c, const struct dm_http_pace *pace)
 {
-    return dm_http_pace_judge(pace, c->base.server->settings.body_timeout_ms, c->base.server->settings.body_rate_bytes);
+    return dm_http_pace_judge(pace, c->body_timeout_ms, c->body_rate_bytes);
 }
 
 /* A slow upload is forgiven while the response moves, and the other way round, unless a rate is asked for. */
@@ -166,8 +165,7 @@ static void on_due_sending(struct dm_h1_conn *c)
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
         dm_h1_conn_close(c);
     } else if (c->reading == READ_LEAVING) {
-        dm_http_conn_arm(&c->base,
-                         DM_MIN(dm_http_pace_period_ms(c->base.server->settings.body_timeout_ms), DM_HTTP_LINGER_MS));
+        dm_http_conn_arm(&c->base, DM_MIN(dm_http_pace_period_ms(c->body_timeout_ms), DM_HTTP_LINGER_MS));
     } else {
         dm_h1_conn_arm_look(c);
     }
@@ -186,7 +184,7 @@ static void on_due_idle(struct dm_h1_conn *c)
         return;
     }
     c->is_sending = false;
-    dm_http_conn_arm(&c->base, c->base.server->settings.idle_timeout_ms);
+    dm_http_conn_arm(&c->base, c->base.idle_timeout_ms);
 }
 
 static void on_due_in_head(struct dm_h1_conn *c)
@@ -250,12 +248,14 @@ static void drain(struct dm_http_conn *conn)
         dm_http_conn_arm(conn, ms);
 }
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, done};
+static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, done, NULL, NULL};
 
 void dm_h1_conn_init(struct dm_h1_conn *c)
 {
     c->base.ops = &conn_ops;
     c->base.timer.on_due = on_due;
+    c->body_timeout_ms = c->base.server->settings.body_timeout_ms;
+    c->body_rate_bytes = c->base.server->settings.body_rate_bytes;
     c->request = (struct dm_http_request){&dm_h1_request_ops, &c->base, NULL};
 }
 
@@ -270,6 +270,16 @@ void dm_h1_type_init(struct dm_stream_type *type, const struct dm_http_server_se
         .read_max_bytes = DM_MAX(settings->limits.head_bytes, settings->limits.trailer_bytes) + 4096,
         .write_max_bytes = (uint32_t)DM_MIN(settings->write_cap_bytes, (size_t)1 << 30),
     };
+}
+
+static void set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes)
+{
+    struct dm_h1_conn *c = dm_h1_conn_of_request(request);
+
+    c->body_timeout_ms = body_timeout_ms;
+    c->body_rate_bytes = body_rate_bytes;
+    if (dm_timer_is_armed(&c->base.timer))
+        dm_h1_conn_arm_look(c);
 }
 
 /* --- requests of HTTP/1.1 ----------------------------------------------------------------------------------------- */
@@ -298,6 +308,7 @@ const struct dm_http_request_ops dm_h1_request_ops = {
     .resume = dm_h1_request_resume,
     .ignore_body = dm_h1_request_ignore_body,
     .limit_body = dm_h1_request_limit_body,
+    .set_pace = set_pace,
     .bytes_in = bytes_in,
     .bytes_out = bytes_out,
 };

@@ -19,7 +19,7 @@ static void hold_or_idle(struct dm_h1_conn *c)
     if (DM_UNLIKELY(unsent > GATHERED_MAX_BYTES))
         dm_h1_conn_arm_look(c);
     else
-        dm_http_conn_arm(&c->base, c->base.server->settings.idle_timeout_ms);
+        dm_http_conn_arm(&c->base, c->base.idle_timeout_ms);
     c->is_sending = unsent > GATHERED_MAX_BYTES;
     if (!c->is_in_read && dm_stream_unread(&c->base.stream) > 0)
         dm_stream_resume(&c->base.stream);
@@ -72,6 +72,8 @@ static void request_complete(struct dm_h1_conn *c, const struct dm_http_head *tr
 
 static void take_head(struct dm_h1_conn *c, const struct dm_http_head *head)
 {
+    const struct dm_http_server_settings *settings = &c->base.server->settings;
+
     c->is_head_request = head->method == DM_HTTP_METHOD_HEAD;
     c->is_http10 = head->version_minor == 0;
     c->is_closing = !head->keep_alive;
@@ -79,6 +81,8 @@ static void take_head(struct dm_h1_conn *c, const struct dm_http_head *head)
     c->is_ignoring = c->is_body_stalled = false;
     c->may_tunnel = head->upgrade.len > 0;
     c->writing = WRITE_NONE;
+    c->body_timeout_ms = settings->body_timeout_ms;
+    c->body_rate_bytes = settings->body_rate_bytes;
     dm_http_pace_reset(&c->in);
     dm_http_pace_reset(&c->out);
 }
@@ -119,7 +123,7 @@ static bool read_head(struct dm_h1_conn *c, const char *ptr, size_t len)
     if (rc == 0) {
         if (c->reading == READ_IDLE) {
             c->reading = READ_HEAD;
-            dm_http_conn_arm(&c->base, server->settings.head_timeout_ms);
+            dm_http_conn_arm(&c->base, c->base.head_timeout_ms);
         }
         return false;
     }

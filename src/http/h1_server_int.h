@@ -45,6 +45,8 @@ struct dm_h1_conn {
     uint64_t request_in, request_out; /* in the stream: where this request and its response began */
     uint64_t tunnel_due_ns;           /* 0: none */
     uint32_t drop_left;               /* bytes of a body that nobody wants */
+    uint32_t body_timeout_ms,
+        body_rate_bytes; /* of the latest request: as in the server's settings, or as its owner said */
     uint8_t reading, writing;
     bool has_request, is_http10, is_head_request, is_ignoring, is_expecting, has_eof;
     bool is_closing; /* after this response */

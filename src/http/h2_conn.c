@@ -245,13 +245,12 @@ static uint32_t until_ms(uint64_t due_ns, uint64_t now_ns)
  * no later than the earliest of these, and looks. */
 static uint32_t wait_ms(const struct dm_h2_conn *c, uint64_t now_ns)
 {
-    const struct dm_http_server_settings *settings = &c->base.server->settings;
     uint64_t due_ns = UINT64_MAX;
 
     if (c->n_streams > 0)
-        due_ns = now_ns + dm_http_pace_period_ms(settings->body_timeout_ms) * NS_PER_MS;
-    else if (settings->idle_timeout_ms > 0)
-        due_ns = c->idle_since_ns + settings->idle_timeout_ms * NS_PER_MS;
+        due_ns = now_ns + dm_http_pace_period_ms(c->body_timeout_ms) * NS_PER_MS;
+    else if (c->base.idle_timeout_ms > 0)
+        due_ns = c->idle_since_ns + c->base.idle_timeout_ms * NS_PER_MS;
     if (c->parked && c->block_due_ns > 0)
         due_ns = DM_MIN(due_ns, c->block_due_ns);
     if (c->drain == H2_NOTICED)
@@ -272,8 +271,16 @@ void dm_h2_conn_look(struct dm_h2_conn *c)
 {
     uint64_t now_ns = dm_loop_now_ns(loop_of(c));
 
-    if (c->armed_ns > now_ns + dm_http_pace_period_ms(c->base.server->settings.body_timeout_ms) * NS_PER_MS)
+    if (c->armed_ns > now_ns + dm_http_pace_period_ms(c->body_timeout_ms) * NS_PER_MS)
         arm(c);
+}
+
+void dm_h2_conn_heed_timeout(struct dm_h2_conn *c, uint32_t body_timeout_ms)
+{
+    if (body_timeout_ms == 0 || (c->body_timeout_ms > 0 && body_timeout_ms >= c->body_timeout_ms))
+        return;
+    c->body_timeout_ms = body_timeout_ms;
+    dm_h2_conn_look(c);
 }
 
 static void finish_notice(struct dm_h2_conn *c)
@@ -281,6 +288,14 @@ static void finish_notice(struct dm_h2_conn *c)
     c->drain = H2_FINAL;
     (void)nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session),
                                 NGHTTP2_NO_ERROR, NULL, 0);
+}
+
+void dm_h2_conn_part(struct dm_h2_conn *c)
+{
+    if (c->is_closed || c->drain == H2_FINAL)
+        return;
+    finish_notice(c);
+    dm_h2_conn_run_later(c);
 }
 
 static void judge_streams(struct dm_h2_conn *c)
@@ -297,7 +312,7 @@ static void judge_streams(struct dm_h2_conn *c)
 
 static bool is_idle_too_long(const struct dm_h2_conn *c, uint64_t now_ns)
 {
-    uint32_t ms = c->base.server->settings.idle_timeout_ms;
+    uint32_t ms = c->base.idle_timeout_ms;
 
     return c->n_streams == 0 && !c->parked && ms > 0 && now_ns >= c->idle_since_ns + ms * NS_PER_MS;
 }
@@ -309,11 +324,13 @@ static void on_due(struct dm_timer *timer)
 
     if (c->parked && c->block_due_ns > 0 && now_ns >= c->block_due_ns) {
         dm_h2_shared_of(c)->counters.slow_streams++;
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_HEAD);
         c->has_blamed = true;
         end_for(c, DM_HTTP_ABORT_HEAD_TIMEOUT, NGHTTP2_ENHANCE_YOUR_CALM);
     } else if (c->drain == H2_NOTICED && now_ns >= c->drain_due_ns) {
         finish_notice(c);
     } else if (is_idle_too_long(c, now_ns)) {
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_IDLE);
         end_for(c, DM_HTTP_ABORT_IDLE, NGHTTP2_NO_ERROR);
     }
     judge_streams(c);
@@ -421,12 +438,7 @@ static void drain(struct dm_http_conn *conn)
 
 static void drain_end(struct dm_http_conn *conn)
 {
-    struct dm_h2_conn *c = (struct dm_h2_conn *)conn;
-
-    if (c->is_closed || c->drain == H2_FINAL)
-        return;
-    finish_notice(c);
-    dm_h2_conn_run_later(c);
+    dm_h2_conn_part((struct dm_h2_conn *)conn);
 }
 
 void dm_h2_conn_on_pong(struct dm_h2_conn *c, const uint8_t opaque[8])
@@ -437,14 +449,36 @@ void dm_h2_conn_on_pong(struct dm_h2_conn *c, const uint8_t opaque[8])
 
 /* --- beginning ---------------------------------------------------------------------------------------------------- */
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, done};
+/* The timer may be set to a later time than a shorter idle time ends at. */
+static void heed_timeouts(struct dm_http_conn *conn)
+{
+    struct dm_h2_conn *c = (struct dm_h2_conn *)conn;
+    uint64_t due_ns = dm_loop_now_ns(loop_of(c)) + conn->idle_timeout_ms * NS_PER_MS;
+
+    if (conn->idle_timeout_ms == 0 || c->armed_ns <= due_ns)
+        return;
+    dm_http_conn_arm(conn, conn->idle_timeout_ms);
+    c->armed_ns = due_ns;
+}
+
+static void limit_streams(struct dm_http_conn *conn)
+{
+    struct dm_h2_conn *c = (struct dm_h2_conn *)conn;
+    const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conn->streams_max};
+
+    if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, &entry, 1) < 0)
+        end_for(c, DM_HTTP_ABORT_FAULT, NGHTTP2_INTERNAL_ERROR);
+    dm_h2_conn_run_later(c);
+}
+
+static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, done, heed_timeouts, limit_streams};
 
 static void submit_settings(struct dm_h2_conn *c)
 {
     const struct dm_http_server_settings *settings = &c->base.server->settings;
     const struct dm_http2_settings *h2 = &settings->http2;
     const nghttp2_settings_entry entries[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h2->streams_max},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, c->base.streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, h2->stream_window_bytes},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings->limits.head_bytes},
         {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, h2->header_table_bytes},
@@ -469,6 +503,7 @@ void dm_h2_conn_init(struct dm_h2_conn *c)
     c->base.timer.on_due = on_due;
     c->task.run = run_task;
     c->scan_left = NGHTTP2_CLIENT_MAGIC_LEN;
+    c->body_timeout_ms = c->base.server->settings.body_timeout_ms;
     c->streams = (struct dm_h2_link){&c->streams, &c->streams};
     c->ended = (struct dm_h2_link){&c->ended, &c->ended};
     c->writable = (struct dm_h2_link){&c->writable, &c->writable};

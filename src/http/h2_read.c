@@ -180,7 +180,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
 static uint64_t due_ns(const struct dm_h2_conn *c)
 {
-    uint32_t ms = c->base.server->settings.head_timeout_ms;
+    uint32_t ms = c->base.head_timeout_ms;
 
     return ms > 0 ? dm_loop_now_ns(c->base.server->loop) + ms * UINT64_C(1000000) : 0;
 }

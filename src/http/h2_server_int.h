@@ -80,7 +80,8 @@ struct dm_h2_stream {
     uint32_t kept_bytes;
     uint64_t body_left; /* of Content-Length; UINT64_MAX without */
     uint64_t body_in, body_max;
-    const char *out; /* what is to be sent now; Q5 */
+    uint32_t body_timeout_ms, body_rate_bytes; /* as in the server's settings, or as the owner said */
+    const char *out;                           /* what is to be sent now; Q5 */
     size_t out_len, out_at;
     struct dm_str trailers; /* behind out */
     uint64_t length_left;
@@ -103,7 +104,8 @@ struct dm_h2_conn {
     uint64_t block_due_ns, drain_due_ns, idle_since_ns;
     uint64_t armed_ns; /* when the timer fires */
     uint32_t block_bytes, work;
-    uint32_t scan_left; /* of a payload, or the preface */
+    uint32_t body_timeout_ms; /* the shortest of any request; 0: none */
+    uint32_t scan_left;       /* of a payload, or the preface */
     uint8_t scan_head[13], scan_have;
     uint8_t n_continuations, drain;
     uint8_t end_why;   /* enum dm_http_abort: the connection is to end; 0: not */
@@ -196,6 +198,10 @@ void dm_h2_conn_init(struct dm_h2_conn *conn);
 void dm_h2_conn_blame(struct dm_h2_conn *conn, enum dm_h2_abuse abuse);
 /* The same for a frame against the protocol. */
 void dm_h2_conn_end(struct dm_h2_conn *conn, uint32_t code);
+/* The client is told to begin nothing more (GOAWAY); the connection closes behind what is in hand. */
+void dm_h2_conn_part(struct dm_h2_conn *conn);
+/* A request may be silent for so long: looks are as frequent as that asks for. */
+void dm_h2_conn_heed_timeout(struct dm_h2_conn *conn, uint32_t body_timeout_ms);
 /* Spends; blames when the budget is used up. */
 void dm_h2_conn_spend(struct dm_h2_conn *conn, enum dm_h2_abuse abuse, unsigned n);
 /* Lets nghttp2 send, and the owner know what that changed, now or (inside the owner's calls) in a task. */

@@ -19,6 +19,8 @@ struct dm_h2_stream *dm_h2_stream_new(struct dm_h2_conn *c, int32_t id)
     s->request = (struct dm_http_request){&dm_h2_request_ops, &c->base, NULL};
     s->id = id;
     s->body_left = UINT64_MAX;
+    s->body_timeout_ms = c->base.server->settings.body_timeout_ms;
+    s->body_rate_bytes = c->base.server->settings.body_rate_bytes;
     dm_h2_ring_add(&c->streams, &s->link);
     c->n_streams++;
     return s;
@@ -219,9 +221,7 @@ static void judge_tunnel(struct dm_h2_stream *s)
 
 static enum dm_http_pace_verdict judge(const struct dm_h2_stream *s, const struct dm_http_pace *pace)
 {
-    const struct dm_http_server_settings *settings = &s->request.conn->server->settings;
-
-    return dm_http_pace_judge(pace, settings->body_timeout_ms, settings->body_rate_bytes);
+    return dm_http_pace_judge(pace, s->body_timeout_ms, s->body_rate_bytes);
 }
 
 /* As in HTTP/1.1 (h1_conn.c): a slow upload is forgiven while the response moves, unless a rate is asked for; and only a request
@@ -235,6 +235,8 @@ static void judge_request(struct dm_h2_stream *s)
     if (!is_slow && out == DM_HTTP_PACE_FINE && (in == DM_HTTP_PACE_FINE || s->out_pace.is_waiting))
         return;
     dm_h2_shared_of(dm_h2_conn_of_stream(s))->counters.slow_streams++;
+    dm_http_conn_count_timeout(s->request.conn,
+                               in != DM_HTTP_PACE_FINE ? DM_HTTP_TIMEOUT_BODY : DM_HTTP_TIMEOUT_READER);
     if (in != DM_HTTP_PACE_FINE)
         dm_h2_stream_refuse(s, end, 408);
     else

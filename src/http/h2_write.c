@@ -98,6 +98,8 @@ static void submit_response(struct dm_h2_stream *s, const struct dm_http_message
     s->length_left = is_last ? 0 : m->content_length;
     s->is_bodiless = is_last;
     s->writing = (uint8_t)writing;
+    if (DM_UNLIKELY(m->is_closing))
+        dm_h2_conn_part(dm_h2_conn_of_stream(s));
     submit_head(s, &head, is_last);
 }
 
@@ -377,6 +379,15 @@ static void resume(struct dm_http_request *request)
     dm_h2_stream_resume(dm_h2_stream_of(request));
 }
 
+static void set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes)
+{
+    struct dm_h2_stream *s = dm_h2_stream_of(request);
+
+    s->body_timeout_ms = body_timeout_ms;
+    s->body_rate_bytes = body_rate_bytes;
+    dm_h2_conn_heed_timeout(dm_h2_conn_of_stream(s), body_timeout_ms);
+}
+
 static void limit_body(struct dm_http_request *request, uint64_t max_bytes)
 {
     dm_h2_stream_of(request)->body_max = max_bytes;
@@ -408,6 +419,7 @@ const struct dm_http_request_ops dm_h2_request_ops = {
     .resume = resume,
     .ignore_body = ignore_body,
     .limit_body = limit_body,
+    .set_pace = set_pace,
     .bytes_in = bytes_in,
     .bytes_out = bytes_out,
     .stream_id = stream_id,
@@ -515,6 +527,8 @@ static void guard_reset(struct dm_h2_conn *c, uint32_t code)
     switch (code) {
     case NGHTTP2_REFUSED_STREAM:
         dm_h2_shared_of(c)->counters.refused_streams++;
+        if (c->base.server->handler->on_stream_refused)
+            c->base.server->handler->on_stream_refused(c->base.server->arg, &c->base);
         dm_h2_conn_spend(c, DM_H2_MADE_YOU_RESET, 1);
         break;
     case NGHTTP2_PROTOCOL_ERROR:

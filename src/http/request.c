@@ -86,6 +86,11 @@ void dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_by
     request->ops->limit_body(request, max_bytes);
 }
 
+void dm_http_request_set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes)
+{
+    request->ops->set_pace(request, body_timeout_ms, body_rate_bytes);
+}
+
 uint64_t dm_http_request_bytes_in(const struct dm_http_request *request)
 {
     return request->ops->bytes_in(request);

@@ -131,6 +131,15 @@ static void set_peer(struct dm_http_conn *conn, const struct dm_addr *peer)
     memcpy(conn->peer, &peer->ss, conn->peer_bytes);
 }
 
+void dm_http_conn_count_timeout(struct dm_http_conn *conn, enum dm_http_timeout what)
+{
+    const struct dm_http_server *server = conn->server;
+
+    server->stats->timeouts[what]++;
+    if (server->handler->on_timeout)
+        server->handler->on_timeout(server->arg, conn, what);
+}
+
 static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
     struct dm_http_conn *c = dm_http_conn_of(stream);
@@ -149,6 +158,9 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
     memset(c, 0, sizeof(struct dm_h1_conn));
     c->server = server;
     set_peer(c, peer);
+    c->head_timeout_ms = server->settings.head_timeout_ms;
+    c->idle_timeout_ms = server->settings.idle_timeout_ms;
+    c->streams_max = server->settings.http2.streams_max;
     dm_h1_conn_init((struct dm_h1_conn *)c);
     if (dm_stream_open(&c->stream, server->loop, type, fd) < 0) {
         dm_freelist_give(&server->free_conns, c);
@@ -160,8 +172,7 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
     if (server->settings.tls)
         dm_tls_serve(&c->stream, server->settings.tls);
     link_conn(server, c);
-    dm_http_conn_arm(c, server->settings.head_timeout_ms ? server->settings.head_timeout_ms
-                                                         : server->settings.idle_timeout_ms);
+    dm_http_conn_arm(c, c->head_timeout_ms ? c->head_timeout_ms : c->idle_timeout_ms);
     return c;
 }
 
@@ -316,4 +327,21 @@ const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn)
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream)
 {
     return dm_http_conn_of(stream);
+}
+
+void dm_http_conn_set_timeouts(struct dm_http_conn *conn, uint32_t head_timeout_ms, uint32_t idle_timeout_ms)
+{
+    conn->head_timeout_ms = head_timeout_ms;
+    conn->idle_timeout_ms = idle_timeout_ms;
+    if (conn->ops->heed_timeouts)
+        conn->ops->heed_timeouts(conn);
+}
+
+void dm_http_conn_limit_streams(struct dm_http_conn *conn, uint32_t max)
+{
+    if (max >= conn->streams_max)
+        return;
+    conn->streams_max = max;
+    if (conn->ops->limit_streams)
+        conn->ops->limit_streams(conn);
 }

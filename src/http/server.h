@@ -110,6 +110,10 @@ struct dm_http_handler {
     enum dm_http_protocol (*on_first_bytes)(void *arg, struct dm_http_conn *conn);
     /* It failed: what the stream's on_error said; of DM_ETLS dm_tls_reason() of its stream says more. Before on_abort. May be NULL. */
     void (*on_broken)(void *arg, struct dm_http_conn *conn, int error);
+    /* A request of it, or the connection itself, is ended because its client was too slow. May be NULL. */
+    void (*on_timeout)(void *arg, struct dm_http_conn *conn, enum dm_http_timeout what);
+    /* HTTP/2: a stream above the bound of the connection was refused. May be NULL. */
+    void (*on_stream_refused)(void *arg, struct dm_http_conn *conn);
     /* The connection is gone, after everything else of it. May be NULL. */
     void (*on_conn_end)(void *arg, struct dm_http_conn *conn);
 };
@@ -164,6 +168,11 @@ void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 /* The connection whose stream it is; for callbacks of TLS. */
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream);
+/* In place of the server's, from the next time on that the client is waited for. 0: no bound. */
+void dm_http_conn_set_timeouts(struct dm_http_conn *conn, uint32_t head_timeout_ms, uint32_t idle_timeout_ms);
+/* Lowers how many requests may be in hand at a time on HTTP/2; at least 1. The client is told, and what it begins above that is
+ * refused (REFUSED_STREAM). */
+void dm_http_conn_limit_streams(struct dm_http_conn *conn, uint32_t max);
 
 void dm_http_request_set_user(struct dm_http_request *request, void *user);
 void *dm_http_request_user(const struct dm_http_request *request);
@@ -199,6 +208,8 @@ void dm_http_request_resume(struct dm_http_request *request);
 void dm_http_request_ignore_body(struct dm_http_request *request);
 /* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. */
 void dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
+/* body_timeout_ms and body_rate_bytes of this request and its response, in place of the server's. */
+void dm_http_request_set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes);
 /* Bytes of this request and response on the wire so far, of pipelined ones each its own. */
 uint64_t dm_http_request_bytes_in(const struct dm_http_request *request);
 uint64_t dm_http_request_bytes_out(const struct dm_http_request *request);

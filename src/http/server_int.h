@@ -28,6 +28,7 @@ struct dm_http_request_ops {
     void (*resume)(struct dm_http_request *request);
     void (*ignore_body)(struct dm_http_request *request);
     void (*limit_body)(struct dm_http_request *request, uint64_t max_bytes);
+    void (*set_pace)(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes);
     uint64_t (*bytes_in)(const struct dm_http_request *request);
     uint64_t (*bytes_out)(const struct dm_http_request *request);
     uint32_t (*stream_id)(const struct dm_http_request *request); /* NULL: of HTTP/1.1 */
@@ -49,6 +50,9 @@ struct dm_http_conn_ops {
     void (*drain_end)(struct dm_http_conn *conn);
     /* The stream is closed: what the connection owns goes. */
     void (*done)(struct dm_http_conn *conn);
+    /* The timeouts are others now; streams_max is lower now. NULL: of HTTP/1.1. */
+    void (*heed_timeouts)(struct dm_http_conn *conn);
+    void (*limit_streams)(struct dm_http_conn *conn);
 };
 
 /* An address of IPv6. Of a Unix socket's, its family is all that is kept. */
@@ -62,6 +66,7 @@ struct dm_http_conn {
     struct dm_http_conn *next, *prev;
     void *user;
     struct dm_timer timer;
+    uint32_t head_timeout_ms, idle_timeout_ms, streams_max; /* as in the server's settings, or as the owner said */
     uint8_t peer[DM_HTTP_PEER_BYTES]; /* the beginning of its socket address, which is all there is of it */
     uint8_t peer_bytes;
     bool is_surplus; /* above connections_max: only told so */
@@ -103,13 +108,10 @@ static inline void dm_http_conn_arm(struct dm_http_conn *conn, uint32_t ms)
         dm_timer_cancel(conn->server->loop, &conn->timer);
 }
 
-static inline void dm_http_conn_count_timeout(const struct dm_http_conn *conn, enum dm_http_timeout timeout)
-{
-    conn->server->stats->timeouts[timeout]++;
-}
-
 /* The stream failed: the owner hears of it, then what is in hand fails. */
 void dm_http_conn_broken(struct dm_http_conn *conn, int code);
+/* The client was too slow. */
+void dm_http_conn_count_timeout(struct dm_http_conn *conn, enum dm_http_timeout what);
 /* The stream is closed. */
 void dm_http_conn_on_closed(struct dm_stream *stream);
 

@@ -46,6 +46,7 @@ struct rig {
     struct dm_buf body;              /* of the requests */
     uint64_t left;                   /* of a response that the script streams */
     uint64_t bytes_in, bytes_out;
+    unsigned timeouts[DM_HTTP_TIMEOUT_COUNT], n_refused; /* that the owner heard of; streams */
     int fd;
     bool is_ended; /* for the client: the server closed */
     bool is_reset;
@@ -135,6 +136,18 @@ static void rig_on_fault(void *arg, struct dm_http_request *request, struct dm_h
     *ret_body = DM_STR("bad");
 }
 
+static void rig_on_timeout(void *arg, struct dm_http_conn *conn, enum dm_http_timeout what)
+{
+    assert_ptr_equal(arg, &rig);
+    rig.timeouts[what]++;
+}
+
+static void rig_on_stream_refused(void *arg, struct dm_http_conn *conn)
+{
+    assert_ptr_equal(arg, &rig);
+    rig.n_refused++;
+}
+
 static const struct dm_http_handler rig_handler = {
     .on_request = rig_on_request,
     .on_body = rig_on_body,
@@ -143,6 +156,8 @@ static const struct dm_http_handler rig_handler = {
     .on_done = rig_on_done,
     .on_abort = rig_on_abort,
     .on_fault = rig_on_fault,
+    .on_timeout = rig_on_timeout,
+    .on_stream_refused = rig_on_stream_refused,
 };
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */
