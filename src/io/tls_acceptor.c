@@ -129,9 +129,10 @@ static SSL_TICKET_RETURN on_session(SSL *ssl, SSL_SESSION *session, const unsign
 
 /* Server names */
 
-/* An address that is no profile's. */
-static const struct dm_tls_profile later;
+/* Addresses that are no profile's. */
+static const struct dm_tls_profile later, refused;
 struct dm_tls_profile *const dm_tls_later = (struct dm_tls_profile *)&later;
+struct dm_tls_profile *const dm_tls_refused = (struct dm_tls_profile *)&refused;
 
 void dm_tls_continue(struct dm_stream *stream)
 {
@@ -231,6 +232,8 @@ static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
         tls->is_put_off = true;
         return SSL_CLIENT_HELLO_RETRY;
     }
+    if (profile == dm_tls_refused)
+        return refuse(tls, SSL_AD_INTERNAL_ERROR, DM_TLS_REASON_REFUSED, ret_alert);
     if (!profile)
         return refuse(tls, SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME, ret_alert);
     adopt(tls, profile);

@@ -105,6 +105,8 @@ static struct dm_tls_profile *select_profile(void *arg, struct dm_stream *stream
         n_put_off--;
         return dm_tls_later;
     }
+    if (dm_str_eq(server_name, DM_STR("full.example")))
+        return dm_tls_refused;
     return dm_str_eq(server_name, DM_STR("unknown.example")) ? NULL : profile;
 }
 
@@ -376,6 +378,12 @@ static void the_owner_selects_by_name(void **state)
     refused(shake("api.example\n"), SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME);
     refused(shake(".example"), SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME);
     assert_int_equal(n_selected, 2);
+}
+
+static void the_owner_refuses_what_is_too_much(void **state)
+{
+    refused(shake("full.example"), SSL_AD_INTERNAL_ERROR, DM_TLS_REASON_REFUSED);
+    assert_int_equal(shake("api.example"), 1);
 }
 
 static void start_put_off(void)
@@ -1209,6 +1217,7 @@ int main(void)
         TEST(tls_1_1_does_not_exist),
         TEST(old_ciphers_do_not_exist),
         TEST(the_owner_selects_by_name),
+        TEST(the_owner_refuses_what_is_too_much),
         TEST(a_handshake_can_be_put_off),
         TEST(a_second_client_hello_selects_nothing),
         TEST(a_rotated_certificate_leaves_connections_alone),
