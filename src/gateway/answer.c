@@ -94,12 +94,19 @@ static void write_fields(struct dm_exchange *ex, enum dm_reason reason, unsigned
     write_own(ex, fields);
 }
 
+/* What is malformed is not followed, but on HTTP/2 it ends with its stream. */
+static bool is_last(const struct dm_exchange *ex, enum dm_reason reason)
+{
+    return reason == DM_REASON_TOO_MANY_CONNECTIONS ||
+           (reason == DM_REASON_BAD_REQUEST && !dm_http_request_is_http2(ex->caller));
+}
+
 /* A caller of gRPC reads fields only: the status stands there, and the exchange is a success of HTTP's. */
 static void answer_grpc(struct dm_exchange *ex, enum dm_reason reason)
 {
     const struct dm_reason_info *info = dm_reason_info(reason);
     struct dm_buf *fields = dm_worker_scratch(ex->worker);
-    struct dm_http_message message = {.status = 200, .is_closing = reason == DM_REASON_BAD_REQUEST};
+    struct dm_http_message message = {.status = 200, .is_closing = is_last(ex, reason)};
 
     write_common(ex->worker, fields, DM_STR("application/grpc"), info->code, ex->request_id);
     dm_grpc_write_status(fields, dm_grpc_status_of(reason), dm_str_of(info->detail));
@@ -128,7 +135,7 @@ void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
         answer_grpc(ex, reason);
         return;
     }
-    message.is_closing = reason == DM_REASON_BAD_REQUEST; /* what is malformed is not followed */
+    message.is_closing = is_last(ex, reason);
     dm_buf_reset(body);
     if (worded && worded->has_body) {
         dm_buf_add(body, dm_unit_str(ex->release->unit, worded->body));

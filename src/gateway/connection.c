@@ -1,15 +1,21 @@
 #include "gateway/connection.h"
 
 #include "base/mem.h"
+#include "gateway/caps.h"
 #include "gateway/worker.h"
 
-static struct dm_connection *connection_new(struct dm_worker *worker, struct dm_http_conn *conn,
-                                            struct dm_live_tenant *tenant)
+/* NULL: it would be above the tenant's cap (N3). */
+static struct dm_connection *connection_new(struct dm_http_conn *conn, struct dm_live_tenant *tenant)
 {
-    struct dm_connection *connection = dm_freelist_take(&worker->connections);
+    const struct dm_worker_listener *listener = dm_http_conn_arg(conn);
+    struct dm_connection *connection;
 
-    *connection = (struct dm_connection){.worker = worker, .tenant = dm_live_tenant_ref(tenant)};
+    if (!dm_caps_take_connection(listener, tenant))
+        return NULL;
+    connection = dm_freelist_take(&listener->worker->connections);
+    *connection = (struct dm_connection){.worker = listener->worker, .tenant = dm_live_tenant_ref(tenant)};
     dm_http_conn_set_user(conn, connection);
+    dm_caps_bound_connection(listener, tenant, conn);
     return connection;
 }
 
@@ -19,6 +25,7 @@ void dm_connection_end(void *arg, struct dm_http_conn *conn)
 
     if (!connection)
         return;
+    dm_caps_give_connection(connection->tenant);
     dm_live_tenant_unref(connection->tenant);
     dm_free(connection->fingerprint);
     dm_free(connection->subject);
@@ -35,7 +42,8 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
 
     if (!route || !route->domain || !route->domain->profile)
         return NULL;
-    connection = connection_new(worker, dm_http_conn_of_stream(stream), route->tenant);
+    if (!(connection = connection_new(dm_http_conn_of_stream(stream), route->tenant)))
+        return dm_tls_refused;
     memcpy(connection->client_policy, route->domain->client_policy, DM_DIGEST_BYTES);
     return route->domain->profile;
 }
@@ -64,6 +72,27 @@ void dm_connection_broken(void *arg, struct dm_http_conn *conn, int error)
         listener->worker->counters->worker.tls_failures[dm_tls_reason(dm_http_conn_stream(conn))]++;
 }
 
+/* --- bounds ------------------------------------------------------------------------------------------------------- */
+
+void dm_connection_timeout(void *arg, struct dm_http_conn *conn, enum dm_http_timeout what)
+{
+    const struct dm_connection *connection = dm_http_conn_user(conn);
+
+    if (connection)
+        connection->tenant->counters->timeouts[what]++;
+}
+
+void dm_connection_stream_refused(void *arg, struct dm_http_conn *conn)
+{
+    const struct dm_connection *connection = dm_http_conn_user(conn);
+
+    if (!connection)
+        return;
+    connection->tenant->counters->reasons[DM_REASON_TOO_MANY_STREAMS]++;
+    if (connection->tenant->caps->streams > 0)
+        connection->tenant->counters->refused[DM_CAP_STREAMS]++;
+}
+
 /* --- whose -------------------------------------------------------------------------------------------------------- */
 
 static bool is_policy(const struct dm_connection *connection, const struct dm_route *route)
@@ -72,16 +101,21 @@ static bool is_policy(const struct dm_connection *connection, const struct dm_ro
            memcmp(route->domain->client_policy, connection->client_policy, DM_DIGEST_BYTES) == 0;
 }
 
-bool dm_connection_admits(const struct dm_exchange *ex, const struct dm_route *route)
+static bool admits(const struct dm_connection *connection, const struct dm_exchange *ex, const struct dm_route *route)
+{
+    return connection->tenant == route->tenant && (!ex->listener->spec->is_tls || is_policy(connection, route));
+}
+
+enum dm_reason dm_connection_enter(const struct dm_exchange *ex, const struct dm_route *route)
 {
     struct dm_http_conn *conn = dm_http_request_conn(ex->caller);
     const struct dm_connection *connection = dm_http_conn_user(conn);
 
     if (DM_LIKELY(connection != NULL))
-        return connection->tenant == route->tenant && (!ex->listener->spec->is_tls || is_policy(connection, route));
-    if (ex->is_direct)
-        connection_new(ex->worker, conn, route->tenant);
-    return true;
+        return DM_LIKELY(admits(connection, ex, route)) ? DM_REASON_NONE : DM_REASON_MISDIRECTED_REQUEST;
+    if (ex->is_direct && !connection_new(conn, route->tenant))
+        return DM_REASON_TOO_MANY_CONNECTIONS;
+    return DM_REASON_NONE;
 }
 
 const struct dm_connection *dm_connection_certificate(const struct dm_exchange *ex)

@@ -4,6 +4,8 @@
  *     tenant that it names, unless it comes from a trusted front, which mixes callers on one connection: that one is nobody's.
  * N2. A request for a domain of another tenant, or, with TLS, of one with other rules for client certificates, is misdirected
  *     (RFC 9110 section 15.5.20). So is every request, once the domain of the handshake is not served with TLS any more.
+ * N3. A connection that would be above the tenant's cap does not become its: the handshake is refused before its cost, the request is
+ *     answered and the connection ends behind it. What the tenant's caps say of connections holds from where it becomes its on.
  *
  * Lives from its first handshake or request to the end of the connection. Threads: the worker's. */
 #ifndef DM_GATEWAY_CONNECTION_H
@@ -27,12 +29,14 @@ struct dm_connection {
 /* The acceptor's: the profile for this server name, and whose connection it is (N1). arg: the worker. */
 struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream, struct dm_str server_name);
 /* The handler's, of connections; arg: the listener. */
+void dm_connection_timeout(void *arg, struct dm_http_conn *conn, enum dm_http_timeout what);
+void dm_connection_stream_refused(void *arg, struct dm_http_conn *conn);
 enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *conn);
 void dm_connection_broken(void *arg, struct dm_http_conn *conn, int error);
 void dm_connection_end(void *arg, struct dm_http_conn *conn);
 
-/* May this request of the connection go this way (N1, N2)? */
-bool dm_connection_admits(const struct dm_exchange *ex, const struct dm_route *route);
+/* May this request of the connection go this way? NONE, or MISDIRECTED_REQUEST (N2), TOO_MANY_CONNECTIONS (N3). */
+enum dm_reason dm_connection_enter(const struct dm_exchange *ex, const struct dm_route *route);
 
 /* The connection with its client's certificate, verified; NULL when there is none. */
 const struct dm_connection *dm_connection_certificate(const struct dm_exchange *ex);

@@ -1,5 +1,6 @@
 #include "gateway/decide.h"
 
+#include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/forward.h"
 #include "gateway/policy/policy.h"
@@ -79,9 +80,8 @@ static enum dm_reason enter(struct dm_exchange *ex, const struct dm_route *route
 {
     enum dm_reason reason;
 
-    if (!dm_connection_admits(ex, route))
-        return DM_REASON_MISDIRECTED_REQUEST;
-    if ((reason = keep_request(ex)) != DM_REASON_NONE || !route->domain)
+    if ((reason = dm_connection_enter(ex, route)) != DM_REASON_NONE || (reason = keep_request(ex)) != DM_REASON_NONE ||
+        (reason = dm_caps_enter(ex)) != DM_REASON_NONE || !route->domain)
         return reason;
     return enter_domain(ex, route->tenant->domains, route->domain->settings);
 }

@@ -18,6 +18,7 @@
 #include "gateway/exchange.h"
 
 #include "gateway/answer.h"
+#include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/decide.h"
 #include "gateway/forward.h"
@@ -373,6 +374,8 @@ static void on_client_abort(void *user, struct dm_http_request *caller, struct d
     struct dm_exchange *ex = user;
 
     set_abort_reason(ex, end);
+    if (DM_UNLIKELY(end.why == DM_HTTP_ABORT_TOO_LARGE))
+        dm_caps_count_too_large(ex);
     end_client(ex);
     drop_call(ex);
     free_if_ended(ex);
@@ -421,6 +424,8 @@ const struct dm_http_handler dm_exchange_handler = {
     .on_fault = on_fault,
     .on_first_bytes = dm_connection_first_bytes,
     .on_broken = dm_connection_broken,
+    .on_timeout = dm_connection_timeout,
+    .on_stream_refused = dm_connection_stream_refused,
     .on_conn_end = dm_connection_end,
 };
 

@@ -1,12 +1,13 @@
 #include "gateway/tenant.h"
 
 #include "base/mem.h"
+#include "gateway/caps.h"
 #include "snapshot/release.h"
 
 /* --- releases ----------------------------------------------------------------------------------------------------- */
 
 /* The upstream that serves this backend already, or a new one (U2). */
-static struct dm_upstream *upstream_for(const struct dm_live_tenant *tenant, const struct dm_unit *unit,
+static struct dm_upstream *upstream_for(struct dm_live_tenant *tenant, const struct dm_unit *unit,
                                         const struct dm_ubackend *backend)
 {
     const struct dm_live_release *former = tenant->release;
@@ -14,10 +15,10 @@ static struct dm_upstream *upstream_for(const struct dm_live_tenant *tenant, con
     for (uint32_t i = 0; former && i < former->n_upstreams; i++)
         if (dm_upstream_is_same(former->upstreams[i], unit, backend))
             return dm_upstream_ref(former->upstreams[i]);
-    return dm_upstream_new(tenant->env, unit, backend, tenant->counters);
+    return dm_upstream_new(tenant->env, unit, backend, &tenant->share);
 }
 
-static struct dm_live_release *release_new(const struct dm_live_tenant *tenant, struct dm_unit *unit)
+static struct dm_live_release *release_new(struct dm_live_tenant *tenant, struct dm_unit *unit)
 {
     const struct dm_urelease *root = DM_UNIT_ROOT(unit, dm_urelease);
     const struct dm_ubackend *backends = dm_unit_at(unit, root->backends);
@@ -75,6 +76,8 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     tenant->refs = 1;
     tenant->env = env;
     tenant->counters = counters;
+    tenant->share.counters = counters;
+    dm_caps_set(tenant);
     return tenant;
 }
 
@@ -108,6 +111,7 @@ static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
 {
     dm_unit_unref(tenant->grants);
     tenant->grants = grants;
+    dm_caps_set(tenant);
     for (uint32_t i = 0; tenant->release && i < tenant->release->n_upstreams; i++)
         dm_upstream_recheck(tenant->release->upstreams[i], grants);
 }

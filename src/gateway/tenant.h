@@ -10,6 +10,7 @@
 
 #include "gateway/domains.h"
 #include "gateway/upstream/upstream.h"
+#include "snapshot/grants.h"
 #include "snapshot/unit.h"
 
 struct dm_tenant_counters;
@@ -32,6 +33,10 @@ struct dm_live_tenant {
     struct dm_live_domains *domains;     /* NULL: none */
     struct dm_mark marks[DM_UNIT_KINDS]; /* of what is live or gone */
     struct dm_tenant_counters *counters;
+    const struct dm_ucaps *caps; /* in the grants, or all 0; caps.h */
+    uint64_t free_exchanges;     /* with up to so many in this worker, a request needs no look at the caps */
+    uint64_t looked_ns, others;  /* exchanges in flight on other workers, at this loop time */
+    struct dm_upstream_share share;
     size_t encoder_bytes; /* reserved by policy/encoder */
     const struct dm_upstream_env *env;
 };

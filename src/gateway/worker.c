@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "io/tls.h"
 #include "base/mix.h"
+#include "gateway/caps.h"
 #include "gateway/connection.h"
 
 #define EXCHANGES_KEEP 8192
@@ -181,6 +182,7 @@ static void init_listeners(struct dm_worker *worker)
         listener->server = server_new(listener, &worker->counters->listeners[i].stats);
     }
     worker->n_listeners = worker->options->n_listen;
+    dm_caps_init(worker);
 }
 
 void dm_worker_listener_accept(const struct dm_worker_listener *listener, int fd, const struct dm_addr *peer)
@@ -212,6 +214,22 @@ void dm_worker_drain_end(struct dm_worker *worker)
         dm_http_server_drain_end(worker->listeners[i].server);
 }
 
+_Static_assert(DM_COUNTER_PAGES_MAX == DM_GATEWAY_WORKERS_MAX * DM_GATEWAY_BANKS, "a page for each seat");
+
+void dm_worker_look_at_others(struct dm_worker *worker)
+{
+    const struct dm_gateway_options *options = worker->options;
+    char path[DM_GATEWAY_PATH_MAX];
+
+    for (unsigned slot = 0; slot < options->n_workers; slot++)
+        for (unsigned bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
+            if (slot == options->slot && bank == options->bank)
+                continue;
+            dm_gateway_path(options, path, DM_GATEWAY_COUNTERS, slot, dm_gateway_bank_suffix[bank]);
+            dm_counter_pages_look(&worker->pages, slot * DM_GATEWAY_BANKS + bank, path);
+        }
+}
+
 static const struct dm_dns_config dns_defaults;
 
 int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
@@ -222,6 +240,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     memset(worker, 0, sizeof(*worker));
     worker->options = options;
     worker->counters = counters;
+    worker->pages.own = counters;
     if ((rc = dm_limit_table_open(&worker->limits.table, limits_path, err)) < 0)
         return rc;
     worker->loop = dm_loop_new(sys);
@@ -232,8 +251,9 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_listeners(worker);
     worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_upstream_peer_handler,
                                         &dm_exchange_call_handler);
-    worker->upstream_env = (struct dm_upstream_env){worker->loop, dm_dns_new(worker->loop, &dns_defaults),
-                                                    worker->client, &worker->system_trust};
+    worker->upstream_env = (struct dm_upstream_env){worker->loop,   dm_dns_new(worker->loop, &dns_defaults),
+                                                    worker->client, &worker->system_trust,
+                                                    &worker->pages, worker->tenant_exchanges};
     dm_access_log_init(&worker->log, worker->loop);
     return 0;
 }
@@ -257,6 +277,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_usage_table_done(&worker->usage);
     dm_credential_cache_free(worker->credentials);
     dm_limit_table_close(&worker->limits.table);
+    dm_counter_pages_done(&worker->pages);
     dm_encoders_free(worker->encoders);
     dm_tls_acceptor_free(worker->acceptor);
     dm_vault_free(worker->vault);

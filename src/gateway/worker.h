@@ -15,7 +15,7 @@
 #include "gateway/exchange.h"
 #include "gateway/limit/limit.h"
 #include "gateway/observe/access_log.h"
-#include "gateway/observe/counters.h"
+#include "gateway/observe/counter_pages.h"
 #include "gateway/observe/usage.h"
 #include "gateway/options.h"
 #include "gateway/policy/encoder.h"
@@ -28,6 +28,7 @@ struct dm_worker_listener {
     struct dm_worker *worker;
     const struct dm_listener_spec *spec;
     struct dm_http_server *server;
+    uint32_t tenant_connections; /* that one tenant may have here, in this worker, unless it has a cap of its own */
 };
 
 struct dm_worker {
@@ -42,6 +43,8 @@ struct dm_worker {
     struct dm_map tenants; /* name -> struct dm_live_tenant, one reference each */
     struct dm_limits limits;
     struct dm_counters_page *counters;
+    struct dm_counter_pages pages;
+    uint32_t tenant_exchanges; /* that one tenant may have in flight in this worker, unless it has a cap of its own */
     struct dm_access_log log;
     struct dm_usage_table usage;
     struct dm_usage matched; /* of the request in hand */
@@ -75,6 +78,8 @@ size_t dm_worker_connections(const struct dm_worker *worker);
 void dm_worker_drain(struct dm_worker *worker);
 /* Clients between requests are not waited for any longer. */
 void dm_worker_drain_end(struct dm_worker *worker);
+/* Finds the counters of workers that have started lately, for the caps of tenants. */
+void dm_worker_look_at_others(struct dm_worker *worker);
 /* Takes over the unit (one reference), also on failure. An older or equal mark than the live one is dropped: 0. Domains whose
  * keys do not open are not applied, and the former ones serve on: DM_EAGAIN when the data key may come yet, or DM_ECORRUPT.
  * counter_slot: of the tenant. */

@@ -154,6 +154,8 @@ static void on_tick(struct dm_timer *timer)
     p->worker.wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     report_counters(p);
     report_usage(p);
+    if (!p->is_draining)
+        dm_worker_look_at_others(&p->worker);
     part_when_all_is_said(p);
     dm_timer_arm(p->worker.loop, &p->tick, p->is_draining || p->is_parting ? DRAIN_TICK_MS : TICK_MS);
     if (p->is_draining)
@@ -561,6 +563,7 @@ static int start(struct process *p, struct dm_err *err)
         return dm_fail(err, rc, "", "libsodium can't be used");
     if ((rc = open_pages(p, err)) < 0)
         return rc;
+    dm_worker_look_at_others(&p->worker);
     p->before = p->worker.counters->worker;
     dm_program_mark(p->options, p->program);
     p->worker.counters->worker.started_at = dm_worker_wall_ns(&p->worker) / 1000000000;

@@ -116,6 +116,8 @@ struct dm_http_call *dm_http_peer_open(struct dm_http_peer *peer, const struct d
 bool dm_http_peer_has_room(const struct dm_http_peer *peer);
 /* The owner forgets it, nothing more is told to it. Closes now, or behind the last call in hand. */
 void dm_http_peer_close(struct dm_http_peer *peer);
+/* Are calls in hand? */
+bool dm_http_peer_has_calls(const struct dm_http_peer *peer);
 /* Has nothing come of it yet that proves it? Calls on such a one are not opened on a connection that went stale. */
 bool dm_http_peer_is_new(const struct dm_http_peer *peer);
 /* Where it is connected to. */

@@ -312,6 +312,11 @@ void *dm_http_conn_user(const struct dm_http_conn *conn)
     return conn->user;
 }
 
+void *dm_http_conn_arg(const struct dm_http_conn *conn)
+{
+    return conn->server->arg;
+}
+
 void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret)
 {
     memset(ret, 0, sizeof(*ret));

@@ -168,6 +168,8 @@ void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 /* The connection whose stream it is; for callbacks of TLS. */
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream);
+/* The arg of the handler, of the connection's server. */
+void *dm_http_conn_arg(const struct dm_http_conn *conn);
 /* In place of the server's, from the next time on that the client is waited for. 0: no bound. */
 void dm_http_conn_set_timeouts(struct dm_http_conn *conn, uint32_t head_timeout_ms, uint32_t idle_timeout_ms);
 /* Lowers how many requests may be in hand at a time on HTTP/2; at least 1. The client is told, and what it begins above that is

@@ -94,8 +94,10 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
          "As many connections are open as the listener, or the team that serves this host name, may have.",
          DM_WHO_MASTER, "The caps of the tenant, the listener's limit, and clients that open more than they use.",
          FIXED},
-    [DM_REASON_TOO_MANY_STREAMS] = {"too_many_streams", 503, "Too many requests on one connection",
-                                    "The connection has as many requests in flight as it may have.", DM_WHO_CALLER,
+    [DM_REASON_TOO_MANY_STREAMS] = {"too_many_streams", 0, "Too many requests on one connection",
+                                    "The connection has as many requests in flight as it may have, and the stream was "
+                                    "refused (HTTP/2: `REFUSED_STREAM`).",
+                                    DM_WHO_CALLER,
                                     "The client's number of concurrent streams, and the caps of the tenant.", FIXED},
 
     [DM_REASON_NO_ENDPOINT] = {"no_endpoint", 503, "No endpoint", "No endpoint of the backend takes requests.",

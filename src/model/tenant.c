@@ -7,42 +7,53 @@ const char *const dm_state_names[] = {"active", "suspended", NULL};
 
 static const struct dm_field caps_fields[] = {
     {"connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, connections), .max = 1000000,
-     .doc = "Client connections per gateway; 0 is the platform's default."},
+     .doc = "Client connections open. Beyond: 503 `too_many_connections` and closed; with TLS the handshake is refused "
+            "(alert `internal_error`). 0: three quarters of the listener's, in each worker process."},
     {"exchanges", DM_FIELD_INT, 0, DM_AT(struct dm_caps, exchanges), .max = 1000000,
-     .doc = "Requests in flight per gateway; 0 is the platform's default."},
+     .doc =
+         "Requests in flight, tunnels among them. Beyond: 503 `tenant_over_cap`. 0: three quarters of the connections "
+         "of all listeners, at least 1000, in each worker process."},
     {"buffered_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, buffered_bytes), .max = INT64_C(1) << 40,
-     .doc = "Bytes held in buffers per gateway; 0 is the platform's default."},
+     .doc = "Bytes held in buffers. Kept; gateways do not hold a tenant to it yet."},
     {"upstream_connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, upstream_connections), .max = 1000000,
-     .doc = "Connections to backends per gateway; 0 is the platform's default."},
+     .doc = "Connections to backends. Beyond, an idle one makes way; where there is none: 503 `tenant_over_cap`. 0: as "
+            "for `exchanges`."},
     {"header_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, header_bytes), .max = 1 << 20,
-     .doc =
-         "Bytes of a request's head, beyond which it is `header_too_large`; 0 is the listener's limit, as below, which a "
-         "cap never raises."},
+     .doc = "Bytes of a request's head, as HTTP/1.1 writes it. Beyond: 431 `header_too_large`."},
     {"headers", DM_FIELD_INT, 0, DM_AT(struct dm_caps, headers), .max = 10000,
-     .doc = "Header fields of a request, beyond which it is `header_too_large`; 0 is the listener's limit."},
+     .doc = "Header fields of a request. Beyond: 431 `header_too_large`."},
     {"url_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, url_bytes), .max = 1 << 20,
-     .doc = "Bytes of a request's target, beyond which it is `uri_too_long`; 0 is the listener's limit."},
+     .doc = "Bytes of a request's target. Beyond: 414 `uri_too_long`."},
     {"body_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_bytes), .max = INT64_C(1) << 50,
-     .doc = "Bytes of a request's body, beyond which it is `body_too_large`; 0 is the listener's limit."},
+     .doc = "Bytes of a request's body. Beyond: 413 `body_too_large`, or cut off where a response has begun."},
     {"streams", DM_FIELD_INT, 0, DM_AT(struct dm_caps, streams), .max = 1000,
-     .doc =
-         "Requests at a time on one HTTP/2 connection, beyond which they are `too_many_streams`; 0 is the listener's "
-         "limit."},
+     .doc = "Requests at a time on one HTTP/2 connection; clients are told. Beyond: `too_many_streams`, the stream is "
+            "refused (`REFUSED_STREAM`), and a client that was told before loses the connection."},
     {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, idle_timeout_ms), .max = DM_LISTENER_MS_MAX,
-     .doc = "How long a caller's connection is kept between requests; 0 is the listener's limit."},
+     .doc = "Time between the requests of a connection. Beyond: closed."},
     {"head_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, head_timeout_ms), .max = DM_LISTENER_MS_MAX,
      .doc =
-         "How long the head of a further request on a connection may take, then `request_timeout`; 0 is the listener's "
-         "limit."},
+         "Time for the head of a request, but for the first of a clear-text connection, which is nobody's yet. Beyond: 408 "
+         "`request_timeout`."},
     {"body_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_timeout_ms), .max = DM_LISTENER_MS_MAX,
-     .doc = "Longest silence within a request's body, then `request_timeout`; 0 is the listener's limit."},
+     .doc = "Time without a byte of a body, in either direction, while the client is waited for. Beyond: 408 "
+            "`request_timeout`, or cut off where a response has begun."},
     {"body_rate_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, body_rate_bytes), .max = DM_LISTENER_RATE_MAX,
-     .doc = "Bytes a second that a body must keep up on the average, either way; 0 is the listener's limit."},
+     .doc = "Least bytes a second of a body, in each direction for itself, on average after 10 s; never less than the "
+            "listener's. Below: as for `body_timeout_ms`."},
 };
 
 const struct dm_schema dm_schema_caps = {
     .name = "Caps",
-    .doc = "How much of a gateway one tenant may hold at a time. Kept; gateways do not hold a tenant to it yet.",
+    .doc =
+        "How much of a gateway one tenant may hold at a time (the first four: all worker processes of the gateway together, which may "
+        "pass it by what they take in the same moment), and what one request or connection of its may take. A cap allows nothing "
+        "that the listener does not; 0 is the listener's limit where nothing else is said. What connections, streams, heads and idle "
+        "times are held to does not count on connections of trusted fronts, which are nobody's, and not on those that were there before "
+        "the cap was set. Metrics, by tenant: `daemun_tenant_connections`, `daemun_requests_in_flight`, "
+        "`daemun_tenant_upstream_connections`; `daemun_tenant_refused_total{cap}`, what was beyond a cap, by the names here; "
+        "`daemun_tenant_timeouts_total{what}`, what did not come in time on the tenant's connections (`head`, `idle`, `body`, `reader`); "
+        "and `daemun_refusals_total{reason}`.",
     DM_FIELDS(caps_fields),
     .struct_bytes = sizeof(struct dm_caps),
 };

@@ -9,7 +9,7 @@ struct dm_schema;
 enum dm_state { DM_STATE_ACTIVE, DM_STATE_SUSPENDED };
 extern const char *const dm_state_names[];
 
-/* Hard caps per gateway worker group; 0 = the platform's default, or the listener's. */
+/* Hard caps per gateway; 0 = derived from the listeners, or the listener's. */
 struct dm_caps {
     int64_t connections; /* client connections */
     int64_t exchanges;   /* in flight */

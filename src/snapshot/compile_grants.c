@@ -38,7 +38,10 @@ static dm_off add_approvals(struct dm_builder *b, const struct dm_grants_body *b
 
 static struct dm_ucaps caps_of(const struct dm_caps *caps)
 {
-    return (struct dm_ucaps){.header_bytes = (uint32_t)caps->header_bytes,
+    return (struct dm_ucaps){.connections = (uint32_t)caps->connections,
+                             .exchanges = (uint32_t)caps->exchanges,
+                             .upstream_connections = (uint32_t)caps->upstream_connections,
+                             .header_bytes = (uint32_t)caps->header_bytes,
                              .headers = (uint32_t)caps->headers,
                              .url_bytes = (uint32_t)caps->url_bytes,
                              .streams = (uint32_t)caps->streams,

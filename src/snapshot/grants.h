@@ -18,11 +18,13 @@ struct dm_uapproval {
     uint16_t port, port_to; /* inclusive; 0..65535 for any */
 };
 
-/* What one request or connection of the tenant's may take; 0 = what the listener allows. */
+/* What the tenant may hold of a gateway, and what one request or connection of its may take; 0 = what the listener allows. */
 struct dm_ucaps {
+    uint32_t connections, exchanges, upstream_connections;
     uint32_t header_bytes, headers, url_bytes, streams;
     uint32_t idle_timeout_ms, head_timeout_ms, body_timeout_ms;
     uint32_t body_rate_bytes;
+    uint32_t unused;
     uint64_t body_bytes;
 };
 

@@ -5,14 +5,24 @@ const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1] = {
     80000, 160000, 320000, 640000, 1000000, 2500000, 5000000, 10000000, 30000000,
 };
 
+/* Pages that nothing was written to stay untouched. */
+static void end_tenant(struct dm_tenant_counters *counters)
+{
+    if (counters->exchanges_ended != counters->exchanges_begun)
+        counters->exchanges_ended = counters->exchanges_begun;
+    if (counters->connections != 0)
+        counters->connections = 0;
+    if (counters->upstream_connections != 0)
+        counters->upstream_connections = 0;
+}
+
 void dm_counters_close(struct dm_counters_page *page, size_t n_tenants)
 {
     page->worker.connections_open = page->worker.loop_longest_turn_ns = page->worker.loop_lag_ns = 0;
     for (size_t i = 0; i < DM_COUNT(page->listeners); i++)
         page->listeners[i].stats.connections = 0;
     for (size_t i = 0; i < DM_MIN(n_tenants, (size_t)DM_COUNTERS_TENANTS); i++)
-        if (page->tenants[i].exchanges_ended != page->tenants[i].exchanges_begun)
-            page->tenants[i].exchanges_ended = page->tenants[i].exchanges_begun;
+        end_tenant(&page->tenants[i]);
 }
 
 unsigned dm_latency_bucket(uint64_t us)
@@ -27,6 +37,17 @@ unsigned dm_latency_bucket(uint64_t us)
             high = mid;
     }
     return low;
+}
+
+static const char *const cap_names[] = {
+#define CAP_NAME(id, member) [DM_CAP_##id] = #member,
+    DM_CAPS(CAP_NAME)
+#undef CAP_NAME
+};
+
+const char *dm_cap_name(enum dm_cap cap)
+{
+    return cap_names[cap];
 }
 
 void dm_listener_counters_take(struct dm_listener_counters *counters, const struct dm_listener_spec *spec)

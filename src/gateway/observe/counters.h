@@ -10,14 +10,37 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 5
+#define DM_COUNTERS_VERSION 6
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
 /* Upper bounds in microseconds of the latency histogram; the last bucket has none. */
 extern const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1];
 
+/* X(id, member): caps of a tenant (struct dm_caps) that something can be above */
+#define DM_CAPS(X)                                                                                                     \
+    X(CONNECTIONS, connections)                                                                                        \
+    X(EXCHANGES, exchanges)                                                                                            \
+    X(UPSTREAM_CONNECTIONS, upstream_connections)                                                                      \
+    X(STREAMS, streams)                                                                                                \
+    X(HEADER_BYTES, header_bytes)                                                                                      \
+    X(HEADERS, headers)                                                                                                \
+    X(URL_BYTES, url_bytes)                                                                                            \
+    X(BODY_BYTES, body_bytes)
+
+enum dm_cap {
+#define DM_CAP_ENUM(id, member) DM_CAP_##id,
+    DM_CAPS(DM_CAP_ENUM)
+#undef DM_CAP_ENUM
+        DM_CAP_COUNT
+};
+/* The member's name. */
+const char *dm_cap_name(enum dm_cap cap);
+
 struct dm_tenant_counters {
+    uint64_t connections, upstream_connections; /* open now */
+    uint64_t refused[DM_CAP_COUNT];             /* connections, requests and streams above a cap */
+    uint64_t timeouts[DM_HTTP_TIMEOUT_COUNT];   /* on connections of the tenant */
     uint64_t requests;
     uint64_t status[6];                /* by hundreds; [0] = ended without an answer */
     uint64_t reasons[DM_REASON_COUNT]; /* answers that the gateway made itself */

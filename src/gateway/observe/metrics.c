@@ -13,6 +13,9 @@ struct family {
 #define WORKER(member) offsetof(struct dm_worker_counters, member)
 
 static const struct family tenant_families[] = {
+    {"daemun_tenant_connections", "gauge", "Client connections open that belong to a tenant.", TENANT(connections), 0},
+    {"daemun_tenant_upstream_connections", "gauge", "Connections open to a tenant's backends.",
+     TENANT(upstream_connections), 0},
     {"daemun_requests_total", "counter", "Requests of a tenant.", TENANT(requests), 0},
     {"daemun_received_bytes_total", "counter", "Bytes from clients.", TENANT(bytes_in), 0},
     {"daemun_sent_bytes_total", "counter", "Bytes to clients.", TENANT(bytes_out), 0},
@@ -220,6 +223,38 @@ static void write_reasons(const struct sums *sums, struct dm_buf *ret)
         }
 }
 
+/* Only those that occurred. */
+static void write_refused(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_tenant_refused_total", "counter",
+          "Connections, requests and streams that were refused above a cap of the tenant, by cap.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (int cap = 0; cap < DM_CAP_COUNT; cap++) {
+            uint64_t n = sums->items[i].counters.refused[cap];
+            if (n == 0)
+                continue;
+            begin_sample(ret, "daemun_tenant_refused_total", "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "cap", dm_cap_name((enum dm_cap)cap));
+            end_sample(ret, n);
+        }
+}
+
+/* Only those that occurred. */
+static void write_timeouts(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_tenant_timeouts_total", "counter",
+          "Requests and connections of a tenant that were given up, by what did not come in time.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (int what = 0; what < DM_HTTP_TIMEOUT_COUNT; what++) {
+            uint64_t n = sums->items[i].counters.timeouts[what];
+            if (n == 0)
+                continue;
+            begin_sample(ret, "daemun_tenant_timeouts_total", "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "what", dm_http_timeout_name((enum dm_http_timeout)what));
+            end_sample(ret, n);
+        }
+}
+
 static void write_histogram(const struct dm_metrics_tenant *tenant, const char *name, const uint64_t *buckets,
                             uint64_t sum_us, struct dm_buf *ret)
 {
@@ -297,6 +332,8 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_in_flight(&sums, ret);
     write_statuses(&sums, ret);
     write_reasons(&sums, ret);
+    write_refused(&sums, ret);
+    write_timeouts(&sums, ret);
     write_latencies(&sums, ret);
     write_marks(&sums, ret);
     write_troubled(view, ret);

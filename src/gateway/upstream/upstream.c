@@ -1,7 +1,7 @@
 #include "gateway/upstream/upstream.h"
 
 #include "base/mem.h"
-#include "gateway/observe/counters.h"
+#include "gateway/observe/counter_pages.h"
 #include "io/tls.h"
 #include "model/backend.h"
 #include "snapshot/grants.h"
@@ -47,6 +47,8 @@ struct tls {
 
 struct dm_upstream {
     struct dm_upstream_env env;
+    struct dm_upstream_share *share;
+    struct dm_upstream *next, *prev; /* of the share's */
     struct dm_tenant_counters *counters;
     uint64_t id;
     uint32_t refs, weight_sum;
@@ -105,14 +107,34 @@ static bool is_same_tls(const struct tls *tls, const struct dm_unit *release, co
            dm_str_eq(dm_str_of(tls->client_certificate), dm_unit_str(release, now->client_certificate));
 }
 
+static void join(struct dm_upstream *u, struct dm_upstream_share *share)
+{
+    u->share = share;
+    u->next = share->first;
+    if (u->next)
+        u->next->prev = u;
+    share->first = u;
+}
+
+static void leave(struct dm_upstream *u)
+{
+    if (u->next)
+        u->next->prev = u->prev;
+    if (u->prev)
+        u->prev->next = u->next;
+    else
+        u->share->first = u->next;
+}
+
 struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const struct dm_unit *release,
-                                    const struct dm_ubackend *backend, struct dm_tenant_counters *counters)
+                                    const struct dm_ubackend *backend, struct dm_upstream_share *share)
 {
     const struct dm_uendpoint *from = dm_unit_at(release, backend->endpoints);
     struct dm_upstream *u = dm_calloc(1, sizeof(*u) + backend->n_endpoints * sizeof(u->endpoints[0]));
 
     u->env = *env;
-    u->counters = counters;
+    u->counters = share->counters;
+    join(u, share);
     u->id = backend->id;
     u->refs = 1;
     u->weight_sum = backend->weight_sum;
@@ -196,6 +218,7 @@ static struct conn *conn_new(struct endpoint *e)
     }
     *c = (struct conn){.endpoint = e};
     link_conn(c, false);
+    e->upstream->counters->upstream_connections++;
     return c;
 }
 
@@ -204,6 +227,7 @@ static void conn_free(struct conn *c)
     struct endpoint *e = c->endpoint;
 
     unlink_conn(c);
+    e->upstream->counters->upstream_connections--;
     if (e->n_spare >= CONNS_KEEP) {
         dm_free(c);
         return;
@@ -261,6 +285,7 @@ void dm_upstream_unref(struct dm_upstream *u)
         return;
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         free_endpoint(&u->endpoints[i]);
+    leave(u);
     free_tls(u->tls);
     dm_free(u);
 }
@@ -449,6 +474,47 @@ void dm_upstream_renew_tls(struct dm_upstream *u)
     }
 }
 
+/* --- how many ----------------------------------------------------------------------------------------------------- */
+
+static bool is_full(const struct dm_upstream *u)
+{
+    uint64_t held = u->counters->upstream_connections;
+
+    if (u->share->connections_max == 0)
+        return held >= u->env.connections_max;
+    return held + dm_counter_pages_others(u->env.pages, u->counters,
+                                          offsetof(struct dm_tenant_counters, upstream_connections)) >=
+           u->share->connections_max;
+}
+
+/* Of the oldest, which is the last; HTTP/2's idle ones may have calls in hand. */
+static bool close_idle(struct dm_upstream *u)
+{
+    for (uint32_t i = 0; i < u->n_endpoints; i++) {
+        struct conn *found = NULL;
+        for (struct conn *c = u->endpoints[i].idle; c; c = c->next)
+            if (!dm_http_peer_has_calls(c->peer))
+                found = c;
+        if (!found)
+            continue;
+        close_conn(found);
+        return true;
+    }
+    return false;
+}
+
+/* U5 */
+static bool make_room(struct dm_upstream *u)
+{
+    if (DM_LIKELY(!is_full(u)))
+        return true;
+    for (struct dm_upstream *at = u->share->first; at; at = at->next)
+        if (close_idle(at))
+            return true;
+    u->counters->refused[DM_CAP_UPSTREAM_CONNECTIONS]++;
+    return false;
+}
+
 /* --- connecting --------------------------------------------------------------------------------------------------- */
 
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
@@ -460,6 +526,10 @@ static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm
 
     if (!is_allowed(e, addr, r->grants)) {
         r->on_call(r, NULL, DM_REASON_EGRESS_NOT_APPROVED);
+        return;
+    }
+    if (!make_room(u)) {
+        r->on_call(r, NULL, DM_REASON_TENANT_OVER_CAP);
         return;
     }
     if (u->tls && make_tls(e, r) < 0) {

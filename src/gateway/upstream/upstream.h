@@ -7,6 +7,8 @@
  *     that they no longer hold takes no further call (P5).
  * U4. An endpoint that could not be connected to is passed over for a second, unless all are. Endpoints take turns by weight,
  *     evenly spread; the addresses of a name take turns, and those that the grants do not hold are passed over.
+ * U5. A tenant has at most connections_max connections that can take calls. At that bound an idle one of its makes way, whichever
+ *     upstream has it, or the request is refused.
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
@@ -26,11 +28,20 @@ struct dm_upstream_env {
     struct dm_dns *dns;
     struct dm_http_client *client;
     struct dm_tls_trust **system_trust; /* the system's CA certificates; read when the first backend needs them */
+    const struct dm_counter_pages *pages;
+    uint32_t connections_max; /* of a tenant without a cap of its own, in this worker */
+};
+
+/* What the upstreams of one tenant share; outlives them. */
+struct dm_upstream_share {
+    struct dm_tenant_counters *counters;
+    uint32_t connections_max;  /* of the tenant, in all workers together; 0: as in the env */
+    struct dm_upstream *first; /* those that there are */
 };
 
 /* Has one reference. The unit may go; what is needed is copied. */
 struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const struct dm_unit *release,
-                                    const struct dm_ubackend *backend, struct dm_tenant_counters *counters);
+                                    const struct dm_ubackend *backend, struct dm_upstream_share *share);
 struct dm_upstream *dm_upstream_ref(struct dm_upstream *upstream);
 void dm_upstream_unref(struct dm_upstream *upstream);
 /* Same id and endpoints? */
@@ -40,7 +51,7 @@ bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_uni
 /* A wish for a call on a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {
     /* call: on a connection that is connected, connecting or was idle; set_user and send follow. NULL: reason says why not
-     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS). endpoint: index, for dm_upstream_failed. */
+     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS, TENANT_OVER_CAP). endpoint: index, for dm_upstream_failed. */
     void (*on_call)(struct dm_upstream_request *request, struct dm_http_call *call, enum dm_reason reason);
     struct dm_upstream *upstream; /* NULL when not waiting */
     const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */

@@ -76,11 +76,24 @@ static void test_sums_over_workers(void **state)
     pages[1]->tenants[5].latency[DM_LATENCY_BUCKETS - 1] = 1;
     pages[1]->tenants[5].latency_us_sum = 2500000;
     pages[1]->worker.loop_busy_ns = 1500000000;
+    pages[0]->tenants[5].connections = 3;
+    pages[1]->tenants[5].connections = 4;
+    pages[1]->tenants[5].upstream_connections = 2;
+    pages[0]->tenants[5].refused[DM_CAP_CONNECTIONS] = 5;
+    pages[1]->tenants[5].refused[DM_CAP_BODY_BYTES] = 6;
+    pages[0]->tenants[5].timeouts[DM_HTTP_TIMEOUT_READER] = 8;
     write_view(&tenant, 1);
     assert_has("daemun_requests_total{tenant=\"orders\"} 42");
     assert_has("daemun_responses_total{tenant=\"orders\",class=\"2xx\"} 41");
     assert_has("daemun_refusals_total{tenant=\"orders\",reason=\"limit_exceeded\"} 4");
     assert_has_not("auth_missing");
+    assert_has("daemun_tenant_connections{tenant=\"orders\"} 7");
+    assert_has("daemun_tenant_upstream_connections{tenant=\"orders\"} 2");
+    assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"connections\"} 5");
+    assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"body_bytes\"} 6");
+    assert_has_not("cap=\"headers\"");
+    assert_has("daemun_tenant_timeouts_total{tenant=\"orders\",what=\"reader\"} 8");
+    assert_has_not("what=\"idle\"");
     assert_has("daemun_requests_in_flight{tenant=\"orders\"} 3");
     assert_has("daemun_request_duration_seconds_bucket{tenant=\"orders\",le=\"0.0001\"} 1");
     assert_has("daemun_request_duration_seconds_bucket{tenant=\"orders\",le=\"30\"} 1");
@@ -176,6 +189,7 @@ static void test_shape(void **state)
 
     pages[0]->tenants[0].requests = pages[1]->tenants[1].requests = 5;
     pages[0]->tenants[0].reasons[DM_REASON_AUTH_MISSING] = 1;
+    pages[0]->tenants[0].refused[DM_CAP_STREAMS] = pages[0]->tenants[1].timeouts[DM_HTTP_TIMEOUT_HEAD] = 1;
     write_view(tenants, 2);
     dm_map_init_random(&seen);
     rest = dm_str_n(text.ptr, text.len - 1);

@@ -63,7 +63,7 @@ static void keeps_its_codes(void **state)
         {"tenant_over_cap", 503},
         {"overloaded", 503},
         {"too_many_connections", 503},
-        {"too_many_streams", 503},
+        {"too_many_streams", 0},
         {"no_endpoint", 503},
         {"backend_unresolved", 502},
         {"egress_not_approved", 502},

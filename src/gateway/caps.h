@@ -1,0 +1,49 @@
+/* The caps of a tenant: how much of the gateway it may hold, and what one request or connection of its may take.
+ *
+ * K1. A cap allows nothing that the listener does not. One that is 0 is the listener's, or what is derived from it.
+ * K2. connections, exchanges and upstream_connections hold for all workers of the gateway together. Two workers that take at the same
+ *     time, or within one turn, may pass a cap by what they took meanwhile. Without a cap a tenant may have, in each worker, three quarters
+ *     of the connections of the listener, and of those of all listeners (at least a thousand) as exchanges and as connections to
+ *     backends: the rest is the others' (P1).
+ * K3. connections and streams, idle and head timeouts are a connection's: they hold from where it becomes the tenant's on, as they were then.
+ *     The others are a request's, also on connections that are nobody's.
+ * K4. Each refusal is counted by its cap.
+ *
+ * Cost: a comparison for each request of a tenant without caps. Threads: the worker's. */
+#ifndef DM_GATEWAY_CAPS_H
+#define DM_GATEWAY_CAPS_H
+
+#include "gateway/exchange.h"
+#include "gateway/observe/counters.h"
+
+/* What is derived from the listeners of the worker. */
+void dm_caps_init(struct dm_worker *worker);
+/* The tenant's grants, or none, are others now. */
+void dm_caps_set(struct dm_live_tenant *tenant);
+
+/* May one more connection be the tenant's? Then it is counted, until it is given back. */
+bool dm_caps_take_connection(const struct dm_worker_listener *listener, struct dm_live_tenant *tenant);
+void dm_caps_give_connection(struct dm_live_tenant *tenant);
+/* K3, of a connection that was taken. */
+void dm_caps_bound_connection(const struct dm_worker_listener *listener, const struct dm_live_tenant *tenant,
+                              struct dm_http_conn *conn);
+
+/* Holds a request, whose tenant is known and which is in flight, against the caps: NONE; or TENANT_OVER_CAP, URI_TOO_LONG,
+ * HEADER_TOO_LARGE, BODY_TOO_LARGE. Bounds its body. */
+static inline enum dm_reason dm_caps_enter(struct dm_exchange *ex);
+/* The body turned out to be too large. */
+void dm_caps_count_too_large(const struct dm_exchange *ex);
+
+/* dm_caps_enter, of tenants with caps or many exchanges. */
+enum dm_reason dm_caps_check(struct dm_exchange *ex);
+
+static inline enum dm_reason dm_caps_enter(struct dm_exchange *ex)
+{
+    const struct dm_tenant_counters *counters = ex->tenant->counters;
+
+    if (DM_LIKELY(counters->exchanges_begun - counters->exchanges_ended <= ex->tenant->free_exchanges))
+        return DM_REASON_NONE;
+    return dm_caps_check(ex);
+}
+
+#endif
