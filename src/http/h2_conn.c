@@ -23,7 +23,7 @@ void dm_h2_conn_blame(struct dm_h2_conn *c, enum dm_h2_abuse abuse)
     c->end_why = DM_HTTP_ABORT_FLOOD;
     c->end_code = NGHTTP2_ENHANCE_YOUR_CALM;
     c->has_blamed = true;
-    dm_h2_guard_count(&dm_h2_shared_of(c)->counters, abuse);
+    dm_h2_guard_count(dm_h2_counters_of(c), abuse);
 }
 
 void dm_h2_conn_spend(struct dm_h2_conn *c, enum dm_h2_abuse abuse, unsigned n)
@@ -323,7 +323,7 @@ static void on_due(struct dm_timer *timer)
     uint64_t now_ns = dm_loop_now_ns(loop_of(c));
 
     if (c->parked && c->block_due_ns > 0 && now_ns >= c->block_due_ns) {
-        dm_h2_shared_of(c)->counters.slow_streams++;
+        dm_h2_counters_of(c)->slow_streams++;
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_HEAD);
         c->has_blamed = true;
         end_for(c, DM_HTTP_ABORT_HEAD_TIMEOUT, NGHTTP2_ENHANCE_YOUR_CALM);
@@ -346,8 +346,6 @@ static void read_failed(struct dm_h2_conn *c, int rc)
 {
     if (rc == NGHTTP2_ERR_FLOODED)
         dm_h2_conn_blame(c, c->last_type == NGHTTP2_SETTINGS ? DM_H2_SETTINGS_FLOOD : DM_H2_PING_FLOOD);
-    else if (c->last_type == NGHTTP2_CONTINUATION && c->n_continuations == DM_H2_CONTINUATIONS_MAX)
-        dm_h2_conn_blame(c, DM_H2_CONTINUATION_FLOOD); /* nghttp2 counts as well */
     else if (rc == NGHTTP2_ERR_TOO_MANY_SETTINGS)
         dm_h2_conn_blame(c, DM_H2_SETTINGS_FLOOD);
     else
@@ -362,15 +360,18 @@ static size_t feed(struct dm_h2_conn *c, const char *ptr, size_t len)
 
     c->work = 0;
     while (used < len && c->work < WORK_MAX && c->end_why == 0) {
+        size_t slice = DM_MIN(len - used, (size_t)SLICE_BYTES);
+        dm_h2_scan(c, ptr + used, slice);
+        if (DM_UNLIKELY(c->end_why != 0))
+            return len;
         c->is_busy = true;
-        n = nghttp2_session_mem_recv(c->session, (const uint8_t *)ptr + used, DM_MIN(len - used, (size_t)SLICE_BYTES));
+        n = nghttp2_session_mem_recv(c->session, (const uint8_t *)ptr + used, slice);
         c->is_busy = false;
         if (DM_UNLIKELY(n < 0)) {
             if (c->end_why == 0)
                 read_failed(c, (int)n);
             return len;
         }
-        dm_h2_scan(c, ptr + used, (size_t)n);
         used += (size_t)n;
     }
     return used;

@@ -362,7 +362,7 @@ static void settle_host(struct dm_h2_block *block)
         add_host(block);
 }
 
-/* RFC 8441 section 4 */
+/* RFC 9113 section 8.5, RFC 8441 section 4 */
 static void settle_connect(struct dm_h2_block *block)
 {
     struct dm_http_head *head = block->head;
@@ -370,7 +370,8 @@ static void settle_connect(struct dm_h2_block *block)
 
     if (!is_connect && !is_extended)
         return;
-    if (!is_connect || (is_extended && !dm_http_field_name_is_valid(block->protocol))) {
+    if (!is_connect || (is_extended && !dm_http_field_name_is_valid(block->protocol)) ||
+        (!is_extended && (block->seen & (SEEN_SCHEME | SEEN_PATH)))) {
         refuse_malformed(block, DM_HTTP_BAD_PSEUDO_FIELD);
     } else if (!is_extended) {
         refuse(block, DM_HTTP_CONNECT_REFUSED);

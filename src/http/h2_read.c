@@ -8,6 +8,7 @@ enum {
     PRIORITY_BYTES = 5,
     DEPENDENCY_BYTES = 4,
     TYPE_AT = 3,
+    FLAGS_AT = 4,
     ID_AT = 5,
     USEFUL_BYTES = 256,
     PRIORITY_UPDATE = 0x10
@@ -35,14 +36,6 @@ static void guard_continuation(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
         dm_h2_conn_spend(c, DM_H2_EMPTY_FRAMES, 1);
 }
 
-static void guard_data(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
-{
-    if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
-        dm_h2_conn_spend(c, DM_H2_EMPTY_FRAMES, 1);
-    else if (hd->length >= USEFUL_BYTES)
-        dm_h2_guard_give(&c->guard, DM_H2_PING_FLOOD, 1);
-}
-
 static void guard_priority(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
 {
     if (hd->stream_id == 0)
@@ -53,18 +46,54 @@ static void guard_priority(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
         dm_h2_conn_spend(c, DM_H2_PRIORITY_FLOOD, 1);
 }
 
+void dm_h2_note_reset(struct dm_h2_conn *c, int32_t id)
+{
+    c->reset_id = DM_MAX(c->reset_id, (uint32_t)id);
+}
+
+static void note_opened(struct dm_h2_conn *c, int32_t stream_id)
+{
+    uint32_t id = (uint32_t)stream_id;
+
+    if (id <= c->newest_id)
+        return;
+    if (id > c->newest_id + 2) {
+        c->gap_from = c->newest_id;
+        c->gap_to = id;
+    }
+    c->newest_id = id;
+}
+
+/* Q8. RFC 9113 section 5.1: on a closed stream nothing but PRIORITY, and what was on its way, may come; section 5.1.1: what is left
+ * out is never opened. With GOAWAY out, nghttp2 opens nothing, and drops what comes. */
+static void guard_closed(struct dm_h2_conn *c, uint32_t id)
+{
+    if (DM_LIKELY(id > c->newest_id) || id <= c->reset_id || c->drain == H2_FINAL ||
+        DM_LIKELY(stream_of(c->session, (int32_t)id) != NULL))
+        return;
+    dm_h2_conn_end(c, id > c->gap_from && id < c->gap_to ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_STREAM_CLOSED);
+}
+
+/* nghttp2 refuses a stream that we are never told of. */
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *conn)
+{
+    note_opened(conn, frame->hd.stream_id);
+    dm_h2_note_reset(conn, frame->hd.stream_id);
+    return 0;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *conn)
 {
     struct dm_h2_conn *c = conn;
 
-    c->work++;
     c->last_type = hd->type;
     switch (hd->type) {
-    case NGHTTP2_DATA: guard_data(c, hd); break;
+    case NGHTTP2_DATA: break; /* scan_data(): this is not called for DATA that nghttp2 drops */
     case NGHTTP2_HEADERS:
         c->work += 7;
         c->n_continuations = 0;
         c->block_bytes = (uint32_t)hd->length + FRAME_HEAD_BYTES;
+        guard_closed(c, (uint32_t)hd->stream_id);
         break;
     case NGHTTP2_CONTINUATION: guard_continuation(c, hd); break;
     case NGHTTP2_RST_STREAM: dm_h2_conn_spend(c, DM_H2_RAPID_RESET, 1); break;
@@ -104,19 +133,43 @@ static uint32_t u32_at(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* A frame's head is there, of PRIORITY with what it depends on. nghttp2 looks at no priorities, which mean nothing to us: that a
- * stream depends on itself (RFC 7540 section 5.3.1) is found here. */
+static void scan_data(struct dm_h2_conn *c, uint32_t len, uint8_t flags, uint32_t id)
+{
+    if (len == 0 && !(flags & NGHTTP2_FLAG_END_STREAM))
+        dm_h2_conn_spend(c, DM_H2_EMPTY_FRAMES, 1);
+    else if (len >= USEFUL_BYTES)
+        dm_h2_guard_give(&c->guard, DM_H2_PING_FLOOD, 1);
+    if (id == c->cancelled_id && id > c->reset_id)
+        dm_h2_conn_end(c, NGHTTP2_STREAM_CLOSED);
+    else
+        guard_closed(c, id);
+}
+
+/* What nghttp2 looks at no priorities for, as they mean nothing to us: that a stream depends on itself (RFC 7540 section 5.3.1). */
+static void scan_priority(struct dm_h2_conn *c, uint32_t id)
+{
+    c->scan_left -= DEPENDENCY_BYTES;
+    if ((u32_at(c->scan_head + FRAME_HEAD_BYTES) & 0x7fffffff) == id)
+        dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
+}
+
+/* A frame's head is there, of PRIORITY with what it depends on. */
 static void scan_head(struct dm_h2_conn *c)
 {
     const uint8_t *head = c->scan_head;
     uint32_t len = u32_at(head) >> 8, id = u32_at(head + ID_AT) & 0x7fffffff;
+    uint8_t flags = head[FLAGS_AT];
 
+    c->work++;
     c->scan_left = len;
-    if (c->scan_have > FRAME_HEAD_BYTES) {
-        c->scan_left -= DEPENDENCY_BYTES;
-        if ((u32_at(head + FRAME_HEAD_BYTES) & 0x7fffffff) == id)
-            dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
-    }
+    if (DM_UNLIKELY(c->scan_have > FRAME_HEAD_BYTES))
+        scan_priority(c, id);
+    else if (head[TYPE_AT] <= NGHTTP2_HEADERS && (flags & NGHTTP2_FLAG_PADDED) && len == 0)
+        dm_h2_conn_end(c, NGHTTP2_FRAME_SIZE_ERROR); /* RFC 9113 section 4.2 */
+    else if (head[TYPE_AT] == NGHTTP2_DATA)
+        scan_data(c, len, flags, id);
+    else if (head[TYPE_AT] == NGHTTP2_RST_STREAM)
+        c->cancelled_id = id;
     c->scan_have = 0;
 }
 
@@ -158,8 +211,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
     if ((frame->hd.flags & NGHTTP2_FLAG_PRIORITY) && frame->headers.pri_spec.stream_id == frame->hd.stream_id)
         dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
-    if (is_request)
+    if (is_request) {
+        note_opened(c, s->id);
         (void)nghttp2_session_set_stream_user_data(session, s->id, s);
+    }
     dm_h2_block_init(&c->block, is_request ? DM_H2_REQUEST : DM_H2_TRAILERS, &server->settings.limits, &server->head,
                      server->h2->text);
     c->has_block = true;
@@ -204,7 +259,8 @@ void dm_h2_block_unpark(struct dm_h2_conn *c)
 
 static void malformed(struct dm_h2_stream *s, int fault)
 {
-    dm_h2_shared_of(dm_h2_conn_of_stream(s))->counters.malformed_messages++;
+    dm_h2_counters_of(dm_h2_conn_of_stream(s))->malformed_messages++;
+    s->request.conn->server->stats->faults[fault]++;
     dm_h2_stream_fail(s, DM_HTTP_ABORT_FAULT, fault, NGHTTP2_PROTOCOL_ERROR);
 }
 
@@ -382,6 +438,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 void dm_h2_read_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_extension);
     nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_extension_chunk);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);

@@ -22,7 +22,9 @@
  *     them, or are not taken. Only replies and trailers are copied, when they have to wait.
  * Q6. A header block is put together in the server's scratch memory. One that waits for more bytes is moved out at the end of the
  *     read, and is timed from there.
- * Q7. One read gives out at most WORK_MAX of work; the rest of the bytes waits its turn. With a full output queue nothing is read. */
+ * Q7. One read gives out at most WORK_MAX of work; the rest of the bytes waits its turn. With a full output queue nothing is read.
+ * Q8. Of streams that are over nothing is kept but the highest that we reset: up to there the client may not have known, and what it
+ *     sends is dropped. Beyond, it had ended them itself. */
 #ifndef DM_HTTP_H2_SERVER_INT_H
 #define DM_HTTP_H2_SERVER_INT_H
 
@@ -108,10 +110,13 @@ struct dm_h2_conn {
     uint32_t scan_left;       /* of a payload, or the preface */
     uint8_t scan_head[13], scan_have;
     uint8_t n_continuations, drain;
-    uint8_t end_why;   /* enum dm_http_abort: the connection is to end; 0: not */
-    uint8_t last_type; /* of the latest frame */
-    uint32_t end_code; /* of GOAWAY */
-    bool is_telling;   /* from run_lists: on_done waits */
+    uint8_t end_why;              /* enum dm_http_abort: the connection is to end; 0: not */
+    uint8_t last_type;            /* of the latest frame */
+    uint32_t end_code;            /* of GOAWAY */
+    uint32_t newest_id, reset_id; /* Q8 */
+    uint32_t cancelled_id;        /* by the latest RST_STREAM that came */
+    uint32_t gap_from, gap_to;    /* the latest identifiers that were left out lie between these */
+    bool is_telling;              /* from run_lists: on_done waits */
     bool has_block, is_busy, is_closed, is_held;
     bool has_blamed; /* the end is counted */
     bool has_failed; /* nghttp2 found a fault of the connection and has said GOAWAY: streams don't go on */
@@ -129,7 +134,6 @@ struct dm_h2_shared {
     nghttp2_option *option;
     struct dm_h2_memory memory;
     struct dm_freelist streams, pieces, parked;
-    struct dm_http2_counters counters;
     struct dm_stream_type type;
     char *text; /* Q6 */
     char names[DM_H2_NAMES_BYTES];
@@ -162,6 +166,11 @@ static inline struct dm_h2_shared *dm_h2_shared_of(const struct dm_h2_conn *c)
     return c->base.server->h2;
 }
 
+static inline struct dm_http2_counters *dm_h2_counters_of(const struct dm_h2_conn *c)
+{
+    return &c->base.server->stats->http2;
+}
+
 static inline bool dm_h2_is_ring_empty(const struct dm_h2_link *ring)
 {
     return ring->next == ring;
@@ -188,7 +197,6 @@ static inline void dm_h2_ring_del(struct dm_h2_link *link)
 struct dm_h2_shared *dm_h2_shared_new(const struct dm_http_server_settings *settings);
 void dm_h2_shared_free(struct dm_h2_shared *shared);
 const struct dm_stream_type *dm_h2_type(const struct dm_http_server *server);
-const struct dm_http2_counters *dm_h2_counters(const struct dm_h2_shared *shared);
 
 /* h2_conn.c: the life of a connection */
 
@@ -250,7 +258,9 @@ void dm_h2_stream_drop_kept(struct dm_h2_stream *s);
 
 /* h2_read.c: what nghttp2 calls for what came */
 void dm_h2_read_callbacks(nghttp2_session_callbacks *callbacks);
-/* Looks at frames on their way to nghttp2. */
+/* We reset it, or nghttp2 did. */
+void dm_h2_note_reset(struct dm_h2_conn *conn, int32_t id);
+/* Looks at frames before nghttp2 does, which reads none of these bytes if one of them ends the connection. */
 void dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
 /* Q6 */
 void dm_h2_block_park(struct dm_h2_conn *conn);

@@ -166,6 +166,8 @@ void dm_h2_stream_refuse(struct dm_h2_stream *s, struct dm_http_end end, unsigne
     struct dm_str body = DM_STR_NULL;
     struct dm_http_server *server = s->request.conn->server;
 
+    if (end.fault)
+        server->stats->faults[end.fault]++;
     if (s->writing != H2_WRITE_NONE || s->is_ending_told || s->is_gone) {
         dm_h2_stream_fail(s, end.why, end.fault, NGHTTP2_CANCEL);
         return;
@@ -234,7 +236,7 @@ static void judge_request(struct dm_h2_stream *s)
 
     if (!is_slow && out == DM_HTTP_PACE_FINE && (in == DM_HTTP_PACE_FINE || s->out_pace.is_waiting))
         return;
-    dm_h2_shared_of(dm_h2_conn_of_stream(s))->counters.slow_streams++;
+    dm_h2_counters_of(dm_h2_conn_of_stream(s))->slow_streams++;
     dm_http_conn_count_timeout(s->request.conn,
                                in != DM_HTTP_PACE_FINE ? DM_HTTP_TIMEOUT_BODY : DM_HTTP_TIMEOUT_READER);
     if (in != DM_HTTP_PACE_FINE)

@@ -522,11 +522,21 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     return 0;
 }
 
-static void guard_reset(struct dm_h2_conn *c, uint32_t code)
+static enum dm_http2_code code_of(uint32_t code)
 {
+    return (enum dm_http2_code)DM_MIN(code, (uint32_t)DM_HTTP2_CODE_UNKNOWN);
+}
+
+static void sent_reset(struct dm_h2_conn *c, int32_t id, uint32_t code)
+{
+    struct dm_http2_counters *counters = dm_h2_counters_of(c);
+
+    dm_h2_note_reset(c, id);
+    counters->resets[code_of(code)]++;
+    counters->refused_streams += code == NGHTTP2_REFUSED_STREAM;
+    counters->malformed_frames += code == NGHTTP2_FLOW_CONTROL_ERROR; /* nghttp2's; others are ours */
     switch (code) {
     case NGHTTP2_REFUSED_STREAM:
-        dm_h2_shared_of(c)->counters.refused_streams++;
         if (c->base.server->handler->on_stream_refused)
             c->base.server->handler->on_stream_refused(c->base.server->arg, &c->base);
         dm_h2_conn_spend(c, DM_H2_MADE_YOU_RESET, 1);
@@ -560,11 +570,12 @@ static void sent_part(struct dm_h2_conn *c, const nghttp2_frame *frame)
 
 static void sent_goaway(struct dm_h2_conn *c, uint32_t code)
 {
+    dm_h2_counters_of(c)->goaways[code_of(code)]++;
     if (code == NGHTTP2_NO_ERROR)
         return;
     c->has_failed = true;
     if (!c->has_blamed)
-        dm_h2_shared_of(c)->counters.malformed_frames++;
+        dm_h2_counters_of(c)->malformed_frames++;
     c->has_blamed = true;
 }
 
@@ -575,7 +586,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA: sent_part(c, frame); break;
-    case NGHTTP2_RST_STREAM: guard_reset(c, frame->rst_stream.error_code); break;
+    case NGHTTP2_RST_STREAM: sent_reset(c, frame->hd.stream_id, frame->rst_stream.error_code); break;
     case NGHTTP2_GOAWAY: sent_goaway(c, frame->goaway.error_code); break;
     default: break;
     }

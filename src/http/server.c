@@ -297,9 +297,7 @@ const struct dm_http_server_stats *dm_http_server_stats(const struct dm_http_ser
 
 const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_http_server *server)
 {
-    static const struct dm_http2_counters none;
-
-    return server->h2 ? dm_h2_counters(server->h2) : &none;
+    return &server->stats->http2;
 }
 
 void dm_http_conn_set_user(struct dm_http_conn *conn, void *user)

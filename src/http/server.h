@@ -118,28 +118,6 @@ struct dm_http_handler {
     void (*on_conn_end)(void *arg, struct dm_http_conn *conn);
 };
 
-/* HTTP/2 connections that were ended, streams that were refused, by what the client did. Only grows. */
-#define DM_HTTP2_COUNTERS(X)                                                                                           \
-    X(rapid_reset, "requests that their client reset at once")                                                         \
-    X(made_you_reset, "streams that the client made us reset")                                                         \
-    X(continuation_flood, "header blocks in too many pieces")                                                          \
-    X(settings_flood, "SETTINGS")                                                                                      \
-    X(ping_flood, "PING")                                                                                              \
-    X(empty_frames, "frames that carry nothing")                                                                       \
-    X(priority_flood, "PRIORITY")                                                                                      \
-    X(header_bomb, "header blocks that unpack to far too much")                                                        \
-    X(window_stall, "windows that are opened by crumbs")                                                               \
-    X(malformed_frames, "frames against the protocol")                                                                 \
-    X(malformed_messages, "streams that were reset: a message against the protocol")                                   \
-    X(refused_streams, "streams that were refused: too many at a time")                                                \
-    X(slow_streams, "streams that were reset: the client reads or sends too slowly")
-
-struct dm_http2_counters {
-#define DM_HTTP2_COUNTER_MEMBER(name, what) uint64_t name;
-    DM_HTTP2_COUNTERS(DM_HTTP2_COUNTER_MEMBER)
-#undef DM_HTTP2_COUNTER_MEMBER
-};
-
 /* The handler and arg are borrowed and outlive the server. */
 struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,
                                           const struct dm_http_handler *handler, void *arg);

@@ -12,6 +12,18 @@ static const char *const timeout_names[] = {
 #undef TIMEOUT_NAME
 };
 
+static const char *const http2_names[] = {
+#define HTTP2_NAME(name, what) #name,
+    DM_HTTP2_COUNTERS(HTTP2_NAME)
+#undef HTTP2_NAME
+};
+
+static const char *const code_names[] = {
+#define CODE_NAME(id, name) [DM_HTTP2_CODE_##id] = name,
+    DM_HTTP2_CODES(CODE_NAME)
+#undef CODE_NAME
+};
+
 const char *dm_http_refusal_name(enum dm_http_refusal refusal)
 {
     return refusal_names[refusal];
@@ -20,4 +32,14 @@ const char *dm_http_refusal_name(enum dm_http_refusal refusal)
 const char *dm_http_timeout_name(enum dm_http_timeout timeout)
 {
     return timeout_names[timeout];
+}
+
+const char *dm_http2_counter_name(size_t i)
+{
+    return http2_names[i];
+}
+
+const char *dm_http2_code_name(enum dm_http2_code code)
+{
+    return code_names[code];
 }

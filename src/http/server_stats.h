@@ -3,6 +3,8 @@
 #ifndef DM_HTTP_SERVER_STATS_H
 #define DM_HTTP_SERVER_STATS_H
 
+#include <stddef.h>
+
 #include "http/fault.h"
 
 /* X(id, name): why a connection was not served */
@@ -32,16 +34,70 @@ enum dm_http_timeout {
         DM_HTTP_TIMEOUT_COUNT
 };
 
+/* HTTP/2 connections that were ended, streams that were refused, by what the client did. */
+#define DM_HTTP2_COUNTERS(X)                                                                                           \
+    X(rapid_reset, "requests that their client reset at once")                                                         \
+    X(made_you_reset, "streams that the client made us reset")                                                         \
+    X(continuation_flood, "header blocks in too many pieces")                                                          \
+    X(settings_flood, "SETTINGS")                                                                                      \
+    X(ping_flood, "PING")                                                                                              \
+    X(empty_frames, "frames that carry nothing")                                                                       \
+    X(priority_flood, "PRIORITY")                                                                                      \
+    X(header_bomb, "header blocks that unpack to far too much")                                                        \
+    X(window_stall, "windows that are opened by crumbs")                                                               \
+    X(malformed_frames, "frames against the protocol")                                                                 \
+    X(malformed_messages, "streams that were reset: a message against the protocol")                                   \
+    X(refused_streams, "streams that were refused: too many at a time")                                                \
+    X(slow_streams, "streams that were reset: the client reads or sends too slowly")
+
+/* X(id, name): RFC 9113 section 7; the last one stands for those that are not there. */
+#define DM_HTTP2_CODES(X)                                                                                              \
+    X(NO_ERROR, "no_error")                                                                                            \
+    X(PROTOCOL, "protocol_error")                                                                                      \
+    X(INTERNAL, "internal_error")                                                                                      \
+    X(FLOW_CONTROL, "flow_control_error")                                                                              \
+    X(SETTINGS_TIMEOUT, "settings_timeout")                                                                            \
+    X(STREAM_CLOSED, "stream_closed")                                                                                  \
+    X(FRAME_SIZE, "frame_size_error")                                                                                  \
+    X(REFUSED_STREAM, "refused_stream")                                                                                \
+    X(CANCEL, "cancel")                                                                                                \
+    X(COMPRESSION, "compression_error")                                                                                \
+    X(CONNECT, "connect_error")                                                                                        \
+    X(CALM, "enhance_your_calm")                                                                                       \
+    X(SECURITY, "inadequate_security")                                                                                 \
+    X(HTTP_1_1, "http_1_1_required")                                                                                   \
+    X(UNKNOWN, "unknown")
+
+enum dm_http2_code {
+#define DM_HTTP2_CODE_ENUM(id, name) DM_HTTP2_CODE_##id,
+    DM_HTTP2_CODES(DM_HTTP2_CODE_ENUM)
+#undef DM_HTTP2_CODE_ENUM
+        DM_HTTP2_CODE_COUNT
+};
+
+struct dm_http2_counters {
+#define DM_HTTP2_COUNTER_MEMBER(name, what) uint64_t name;
+    DM_HTTP2_COUNTERS(DM_HTTP2_COUNTER_MEMBER)
+#undef DM_HTTP2_COUNTER_MEMBER
+    uint64_t goaways[DM_HTTP2_CODE_COUNT]; /* sent; a connection that drains counts twice */
+    uint64_t resets[DM_HTTP2_CODE_COUNT];  /* RST_STREAM sent */
+};
+#define DM_HTTP2_COUNTER_COUNT (offsetof(struct dm_http2_counters, goaways) / sizeof(uint64_t))
+
 struct dm_http_server_stats {
     uint64_t connections; /* open now */
     uint64_t accepted;
     uint64_t refused[DM_HTTP_REFUSAL_COUNT];
     uint64_t timeouts[DM_HTTP_TIMEOUT_COUNT];
     uint64_t faults[DM_HTTP_FAULT_COUNT]; /* requests that were none, by fault */
+    struct dm_http2_counters http2;
 };
 
 /* Stable names. */
 const char *dm_http_refusal_name(enum dm_http_refusal refusal);
 const char *dm_http_timeout_name(enum dm_http_timeout timeout);
+/* Of the i-th of DM_HTTP2_COUNTER_COUNT. */
+const char *dm_http2_counter_name(size_t i);
+const char *dm_http2_code_name(enum dm_http2_code code);
 
 #endif

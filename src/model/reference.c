@@ -221,7 +221,14 @@ void dm_reference_listeners(struct dm_buf *ret)
         "| `daemun_listener_timeouts_total{what}` | what did not come in time: `head`, `body`, `reader` (the client "
         "takes too little of a response), `idle` (nothing between requests) |\n"
         "| `daemun_listener_faults_total{fault}` | requests that were none or above a limit: `head_too_large`, "
-        "`too_many_fields`, `url_too_long`, `body_too_large`, and each other fault that an answer names |\n\n"
+        "`too_many_fields`, `url_too_long`, `body_too_large`, and each other fault that an answer names |\n"
+        "| `daemun_listener_http2_refused_total{reason}` | HTTP/2 connections that were ended early: `rapid_reset`, "
+        "`made_you_reset` (streams that the client's frames made the gateway reset), `continuation_flood`, "
+        "`settings_flood`, `ping_flood`, `empty_frames`, `priority_flood`, `header_bomb`, `window_stall` (windows opened "
+        "by crumbs), `malformed_frames` (against the protocol); and streams: `malformed_messages`, `refused_streams` "
+        "(above `streams`), `slow_streams` |\n"
+        "| `daemun_listener_http2_goaways_total{code}` | GOAWAY sent, by error code (RFC 9113, 7) in small letters |\n"
+        "| `daemun_listener_http2_resets_total{code}` | RST_STREAM sent, likewise |\n\n"
         "A client that comes by a Unix socket is `unix:` in the access log and `unknown` in `Forwarded` (RFC 7239, "
         "6.2) and `X-Forwarded-For`; it is in no block of an `ip_check` policy.\n");
 }

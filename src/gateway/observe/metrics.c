@@ -511,6 +511,16 @@ static const char *fault_name(int i)
     return dm_http_fault_name((enum dm_http_fault)i);
 }
 
+static const char *http2_name(int i)
+{
+    return dm_http2_counter_name((size_t)i);
+}
+
+static const char *http2_code_name(int i)
+{
+    return dm_http2_code_name((enum dm_http2_code)i);
+}
+
 static const struct listener_family listener_families[] = {
     {"daemun_listener_refused_total", "Connections that were not served, by reason.", "reason",
      offsetof(struct dm_http_server_stats, refused), DM_HTTP_REFUSAL_COUNT, refusal_name, true},
@@ -518,6 +528,12 @@ static const struct listener_family listener_families[] = {
      "what", offsetof(struct dm_http_server_stats, timeouts), DM_HTTP_TIMEOUT_COUNT, timeout_name, true},
     {"daemun_listener_faults_total", "Requests that were none or above a limit, by fault.", "fault",
      offsetof(struct dm_http_server_stats, faults), DM_HTTP_FAULT_COUNT, fault_name, false},
+    {"daemun_listener_http2_refused_total", "HTTP/2 connections ended and streams reset, by what the client did.",
+     "reason", offsetof(struct dm_http_server_stats, http2), DM_HTTP2_COUNTER_COUNT, http2_name, true},
+    {"daemun_listener_http2_goaways_total", "GOAWAY sent, by error code.", "code",
+     offsetof(struct dm_http_server_stats, http2.goaways), DM_HTTP2_CODE_COUNT, http2_code_name, false},
+    {"daemun_listener_http2_resets_total", "RST_STREAM sent, by error code.", "code",
+     offsetof(struct dm_http_server_stats, http2.resets), DM_HTTP2_CODE_COUNT, http2_code_name, false},
 };
 
 static void write_listener_family(const struct dm_metrics_view *view, const struct dm_http_server_stats *stats,

@@ -215,12 +215,30 @@ static void pings_with_data_are_fine(void **state)
 static void empty_data_frames(void **state)
 {
     send_request(END_HEADERS);
+    rig_settle();
     for (int i = 0; i < 300 && !rig.is_ended; i++)
         send_frame(NGHTTP2_DATA, 0, 1, "", 0);
     check_ended_with(ENHANCE_YOUR_CALM);
     assert_int_equal(counters()->empty_frames, 1);
     check_heard("R A:flood");
     check_served();
+}
+
+/* nghttp2 drops them without a word. */
+static void empty_data_frames_on_a_reset_stream(void **state)
+{
+    struct dm_buf block;
+
+    dm_buf_init(&block, 4096);
+    add_request(&block, "POST");
+    add_field(&block, DM_STR("Upper"), DM_STR("x"));
+    send_frame(HEADERS, END_HEADERS, 1, block.ptr, block.len);
+    dm_buf_done(&block);
+    rig_settle();
+    for (int i = 0; i < 300 && !rig.is_ended; i++)
+        send_frame(NGHTTP2_DATA, 0, 1, "", 0);
+    check_ended_with(ENHANCE_YOUR_CALM);
+    assert_int_equal(counters()->empty_frames, 1);
 }
 
 /* All padding (RFC 9113 section 6.1). */
@@ -655,6 +673,7 @@ int main(void)
         TEST(ping_flood),
         TEST(pings_with_data_are_fine),
         TEST(empty_data_frames),
+        TEST(empty_data_frames_on_a_reset_stream),
         TEST(padded_empty_data_frames),
         TEST(unknown_frames),
         TEST(priority_flood),
