@@ -115,12 +115,19 @@ void dm_h2_conn_on_eof(struct dm_stream *stream)
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
 
+static void look_at_queue(struct dm_h2_conn *c)
+{
+    dm_http_pace_look(&c->out, c->base.stream.bytes_out, dm_stream_unsent(&c->base.stream) > 0,
+                      dm_loop_now_ns(loop_of(c)));
+}
+
 /* What does not fit is refused, with the promise of on_writable. */
 static void await_room(struct dm_h2_conn *c)
 {
     int rc = dm_stream_put(&c->base.stream, "", 1);
 
     (void)rc;
+    look_at_queue(c);
 }
 
 /* Q1, Q5: until nghttp2 has nothing more, or the queue is full. */
@@ -317,11 +324,34 @@ static bool is_idle_too_long(const struct dm_h2_conn *c, uint64_t now_ns)
     return c->n_streams == 0 && !c->parked && ms > 0 && now_ns >= c->idle_since_ns + ms * NS_PER_MS;
 }
 
+/* A tunnel may rest for longer than other streams. 0: for ever. */
+static uint32_t reader_timeout_ms(const struct dm_h2_conn *c)
+{
+    const struct dm_http_server_settings *settings = &c->base.server->settings;
+
+    for (struct dm_h2_link *link = c->streams.next; link != &c->streams; link = link->next)
+        if (!DM_CONTAINER_OF(link, struct dm_h2_stream, link)->is_tunnel)
+            return settings->body_timeout_ms;
+    return settings->tunnel_idle_timeout_ms;
+}
+
+/* The client takes nothing of what waits for it: not even a reset would go out. */
+static bool is_stuck(struct dm_h2_conn *c)
+{
+    look_at_queue(c);
+    return c->n_streams > 0 && dm_http_pace_judge(&c->out, reader_timeout_ms(c), 0) != DM_HTTP_PACE_FINE;
+}
+
 static void on_due(struct dm_timer *timer)
 {
     struct dm_h2_conn *c = DM_CONTAINER_OF(timer, struct dm_h2_conn, base.timer);
     uint64_t now_ns = dm_loop_now_ns(loop_of(c));
 
+    if (DM_UNLIKELY(is_stuck(c))) {
+        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
+        fail(&c->base, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});
+        return;
+    }
     if (c->parked && c->block_due_ns > 0 && now_ns >= c->block_due_ns) {
         dm_h2_counters_of(c)->slow_streams++;
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_HEAD);

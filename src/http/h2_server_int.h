@@ -104,7 +104,8 @@ struct dm_h2_conn {
     struct dm_h2_stream *block_stream;
     struct dm_h2_stream *presenting; /* is not freed meanwhile */
     uint64_t block_due_ns, drain_due_ns, idle_since_ns;
-    uint64_t armed_ns; /* when the timer fires */
+    uint64_t armed_ns;       /* when the timer fires */
+    struct dm_http_pace out; /* of the queue, whatever stream it is of */
     uint32_t block_bytes, work;
     uint32_t body_timeout_ms; /* the shortest of any request; 0: none */
     uint32_t scan_left;       /* of a payload, or the preface */

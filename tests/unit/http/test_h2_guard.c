@@ -384,6 +384,25 @@ static void a_window_that_stays_closed(void **state)
     assert_int_equal(dm_http_server_connections(rig.server), 1);
 }
 
+/* With windows wide open, nothing leaves: resets would not either. */
+static void a_client_that_reads_nothing(void **state)
+{
+    restart_with_window(0x7fffffff);
+    send_u32(NGHTTP2_WINDOW_UPDATE, 0, 0, 0x70000000);
+    rig_settle();
+    rig.left = 100 << 20;
+    rig.script.on_request = stream_length;
+    rig.script.on_writable = stream_more;
+    send_request(END_STREAM | END_HEADERS);
+    rig_settle();
+    rig_pass_ms(29000);
+    assert_false(has_heard("A:"));
+    rig_pass_ms(15000);
+    assert_true(has_heard("A:idle_timeout"));
+    assert_int_equal(dm_http_server_connections(rig.server), 0);
+    assert_int_equal(dm_http_server_stats(rig.server)->timeouts[DM_HTTP_TIMEOUT_READER], 1);
+}
+
 /* A reply that nobody fetches holds no stream for ever either. */
 static void an_answer_that_is_not_fetched(void **state)
 {
@@ -683,6 +702,7 @@ int main(void)
         TEST(windows_opened_by_crumbs),
         TEST(window_update_flood),
         TEST(a_window_that_stays_closed),
+        TEST(a_client_that_reads_nothing),
         TEST(an_answer_that_is_not_fetched),
         TEST(a_body_that_stops_coming),
         TEST(many_bodies_that_stop_coming),
