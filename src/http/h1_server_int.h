@@ -105,7 +105,8 @@ size_t dm_h1_request_write(struct dm_http_request *request, const char *ptr, siz
 void dm_h1_request_end(struct dm_http_request *request, struct dm_str trailers);
 void dm_h1_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
 void dm_h1_request_tunnel(struct dm_http_request *request, const struct dm_http_message *message);
-void dm_h1_request_abort(struct dm_http_request *request);
+/* The code is HTTP/2's alone. */
+void dm_h1_request_abort(struct dm_http_request *request, uint32_t code);
 /* Answers what is no request and leaves. */
 void dm_h1_conn_answer_fault(struct dm_h1_conn *conn, struct dm_http_end end, unsigned status);
 

@@ -244,7 +244,7 @@ void dm_h1_request_reply(struct dm_http_request *request, struct dm_http_message
     dm_h1_request_end(&c->request, DM_STR_NULL);
 }
 
-void dm_h1_request_abort(struct dm_http_request *request)
+void dm_h1_request_abort(struct dm_http_request *request, uint32_t code)
 {
     struct dm_h1_conn *c = dm_h1_conn_of_request(request);
 

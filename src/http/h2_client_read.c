@@ -443,6 +443,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     struct dm_http_end end = {abort_of(code), 0, 0};
 
     (void)session;
+    if (end.why == DM_HTTP_ABORT_CANCELLED)
+        end.error = (int)code;
     if (!call)
         return 0;
     call->stream_id = -1;

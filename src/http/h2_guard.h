@@ -5,7 +5,8 @@
  * went through, data that moved), so that a busy client is not taken for an attacker.
  *
  *   kind                what spends                                          also refilled by
- *   rapid_reset         RST_STREAM received                                  a request that went through
+ *   rapid_reset         RST_STREAM received                                  a request that went through; one that was being
+ *                                                                            answered, or had waited for a quarter of a second
  *   made_you_reset      a stream that the client's frames made us reset
  *   settings_flood      SETTINGS
  *   ping_flood          PING                                                 a frame with data, either way

@@ -70,16 +70,18 @@ struct dm_h2_stream {
     bool has_end;              /* END_STREAM came */
     bool is_ignoring, is_expecting, is_head_request, is_resumed;
     bool may_tunnel, is_tunnel;
-    bool has_length;  /* the response's: ends with length_left 0 */
-    bool is_bodiless; /* the response's head ends it */
-    bool end_out;     /* END_STREAM is out */
-    bool is_deferred; /* nghttp2 waits for us */
+    bool may_be_silent; /* for silence_ms, both sides together */
+    bool has_length;    /* the response's: ends with length_left 0 */
+    bool is_bodiless;   /* the response's head ends it */
+    bool end_out;       /* END_STREAM is out */
+    bool is_deferred;   /* nghttp2 waits for us */
     bool wants_writable;
     bool needs_room;                  /* deferred because the queue is full */
     bool is_owned, is_trailers_owned; /* our own copies */
     struct dm_h2_piece *first, *last;
     struct dm_h2_parked *late; /* trailers that came behind kept bytes */
     uint32_t kept_bytes;
+    uint32_t silence_ms;
     uint64_t body_left; /* of Content-Length; UINT64_MAX without */
     uint64_t body_in, body_max;
     uint32_t body_timeout_ms, body_rate_bytes; /* as in the server's settings, or as the owner said */
@@ -88,7 +90,7 @@ struct dm_h2_stream {
     struct dm_str trailers; /* behind out */
     uint64_t length_left;
     uint64_t bytes_in, bytes_out;
-    uint64_t tunnel_due_ns;
+    uint64_t begun_ns, tunnel_due_ns;
     struct dm_http_pace in, out_pace;
 };
 

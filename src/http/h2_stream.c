@@ -3,6 +3,7 @@
 #include "http/h2_server_int.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+#define RAPID_NS (250 * NS_PER_MS)
 
 static const struct dm_http_handler *handler_of(const struct dm_h2_stream *s)
 {
@@ -18,6 +19,7 @@ struct dm_h2_stream *dm_h2_stream_new(struct dm_h2_conn *c, int32_t id)
     memset(s, 0, sizeof(*s));
     s->request = (struct dm_http_request){&dm_h2_request_ops, &c->base, NULL};
     s->id = id;
+    s->begun_ns = dm_loop_now_ns(c->base.server->loop);
     s->body_left = UINT64_MAX;
     s->body_timeout_ms = c->base.server->settings.body_timeout_ms;
     s->body_rate_bytes = c->base.server->settings.body_rate_bytes;
@@ -108,12 +110,22 @@ static enum dm_http_abort why_of(uint32_t code)
     }
 }
 
+/* A stream that its client ends when it has had enough of it, or has waited in vain, is no attack. */
+static void forgive_reset(struct dm_h2_stream *s)
+{
+    struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
+
+    if (s->bytes_out > 0 || dm_loop_now_ns(c->base.server->loop) - s->begun_ns >= RAPID_NS)
+        dm_h2_guard_give(&c->guard, DM_H2_RAPID_RESET, 1);
+}
+
 void dm_h2_stream_gone(struct dm_h2_stream *s, uint32_t code)
 {
     s->is_gone = true;
     s->wants_writable = false;
     dm_h2_stream_drop_out(s);
     if (!s->has_request || !s->end_out || (s->is_tunnel && !s->has_end)) {
+        forgive_reset(s);
         abandon_for(s, why_of(code));
         return;
     }
@@ -207,7 +219,7 @@ void dm_h2_stream_look(struct dm_h2_stream *s)
         dm_http_pace_look(&s->in, s->bytes_in + s->bytes_out, true, now_ns);
         return;
     }
-    dm_http_pace_look(&s->in, s->bytes_in, waits_for_body(s), now_ns);
+    dm_http_pace_look(&s->in, s->bytes_in + (s->may_be_silent ? s->bytes_out : 0), waits_for_body(s), now_ns);
     dm_http_pace_look(&s->out_pace, s->bytes_out, waits_for_window(s), now_ns);
 }
 
@@ -223,6 +235,8 @@ static void judge_tunnel(struct dm_h2_stream *s)
 
 static enum dm_http_pace_verdict judge(const struct dm_h2_stream *s, const struct dm_http_pace *pace)
 {
+    if (s->may_be_silent && pace == &s->in)
+        return dm_http_pace_judge(pace, s->silence_ms, 0);
     return dm_http_pace_judge(pace, s->body_timeout_ms, s->body_rate_bytes);
 }
 

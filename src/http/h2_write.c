@@ -353,7 +353,7 @@ static void tunnel(struct dm_http_request *request, const struct dm_http_message
     dm_h2_stream_resume(s);
 }
 
-static void abort_request(struct dm_http_request *request)
+static void abort_request(struct dm_http_request *request, uint32_t code)
 {
     struct dm_h2_stream *s = dm_h2_stream_of(request);
     struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
@@ -369,9 +369,19 @@ static void abort_request(struct dm_http_request *request)
     dm_h2_stream_drop_kept(s);
     dm_h2_stream_drop_out(s);
     if (!s->is_gone && !c->is_closed)
-        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_INTERNAL_ERROR);
+        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, code);
     dm_h2_stream_maybe_free(s);
     dm_h2_conn_run_later(c);
+}
+
+static void allow_silence(struct dm_http_request *request, uint32_t idle_ms)
+{
+    struct dm_h2_stream *s = dm_h2_stream_of(request);
+
+    s->may_be_silent = true;
+    s->silence_ms = idle_ms;
+    dm_http_pace_reset(&s->in);
+    dm_h2_stream_look(s);
 }
 
 static void resume(struct dm_http_request *request)
@@ -416,6 +426,7 @@ const struct dm_http_request_ops dm_h2_request_ops = {
     .reply = reply,
     .tunnel = tunnel,
     .abort = abort_request,
+    .allow_silence = allow_silence,
     .resume = resume,
     .ignore_body = ignore_body,
     .limit_body = limit_body,

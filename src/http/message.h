@@ -37,11 +37,20 @@ enum dm_http_abort {
 };
 const char *dm_http_abort_name(enum dm_http_abort why);
 
+/* Error codes of HTTP/2 (RFC 9113 section 7) that owners tell apart or give. */
+enum dm_http2_code {
+    DM_HTTP2_INTERNAL_ERROR = 2,
+    DM_HTTP2_CANCEL = 8,
+    DM_HTTP2_ENHANCE_YOUR_CALM = 11,
+    DM_HTTP2_INADEQUATE_SECURITY = 12,
+};
+
 /* The codec's fault as an abort reads: set with DM_HTTP_ABORT_FAULT, otherwise 0. */
 struct dm_http_end {
     enum dm_http_abort why;
     int fault; /* enum dm_http_fault, positive; 0: bytes that belong to no message */
-    int error; /* negative errno of the socket, when there is one; with ABORT_TLS the enum dm_tls_reason */
+    int error; /* negative errno of the socket, when there is one; with ABORT_TLS the enum dm_tls_reason; with ABORT_CANCELLED
+                  of a call the code of the backend's RST_STREAM */
 };
 
 #endif

@@ -68,7 +68,18 @@ void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_htt
 
 void dm_http_request_abort(struct dm_http_request *request)
 {
-    request->ops->abort(request);
+    request->ops->abort(request, DM_HTTP2_INTERNAL_ERROR);
+}
+
+void dm_http_request_abort_with(struct dm_http_request *request, enum dm_http2_code code)
+{
+    request->ops->abort(request, (uint32_t)code);
+}
+
+void dm_http_request_allow_silence(struct dm_http_request *request, uint32_t idle_ms)
+{
+    if (request->ops->allow_silence)
+        request->ops->allow_silence(request, idle_ms);
 }
 
 void dm_http_request_resume(struct dm_http_request *request)

@@ -182,6 +182,12 @@ void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_htt
 /* The response can't be completed: the connection is cut (HTTP/2: the stream is reset), so that the client sees it (but a client of HTTP/1.0 that got a
  * response without Content-Length takes it for the end). No callback follows. */
 void dm_http_request_abort(struct dm_http_request *request);
+/* The same, with the code that a client of HTTP/2 is told. */
+void dm_http_request_abort_with(struct dm_http_request *request, enum dm_http2_code code);
+/* Client and owner talk in turns of their own, and may both be silent for long (a stream of messages). In place of body_timeout_ms
+ * and body_rate_bytes, for what the client sends: idle_ms without a byte in either direction while its end is awaited; 0 = off.
+ * Found as late as body_timeout_ms is. Who does not read is judged as ever. In HTTP/1.1, which has no such talk, nothing changes. */
+void dm_http_request_allow_silence(struct dm_http_request *request, uint32_t idle_ms);
 /* Presents body bytes again that on_body did not take. */
 void dm_http_request_resume(struct dm_http_request *request);
 /* The rest of the request's body is not wanted (S2): on_body and on_request_end come no more. Before respond. */

@@ -24,7 +24,8 @@ struct dm_http_request_ops {
     void (*end)(struct dm_http_request *request, struct dm_str trailers);
     void (*reply)(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
     void (*tunnel)(struct dm_http_request *request, const struct dm_http_message *message);
-    void (*abort)(struct dm_http_request *request);
+    void (*abort)(struct dm_http_request *request, uint32_t code);
+    void (*allow_silence)(struct dm_http_request *request, uint32_t idle_ms); /* NULL: of HTTP/1.1 */
     void (*resume)(struct dm_http_request *request);
     void (*ignore_body)(struct dm_http_request *request);
     void (*limit_body)(struct dm_http_request *request, uint64_t max_bytes);

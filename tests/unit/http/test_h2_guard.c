@@ -117,6 +117,46 @@ static void cancels_among_requests(void **state)
     assert_int_equal(counters()->rapid_reset, 0);
 }
 
+static void respond_without_end(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
+{
+    struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    dm_http_request_respond(request, &m);
+}
+
+/* A stream of messages has no other end than the client's. */
+static void cancels_of_what_is_being_answered(void **state)
+{
+    rig.script.on_request = respond_without_end;
+    for (int i = 0; i < 1000; i++) {
+        uint32_t id = send_request(END_STREAM | END_HEADERS);
+        rig_settle();
+        send_u32(NGHTTP2_RST_STREAM, 0, id, NGHTTP2_CANCEL);
+        h2_take();
+    }
+    rig_settle();
+    h2_take();
+    assert_false(rig.is_ended);
+    assert_int_equal(counters()->rapid_reset, 0);
+}
+
+/* A client whose deadlines pass while the owner has no answer. */
+static void cancels_of_what_waited_in_vain(void **state)
+{
+    for (int i = 0; i < 20; i++) {
+        uint32_t ids[50];
+        for (size_t j = 0; j < DM_COUNT(ids); j++)
+            ids[j] = send_request(END_STREAM | END_HEADERS);
+        rig_pass_ms(260);
+        for (size_t j = 0; j < DM_COUNT(ids); j++)
+            send_u32(NGHTTP2_RST_STREAM, 0, ids[j], NGHTTP2_CANCEL);
+        rig_settle();
+        h2_take();
+    }
+    assert_false(rig.is_ended);
+    assert_int_equal(counters()->rapid_reset, 0);
+}
+
 static void made_you_reset_by_overflow(void **state)
 {
     for (int i = 0; i < 200 && !rig.is_ended; i++)
@@ -429,6 +469,46 @@ static void a_body_that_stops_coming(void **state)
     assert_false(rig.is_ended);
 }
 
+static void allow_silence(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
+{
+    dm_http_request_allow_silence(request, 600000);
+}
+
+static void a_talk_may_be_silent(void **state)
+{
+    struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    rig.script.on_request = allow_silence;
+    send_request(END_HEADERS);
+    send_frame(NGHTTP2_DATA, 0, 1, "abc", 3);
+    rig_pass_ms(590000);
+    dm_http_request_respond(rig.request, &m); /* the other direction counts too */
+    rig_pass_ms(590000);
+    send_frame(NGHTTP2_DATA, 0, 1, "abc", 3);
+    rig_settle();
+    check_heard("R B3 B3");
+    rig_pass_ms(590000);
+    check_heard("");
+    rig_pass_ms(20000);
+    check_heard("A:idle_timeout");
+    h2_take();
+    assert_non_null(memmem(h2.seen.ptr, h2.seen.len, "X1:8", 4));
+    assert_int_equal(counters()->slow_streams, 1);
+}
+
+/* Who does not read is none that is silent. */
+static void a_talk_whose_client_does_not_read(void **state)
+{
+    restart_with_window(0);
+    rig.left = 100000;
+    rig.script.on_request = allow_silence;
+    send_request(END_HEADERS);
+    rig_settle();
+    begin_stream(&rig, rig.request, DM_HTTP_FRAMING_CHUNKED);
+    rig_pass_ms(41000);
+    check_heard("R A:idle_timeout");
+}
+
 static void many_bodies_that_stop_coming(void **state)
 {
     for (int i = 0; i < 5; i++)
@@ -684,6 +764,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(rapid_reset),
         TEST(cancels_among_requests),
+        TEST(cancels_of_what_is_being_answered),
+        TEST(cancels_of_what_waited_in_vain),
         TEST(made_you_reset_by_overflow),
         TEST(made_you_reset_by_malformed_requests),
         TEST(continuation_flood),
@@ -706,6 +788,8 @@ int main(void)
         TEST(an_answer_that_is_not_fetched),
         TEST(a_body_that_stops_coming),
         TEST(many_bodies_that_stop_coming),
+        TEST(a_talk_may_be_silent),
+        TEST(a_talk_whose_client_does_not_read),
         TEST(a_body_that_waits_for_the_owner),
         TEST(a_block_that_stops_coming),
         TEST(a_block_byte_by_byte_is_timed_from_its_first),

@@ -166,6 +166,15 @@ static void what_exceeds_the_length_is_dropped(void **state)
     check_heard("D");
 }
 
+static void aborted_requests_are_reset_with_a_code(void **state)
+{
+    h2_get();
+    h2_run();
+    dm_http_request_abort_with(rig.request, DM_HTTP2_CANCEL);
+    check_seen("X1:8");
+    check_heard("R E");
+}
+
 static void aborted_requests_are_reset(void **state)
 {
     h2_get();
@@ -825,6 +834,7 @@ int main(void)
         TEST(short_responses_are_reset),
         TEST(what_exceeds_the_length_is_dropped),
         TEST(aborted_requests_are_reset),
+        TEST(aborted_requests_are_reset_with_a_code),
         TEST(a_client_that_cancels),
         TEST(an_answer_before_the_body_stops_it),
         TEST(expectations_are_met),
