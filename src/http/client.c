@@ -215,6 +215,11 @@ bool dm_http_peer_is_new(const struct dm_http_peer *p)
     return p->ops->is_new(p);
 }
 
+uint32_t dm_http_peer_calls_max(const struct dm_http_peer *p)
+{
+    return p->ops->calls_max ? p->ops->calls_max(p) : 0;
+}
+
 void dm_http_peer_close(struct dm_http_peer *p)
 {
     if (!p->is_owned)

@@ -55,6 +55,7 @@ struct dm_http_peer_settings {
     uint32_t connect_ms;     /* 0: no limit but the system's; with the TLS handshake */
     bool is_http2;           /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
     struct dm_http_tls *tls; /* NULL: clear text */
+    uint32_t calls_max; /* of HTTP/2: what the backend takes at a time, as far as is known before it says so; 0: not */
 };
 
 /* Of one call; 0: no limit. */
@@ -120,6 +121,8 @@ void dm_http_peer_close(struct dm_http_peer *peer);
 bool dm_http_peer_has_calls(const struct dm_http_peer *peer);
 /* Has nothing come of it yet that proves it? Calls on such a one are not opened on a connection that went stale. */
 bool dm_http_peer_is_new(const struct dm_http_peer *peer);
+/* How many calls at a time the backend has said that it takes on it; 0: not said (yet). */
+uint32_t dm_http_peer_calls_max(const struct dm_http_peer *peer);
 /* Where it is connected to. */
 const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *peer);
 

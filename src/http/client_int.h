@@ -40,6 +40,7 @@ struct dm_http_peer_ops {
     bool (*has_room)(const struct dm_http_peer *peer);
     bool (*has_calls)(const struct dm_http_peer *peer);
     bool (*is_new)(const struct dm_http_peer *peer);
+    uint32_t (*calls_max)(const struct dm_http_peer *peer); /* NULL: it never says */
     /* The owner has forgotten it. */
     void (*leave)(struct dm_http_peer *peer);
     /* Owner and calls are told of the end, with the stream closed. */

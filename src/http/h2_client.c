@@ -7,7 +7,6 @@
 
 enum {
     CALLS_MAX = 100,
-    LIMIT_NONE = 1 << 30,
     STREAM_ID_LAST = 1 << 30, /* then another connection */
     CONNECTION_WINDOW = 1 << 20,
     CREDIT_MAX = 1000,
@@ -117,7 +116,7 @@ void dm_h2_call_done(struct dm_h2_call *call)
     dm_h2_peer_enter(p);
     if (call->writing != H2_WRITE_ENDED || (call->is_upgrading && !call->is_tunnel))
         reset(call, NGHTTP2_CANCEL); /* nobody wants the rest of the request */
-    p->limit += p->limit < LIMIT_NONE;
+    p->limit += p->limit < DM_H2_LIMIT_NONE;
     remove_call(call);
     p->base.client->handler->on_done(call->base.user, &call->base);
     dm_h2_peer_settle(p);
@@ -519,6 +518,14 @@ static bool is_new(const struct dm_http_peer *peer)
     return !DM_CONTAINER_OF(peer, const struct dm_h2_peer, base)->has_settings;
 }
 
+static uint32_t calls_max(const struct dm_http_peer *peer)
+{
+    const struct dm_h2_peer *p = DM_CONTAINER_OF(peer, const struct dm_h2_peer, base);
+
+    return p->has_settings ? nghttp2_session_get_remote_settings(p->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+                           : 0;
+}
+
 struct dm_h2_call *dm_h2_peer_find(const struct dm_h2_peer *p, int32_t stream_id)
 {
     return nghttp2_session_get_stream_user_data(p->session, stream_id);
@@ -529,6 +536,7 @@ static const struct dm_http_peer_ops peer_ops = {
     .has_room = has_room,
     .has_calls = has_calls,
     .is_new = is_new,
+    .calls_max = calls_max,
     .leave = leave,
     .fail = fail,
     .free = free_peer,
@@ -560,7 +568,7 @@ struct dm_http_peer *dm_h2_peer_connect(struct dm_http_client *client, const str
     p->base.client = client;
     p->base.ops = &peer_ops;
     p->base.timer.on_due = on_due;
-    p->limit = LIMIT_NONE;
+    p->limit = settings->calls_max > 0 ? settings->calls_max : DM_H2_LIMIT_NONE;
     p->credit = CREDIT_MAX;
     p->credit_ns = dm_loop_now_ns(client->loop);
     start_session(p);

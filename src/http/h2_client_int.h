@@ -21,6 +21,8 @@
 #include "http/h2_memory.h"
 #include "http/pace.h"
 
+enum { DM_H2_LIMIT_NONE = 1 << 30 };
+
 enum dm_h2_call_reading { H2_READ_HEAD, H2_READ_BODY, H2_READ_ENDED, H2_READ_DONE };
 enum dm_h2_call_writing { H2_WRITE_NONE, H2_WRITE_HELD, H2_WRITE_BODY, H2_WRITE_ENDED };
 
@@ -68,7 +70,8 @@ struct dm_h2_peer {
     struct dm_h2_block block; /* being received, of block_call */
     struct dm_h2_call *block_call;
     struct dm_h2_waiting *block_memory;
-    uint32_t n_calls, limit; /* limit: what the backend was seen to take, when it refused more */
+    uint32_t n_calls,
+        limit; /* limit: what the backend was seen to take, when it refused more, or is known for before it says */
     uint32_t kept_ms;
     int32_t credit;        /* H4 */
     uint64_t credit_ns;    /* when time last gave some */

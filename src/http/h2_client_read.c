@@ -392,6 +392,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 
 static void take_settings(struct dm_h2_peer *p)
 {
+    if (!p->has_settings)
+        p->limit = DM_H2_LIMIT_NONE; /* what was known before was a guess */
     p->has_settings = true;
     for (struct dm_h2_call *call = p->calls; call; call = call->next)
         if (call->writing == H2_WRITE_HELD)

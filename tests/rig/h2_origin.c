@@ -23,6 +23,7 @@ struct h2_conn {
 struct request {
     struct request *next;
     struct dm_buf out;
+    int32_t id;
     bool has_body, is_tunnel, is_ended;
 };
 
@@ -35,20 +36,38 @@ static void flush(struct h2_conn *conn)
         (void)!dm_stream_put(&conn->stream, ptr, (size_t)n);
 }
 
+static nghttp2_nv field(struct dm_str name, struct dm_str value)
+{
+    return (nghttp2_nv){(uint8_t *)name.ptr, (uint8_t *)value.ptr, name.len, value.len, 0};
+}
+
+static size_t make_trailers(const struct h2_origin *origin, const struct request *r, nghttp2_nv *ret)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < DM_COUNT(origin->trailers) && origin->trailers[i][0].len > 0; i++)
+        ret[n++] = field(origin->trailers[i][0], origin->trailers[i][1]);
+    if (n == 0 && r->has_body)
+        ret[n++] = field(DM_STR("x-sum"), DM_STR("1"));
+    return n;
+}
+
 static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
                          nghttp2_data_source *source, void *user)
 {
-    static const nghttp2_nv trailer = {(uint8_t *)"x-sum", (uint8_t *)"1", 5, 1, 0};
+    const struct h2_conn *conn = user;
     struct request *r = source->ptr;
+    nghttp2_nv trailers[DM_COUNT(conn->origin->trailers)];
+    size_t n;
 
     len = DM_MIN(len, r->out.len);
     memcpy(buf, len > 0 ? r->out.ptr : "", len);
     dm_buf_consume(&r->out, len);
     if (r->out.len == 0 && r->is_ended) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (r->has_body) {
+        if (!r->is_tunnel && (n = make_trailers(conn->origin, r, trailers)) > 0) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-            nghttp2_submit_trailer(session, id, &trailer, 1);
+            nghttp2_submit_trailer(session, id, trailers, n);
         }
     } else if (len == 0) {
         return NGHTTP2_ERR_DEFERRED;
@@ -76,9 +95,11 @@ static void answer(struct h2_conn *conn, int32_t id, struct request *r)
     } else if (origin->n_refused > 0) {
         origin->n_refused--;
         nghttp2_submit_rst_stream(conn->session, 0, id, NGHTTP2_REFUSED_STREAM);
+    } else if (origin->resets_with > 0) {
+        nghttp2_submit_rst_stream(conn->session, 0, id, origin->resets_with);
     } else if (!origin->is_mute) {
         dm_buf_add_lit(&r->out, "hello");
-        r->is_ended = true;
+        r->is_ended = !origin->is_holding;
         respond(conn->session, id, r);
     }
     if (origin->goes_away)
@@ -94,6 +115,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     r = dm_calloc(1, sizeof(*r));
     dm_buf_init(&r->out, 1 << 24);
+    r->id = frame->hd.stream_id;
     r->next = conn->requests;
     conn->requests = r;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, r);
@@ -130,7 +152,13 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    struct h2_origin *origin = ((struct h2_conn *)user)->origin;
     struct request *r;
+
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        origin->n_reset++;
+        origin->reset_with = frame->rst_stream.error_code;
+    }
 
     if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
         !(r = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id)))
@@ -196,7 +224,8 @@ static const struct dm_stream_type type = {on_read, on_eof, NULL, NULL, on_error
 
 static void start_session(struct h2_conn *conn)
 {
-    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}};
+    nghttp2_settings_entry settings[2];
+    size_t n = 0;
     nghttp2_session_callbacks *callbacks;
 
     assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
@@ -207,7 +236,11 @@ static void start_session(struct h2_conn *conn)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     assert_int_equal(nghttp2_session_server_new(&conn->session, callbacks, conn), 0);
     nghttp2_session_callbacks_del(callbacks);
-    nghttp2_submit_settings(conn->session, 0, settings, conn->origin->knows_no_tunnels ? 0 : 1);
+    if (!conn->origin->knows_no_tunnels)
+        settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1};
+    if (conn->origin->calls_max > 0)
+        settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conn->origin->calls_max};
+    nghttp2_submit_settings(conn->session, 0, settings, n);
 }
 
 static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
@@ -260,6 +293,17 @@ void h2_origin_done(struct h2_origin *origin)
     }
     rig_settle(origin->rig);
     dm_buf_done(&origin->received);
+}
+
+void h2_origin_finish(struct h2_origin *origin)
+{
+    for (struct h2_conn *conn = origin->conns; conn; conn = conn->next) {
+        for (struct request *r = conn->requests; r; r = r->next) {
+            r->is_ended = true;
+            nghttp2_session_resume_data(conn->session, r->id);
+        }
+        flush(conn);
+    }
 }
 
 uint16_t h2_origin_port(const struct h2_origin *origin)

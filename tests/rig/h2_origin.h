@@ -14,16 +14,24 @@ struct h2_origin {
     struct h2_conn *conns;
     struct dm_buf received; /* fields as lines, and bodies, of all requests in order of arrival */
     size_t n_accepted, n_requests;
-    unsigned n_refused; /* so many more streams are refused */
-    bool is_mute;       /* answers nothing */
-    bool goes_away;     /* says GOAWAY with each answer, for what follows */
-    bool forgets;       /* says GOAWAY in place of an answer, and that it never began the request */
-    bool cuts;          /* closes in place of an answer */
+    unsigned n_refused;   /* so many more streams are refused */
+    uint32_t calls_max;   /* on a connection, at a time; 0: as many as come */
+    uint32_t resets_with; /* in place of an answer; 0: not */
+    bool is_mute;         /* answers nothing */
+    bool is_holding;      /* answers without an end, which h2_origin_finish() brings */
+    bool goes_away;       /* says GOAWAY with each answer, for what follows */
+    bool forgets;         /* says GOAWAY in place of an answer, and that it never began the request */
+    bool cuts;            /* closes in place of an answer */
     bool knows_no_tunnels;
+    struct dm_str trailers[4][2]; /* name and value: of every answer, in place of x-sum */
+    size_t n_reset;               /* by the other side */
+    uint32_t reset_with;          /* the last of them */
 };
 
 void h2_origin_init(struct rig *rig, struct h2_origin *origin);
 void h2_origin_done(struct h2_origin *origin);
+/* Ends the answers that were held. */
+void h2_origin_finish(struct h2_origin *origin);
 uint16_t h2_origin_port(const struct h2_origin *origin);
 size_t h2_origin_connections(const struct h2_origin *origin);
 

@@ -33,6 +33,7 @@ struct endpoint {
     int32_t credit;        /* of its weight; the richest has the turn */
     uint32_t next_address; /* of a name with several: turn by turn */
     uint32_t n_addresses;  /* when it was last resolved */
+    uint32_t calls_max;    /* on one connection, as HTTP/2 backends last said; 0: unknown */
     uint16_t port;
     bool is_numeric; /* or a Unix socket: nothing to resolve */
     char *host, *authority;
@@ -517,6 +518,23 @@ static bool make_room(struct dm_upstream *u)
 
 /* --- connecting --------------------------------------------------------------------------------------------------- */
 
+/* What a new connection takes before it says so: many calls that begin at once are not refused twice. */
+static uint32_t known_calls_max(struct endpoint *e)
+{
+    const struct conn *lists[] = {e->busy, e->idle};
+    uint32_t n;
+
+    for (size_t i = 0; i < DM_COUNT(lists); i++) {
+        for (const struct conn *c = lists[i]; c; c = c->next) {
+            if ((n = dm_http_peer_calls_max(c->peer)) > 0) {
+                e->calls_max = n;
+                return n;
+            }
+        }
+    }
+    return e->calls_max;
+}
+
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
     struct dm_upstream *u = e->upstream;
@@ -537,6 +555,8 @@ static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm
         return;
     }
     settings.tls = e->tls;
+    if (DM_UNLIKELY(u->is_http2))
+        settings.calls_max = known_calls_max(e);
     u->counters->upstream_connects++;
     c = conn_new(e);
     c->peer = dm_http_client_connect(u->env.client, &settings, c);

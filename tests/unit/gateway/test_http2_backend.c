@@ -65,6 +65,24 @@ static void requests_share_a_connection(void **state)
     assert_int_equal(s->rig.worker.n_exchanges, 0);
 }
 
+/* Many that begin before the backend has said how many it takes are refused once, not each time. */
+static void more_at_once_than_a_connection_takes(void **state)
+{
+    struct rig_socket *c[60];
+    struct stage *s = *state;
+
+    origin.calls_max = 5;
+    for (size_t i = 0; i < DM_COUNT(c); i++) {
+        c[i] = rig_connect(&s->rig);
+        rig_send(c[i], DM_STR(GET));
+    }
+    for (size_t i = 0; i < DM_COUNT(c); i++) {
+        rig_expect(&s->rig, c[i], "hello", 1);
+        rig_close(&s->rig, c[i]);
+    }
+    assert_in_range(counters(s)->upstream_retries, 1, DM_COUNT(c));
+}
+
 static void bodies_and_trailers(void **state)
 {
     struct stage *s = *state;
@@ -188,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(requests_share_a_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_at_once_than_a_connection_takes, setup, teardown),
         cmocka_unit_test_setup_teardown(bodies_and_trailers, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_refused_is_sent_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_backend_that_goes_away, setup, teardown),
