@@ -101,21 +101,45 @@ static bool is_last(const struct dm_exchange *ex, enum dm_reason reason)
            (reason == DM_REASON_BAD_REQUEST && !dm_http_request_is_http2(ex->caller));
 }
 
+/* The sentence of the reason, with the fault where the caller made it. */
+static void write_grpc(const struct dm_exchange *ex, enum dm_reason reason, struct dm_buf *fields)
+{
+    const struct dm_reason_info *info = dm_reason_info(reason);
+    enum dm_grpc_status status = ex->grpc_status ? (enum dm_grpc_status)ex->grpc_status : dm_grpc_status_of(reason);
+    char text[256];
+    struct dm_buf detail;
+
+    dm_buf_init_fixed(&detail, text, sizeof(text));
+    dm_buf_add(&detail, dm_str_of(info->detail));
+    if (ex->fault && info->who == DM_WHO_CALLER)
+        dm_buf_printf(&detail, " (%s)", dm_http_fault_name((enum dm_http_fault)ex->fault));
+    write_common(ex->worker, fields, DM_STR("application/grpc"), info->code, ex->request_id);
+    dm_grpc_write_status(fields, status, dm_buf_str(&detail));
+}
+
 /* A caller of gRPC reads fields only: the status stands there, and the exchange is a success of HTTP's. */
 static void answer_grpc(struct dm_exchange *ex, enum dm_reason reason)
 {
-    const struct dm_reason_info *info = dm_reason_info(reason);
     struct dm_buf *fields = dm_worker_scratch(ex->worker);
     struct dm_http_message message = {.status = 200, .is_closing = is_last(ex, reason)};
 
-    write_common(ex->worker, fields, DM_STR("application/grpc"), info->code, ex->request_id);
-    dm_grpc_write_status(fields, dm_grpc_status_of(reason), dm_str_of(info->detail));
+    write_grpc(ex, reason, fields);
     if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0)
         dm_http_write_field_u64(fields, DM_STR("grpc-retry-pushback-ms"), 1000 * (uint64_t)ex->verdict.retry_after_s);
     write_own(ex, fields);
     message.fields = dm_buf_str(fields);
     ex->status = message.status;
     dm_http_request_reply(ex->caller, &message, DM_STR_NULL);
+}
+
+void dm_answer_grpc_fault(struct dm_exchange *ex, struct dm_http_end end, struct dm_http_message *ret)
+{
+    struct dm_buf *fields = dm_worker_scratch(ex->worker);
+
+    ex->fault = (uint8_t)end.fault;
+    write_grpc(ex, dm_answer_reason(end), fields);
+    ret->status = 200;
+    ret->fields = dm_buf_str(fields);
 }
 
 void dm_answer(struct dm_exchange *ex, enum dm_reason reason)

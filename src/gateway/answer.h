@@ -15,6 +15,8 @@ void dm_answer_redirect(struct dm_exchange *ex);
 /* For requests that are none: the same body into `body`, fields into `fields`. */
 enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end, struct dm_str request_id,
                                struct dm_buf *fields, struct dm_buf *body);
+/* The same for a gRPC call whose body is at fault or too slow: fields alone, borrowed until the worker's scratch is used again. */
+void dm_answer_grpc_fault(struct dm_exchange *ex, struct dm_http_end end, struct dm_http_message *ret);
 /* The reason for which such a request is refused. */
 enum dm_reason dm_answer_reason(struct dm_http_end end);
 /* Was the request refused for its form or its slowness, and answered so if no response had begun? */

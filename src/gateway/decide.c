@@ -3,6 +3,7 @@
 #include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/forward.h"
+#include "gateway/grpc_call.h"
 #include "gateway/policy/policy.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
@@ -254,6 +255,8 @@ static enum dm_reason build_request(struct dm_exchange *ex)
     ex->request.framing = (enum dm_http_framing)ex->head->framing;
     ex->request.content_length = ex->head->content_length;
     if (DM_UNLIKELY(ex->head->upgrade.len > 0) && (reason = dm_upgrade_request(ex)) != DM_REASON_NONE)
+        return reason;
+    if (DM_UNLIKELY(ex->is_grpc) && (reason = dm_grpc_call_request(ex)) != DM_REASON_NONE)
         return reason;
     return dm_forward_request(ex, &ex->request.fields) < 0 ? DM_REASON_HEADER_TOO_LARGE : DM_REASON_NONE;
 }

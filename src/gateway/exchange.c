@@ -8,6 +8,7 @@
  *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off
  *   answered     is_answered: the gateway's own words            on_client_done
  *   ended        caller NULL; freed once call is NULL too
+ *   any before answered ends by dm_exchange_expire() too: answer, or cut off
  *
  * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
@@ -23,6 +24,7 @@
 #include "gateway/decide.h"
 #include "gateway/forward.h"
 #include "gateway/grpc.h"
+#include "gateway/grpc_call.h"
 #include "gateway/policy/filter.h"
 #include "gateway/policy/policy.h"
 #include "gateway/upgrade.h"
@@ -142,6 +144,8 @@ static void count(const struct dm_exchange *ex)
 static void end_client(struct dm_exchange *ex)
 {
     dm_filter_drop(ex);
+    if (DM_UNLIKELY(ex->deadline != NULL))
+        dm_grpc_call_end(ex);
     ex->bytes_in = dm_http_request_bytes_in(ex->caller);
     ex->bytes_out = dm_http_request_bytes_out(ex->caller);
     if (ex->tenant)
@@ -212,6 +216,8 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
     ex->call = call;
     ex->sent_ns = dm_loop_now_ns(ex->worker->loop);
     ex->request.host = dm_upstream_authority(ex->upstream, wish->endpoint);
+    if (DM_UNLIKELY(ex->deadline != NULL))
+        dm_grpc_call_send(ex);
     dm_http_call_set_user(call, ex);
     dm_http_call_send(call, &ex->request);
     if (ex->body_sent == 0)
@@ -242,6 +248,8 @@ static bool find_certificate(struct dm_upstream_request *wish, struct dm_str nam
 
 static void forward(struct dm_exchange *ex)
 {
+    uint32_t idle_ms = ex->is_grpc ? ex->backend->tunnel_idle_timeout_ms : ex->backend->idle_timeout_ms;
+
     ex->tries++;
     ex->wish.find_certificate = find_certificate;
     ex->wish.on_call = on_call;
@@ -249,7 +257,7 @@ static void forward(struct dm_exchange *ex)
     ex->wish.grants = ex->tenant->grants;
     ex->wish.connect_ms = ex->backend->connect_timeout_ms;
     ex->wish.timeouts = (struct dm_http_timeouts){.response_ms = ex->backend->response_timeout_ms,
-                                                  .idle_ms = ex->backend->idle_timeout_ms,
+                                                  .idle_ms = idle_ms,
                                                   .kept_ms = ex->backend->idle_timeout_ms,
                                                   .tunnel_idle_ms = ex->backend->tunnel_idle_timeout_ms,
                                                   .tunnel_total_ms = ex->backend->tunnel_total_ms};
@@ -275,6 +283,8 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
     } else {
         ex->head = NULL;
         dm_http_request_inform(caller, 100, DM_STR_NULL); /* if it was asked for */
+        if (DM_UNLIKELY(ex->is_grpc))
+            dm_grpc_call_begin(ex);
         forward(ex);
     }
 }
@@ -366,7 +376,7 @@ static void set_abort_reason(struct dm_exchange *ex, struct dm_http_end end)
     }
     ex->reason = (uint8_t)dm_answer_reason(end);
     ex->fault = (uint8_t)end.fault;
-    ex->status = (unsigned)dm_reason_info((enum dm_reason)ex->reason)->status;
+    ex->status = ex->is_grpc ? 200 : (unsigned)dm_reason_info((enum dm_reason)ex->reason)->status;
 }
 
 static void on_client_abort(void *user, struct dm_http_request *caller, struct dm_http_end end)
@@ -406,6 +416,10 @@ static void on_fault(void *arg, struct dm_http_request *caller, struct dm_http_e
     else
         dm_worker_next_id(worker, own_id);
     dm_buf_reset(&worker->answer);
+    if (ex && ex->is_grpc) {
+        dm_answer_grpc_fault(ex, end, ret_message);
+        return;
+    }
     reason = dm_answer_fault(worker, end, id, fields, &worker->answer);
     if (worker->options->access_log && !ex)
         log_fault(worker, caller, id, reason, end);
@@ -483,19 +497,37 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
         dm_http_request_respond(ex->caller, &message);
 }
 
-/* The backend failed: the client is told, or cut off in the middle of the response. */
-static void end_badly(struct dm_exchange *ex, enum dm_reason reason)
+/* In the middle of the response. */
+static void cut_off(struct dm_exchange *ex, enum dm_reason reason, enum dm_http2_code code)
 {
     struct dm_http_request *caller = ex->caller;
 
+    ex->reason = (uint8_t)reason;
+    end_client(ex);
+    dm_http_request_abort_with(caller, code);
+    free_if_ended(ex);
+}
+
+/* The backend failed: the client is told, or cut off. */
+static void end_badly(struct dm_exchange *ex, enum dm_reason reason, struct dm_http_end end)
+{
     if (!ex->is_responding) {
+        ex->grpc_status = (uint8_t)dm_grpc_status_of_end(end);
         dm_answer(ex, reason);
         return;
     }
-    ex->reason = DM_REASON_BACKEND_CLOSED;
-    end_client(ex);
-    dm_http_request_abort(caller);
-    free_if_ended(ex);
+    cut_off(ex, DM_REASON_BACKEND_CLOSED, ex->is_grpc ? dm_grpc_code_of_end(end) : DM_HTTP2_CODE_INTERNAL);
+}
+
+void dm_exchange_expire(struct dm_exchange *ex)
+{
+    if (ex->is_answered)
+        return;
+    drop_call(ex);
+    if (ex->is_responding)
+        cut_off(ex, DM_REASON_BACKEND_TIMEOUT, DM_HTTP2_CODE_CANCEL);
+    else
+        dm_answer(ex, DM_REASON_BACKEND_TIMEOUT);
 }
 
 static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)
@@ -511,7 +543,7 @@ static size_t on_response_body(void *user, struct dm_http_call *call, const char
 static void end_filtered(struct dm_exchange *ex, const struct dm_http_head *trailers)
 {
     if (dm_filter_end(ex->filter, dm_forward_trailers(ex, trailers, false)) < 0)
-        end_badly(ex, DM_REASON_BACKEND_BAD_RESPONSE);
+        end_badly(ex, DM_REASON_BACKEND_BAD_RESPONSE, (struct dm_http_end){DM_HTTP_ABORT_FAULT, 0, 0});
 }
 
 static void on_response_end(void *user, struct dm_http_call *call, const struct dm_http_head *trailers)
@@ -591,7 +623,7 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
         forward(ex);
     } else {
         ex->fault = (uint8_t)end.fault;
-        end_badly(ex, reason_of(end));
+        end_badly(ex, reason_of(end), end);
     }
 }
 

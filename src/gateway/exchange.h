@@ -18,6 +18,7 @@
 struct dm_worker;
 struct dm_encoders;
 struct dm_filter;
+struct dm_grpc_deadline;
 struct dm_worker_listener;
 
 #define DM_REQUEST_ID_LEN 32  /* of our own */
@@ -62,6 +63,7 @@ struct dm_exchange {
     struct dm_str origin;
     const struct dm_ucompression *compression; /* of the version, when this response may be compressed */
     struct dm_filter *filter;                  /* of the response's body; NULL: none */
+    struct dm_grpc_deadline *deadline;         /* of a gRPC call that has one (grpc_call.h) */
     unsigned status;
     uint8_t reason; /* enum dm_reason */
     uint8_t fault;  /* enum dm_http_fault, when it is the reason */
@@ -69,9 +71,10 @@ struct dm_exchange {
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_tunnel, is_direct, may_replay;
     bool is_grpc;
-    bool is_secure;     /* the caller came by https, at the latest front that is trusted */
-    bool is_redirect;   /* to https */
-    struct dm_str hsts; /* value of Strict-Transport-Security; in the arena */
+    uint8_t grpc_status; /* of the gateway's own answer, where more is known than the reason; 0: the reason's */
+    bool is_secure;      /* the caller came by https, at the latest front that is trusted */
+    bool is_redirect;    /* to https */
+    struct dm_str hsts;  /* value of Strict-Transport-Security; in the arena */
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
@@ -86,6 +89,10 @@ struct dm_encoders *dm_exchange_encoders(struct dm_exchange *ex);
 bool dm_exchange_certificate(const struct dm_exchange *ex, struct dm_str *ret_fingerprint, struct dm_str *ret_subject);
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
+
+/* The deadline is over, from the loop: what is not answered yet is BACKEND_TIMEOUT, what is under way is reset on both sides. The
+ * exchange may be gone when this returns. */
+void dm_exchange_expire(struct dm_exchange *ex);
 
 /* Callbacks of the servers (arg: the struct dm_worker_listener) and of the client of a worker. */
 extern const struct dm_http_handler dm_exchange_handler;

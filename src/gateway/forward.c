@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "gateway/grpc.h"
+#include "gateway/grpc_call.h"
 #include "gateway/observe/address.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
@@ -200,6 +202,8 @@ int dm_forward_request(struct dm_exchange *ex, struct dm_str *ret)
     dm_http_write_field(out, DM_STR("X-Request-Id"), ex->request_id);
     if (out->failed || out->len + ex->method.len + ex->request.target.len > DM_FORWARD_HEAD_MAX)
         return DM_EBUDGET;
+    if (DM_UNLIKELY(ex->deadline != NULL))
+        return dm_grpc_call_keep_fields(ex, dm_buf_str(out), ret);
     return dm_arena_str(&ex->arena, dm_buf_str(out), ret);
 }
 
@@ -225,14 +229,22 @@ int dm_forward_response(struct dm_exchange *ex, struct dm_http_head *head, struc
 
 /* --- trailers ----------------------------------------------------------------------------------------------------- */
 
+static bool is_fit_trailer(const struct dm_exchange *ex, const struct dm_http_field *field, bool is_request)
+{
+    bool is_of_grpc = ex->is_grpc && !is_request;
+
+    if (field->flags & DM_HTTP_FIELD_HOP || (field->flags & DM_HTTP_FIELD_UNDERSCORE && !is_of_grpc))
+        return false;
+    return (is_of_grpc && dm_grpc_is_status_field(field->name)) || !dm_policies_govern(ex, field->name, is_request);
+}
+
 struct dm_str dm_forward_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers, bool is_request)
 {
     struct dm_buf *out = dm_worker_scratch(ex->worker);
 
     for (unsigned i = 0; trailers && i < trailers->field_count; i++) {
         const struct dm_http_field *field = &trailers->fields[i];
-        bool is_fit = !(field->flags & (DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_UNDERSCORE));
-        if (is_fit && !dm_policies_govern(ex, field->name, is_request))
+        if (is_fit_trailer(ex, field, is_request))
             dm_http_write_field(out, field->name, field->value);
     }
     return out->failed ? DM_STR_NULL : dm_buf_str(out);

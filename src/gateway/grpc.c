@@ -40,6 +40,7 @@ static enum dm_grpc_status of_http_status(int status)
     case 429:
     case 431: return DM_GRPC_RESOURCE_EXHAUSTED;
     case 500: return DM_GRPC_INTERNAL;
+    case 501: return DM_GRPC_UNIMPLEMENTED;
     case 421:
     case 502:
     case 503: return DM_GRPC_UNAVAILABLE;
@@ -51,6 +52,43 @@ enum dm_grpc_status dm_grpc_status_of(enum dm_reason reason)
 {
     return reason == DM_REASON_TENANT_OVER_CAP ? DM_GRPC_RESOURCE_EXHAUSTED
                                                : of_http_status(dm_reason_info(reason)->status);
+}
+
+/* What a client of gRPC makes of the same RST_STREAM. */
+static enum dm_grpc_status of_reset(int code)
+{
+    switch (code) {
+    case DM_HTTP2_CODE_CANCEL: return DM_GRPC_CANCELLED;
+    case DM_HTTP2_CODE_CALM: return DM_GRPC_RESOURCE_EXHAUSTED;
+    case DM_HTTP2_CODE_SECURITY: return DM_GRPC_PERMISSION_DENIED;
+    default: return DM_GRPC_INTERNAL;
+    }
+}
+
+enum dm_grpc_status dm_grpc_status_of_end(struct dm_http_end end)
+{
+    switch (end.why) {
+    case DM_HTTP_ABORT_CANCELLED: return of_reset(end.error);
+    case DM_HTTP_ABORT_FAULT:
+    case DM_HTTP_ABORT_TOO_LARGE: return DM_GRPC_INTERNAL;
+    case DM_HTTP_ABORT_CONNECT_TIMEOUT:
+    case DM_HTTP_ABORT_RESPONSE_TIMEOUT:
+    case DM_HTTP_ABORT_IDLE: return DM_GRPC_DEADLINE_EXCEEDED;
+    default: return DM_GRPC_UNAVAILABLE;
+    }
+}
+
+enum dm_http2_code dm_grpc_code_of_end(struct dm_http_end end)
+{
+    if (end.why == DM_HTTP_ABORT_CANCELLED && (end.error == DM_HTTP2_CODE_CANCEL || end.error == DM_HTTP2_CODE_CALM))
+        return (enum dm_http2_code)end.error;
+    return end.why == DM_HTTP_ABORT_IDLE ? DM_HTTP2_CODE_CANCEL : DM_HTTP2_CODE_INTERNAL;
+}
+
+bool dm_grpc_is_status_field(struct dm_str name)
+{
+    return dm_str_ieq(name, DM_STR("grpc-status")) || dm_str_ieq(name, DM_STR("grpc-message")) ||
+           dm_str_ieq(name, DM_STR("grpc-status-details-bin"));
 }
 
 static void write_percent_encoded(struct dm_buf *out, struct dm_str text)
@@ -90,7 +128,7 @@ int dm_grpc_timeout_read(struct dm_str value, uint64_t *ret_ns)
     for (size_t i = 0; i < DM_COUNT(units); i++) {
         if (units[i].name != value.ptr[value.len - 1])
             continue;
-        *ret_ns = number * units[i].ns;
+        *ret_ns = number > UINT64_MAX / units[i].ns ? UINT64_MAX : number * units[i].ns;
         return 0;
     }
     return DM_EINVAL;

@@ -4,10 +4,12 @@
 #define DM_GATEWAY_GRPC_H
 
 #include "base/buf.h"
+#include "http/message.h"
 #include "model/reason.h"
 
 /* The status codes that a gateway gives (grpc/doc/statuscodes.md). */
 enum dm_grpc_status {
+    DM_GRPC_CANCELLED = 1,
     DM_GRPC_UNKNOWN = 2,
     DM_GRPC_DEADLINE_EXCEEDED = 4,
     DM_GRPC_PERMISSION_DENIED = 7,
@@ -24,10 +26,20 @@ bool dm_grpc_is(struct dm_str content_type);
 /* The status of an answer for this reason: where nothing nearer is known, by grpc/doc/http-grpc-status-mapping.md. */
 enum dm_grpc_status dm_grpc_status_of(enum dm_reason reason);
 
+/* The status of a call whose backend failed before it answered: what a caller without a gateway in between would make of it
+ * (PROTOCOL-HTTP2.md, "Errors"). */
+enum dm_grpc_status dm_grpc_status_of_end(struct dm_http_end end);
+/* How the caller's stream is reset when it failed later. No code that would blame the caller. */
+enum dm_http2_code dm_grpc_code_of_end(struct dm_http_end end);
+
+/* grpc-status, grpc-message, grpc-status-details-bin: how a call ended is between caller and backend. */
+bool dm_grpc_is_status_field(struct dm_str name);
+
 /* The fields of an answer that is all trailers ("Trailers-Only"), but for the content type: status and percent-encoded message. */
 void dm_grpc_write_status(struct dm_buf *fields, enum dm_grpc_status status, struct dm_str message);
 
-/* The value of grpc-timeout: 1 to 8 digits and a unit, H M S m u n. Returns nanoseconds; DM_EINVAL for anything else. */
+/* The value of grpc-timeout: 1 to 8 digits and a unit, H M S m u n. Returns nanoseconds, UINT64_MAX for
+ * what is more; DM_EINVAL for anything else. */
 DM_MUST_USE int dm_grpc_timeout_read(struct dm_str value, uint64_t *ret_ns);
 /* The most that the unit's field says of this time, at least 1 ns; at most 10 bytes. */
 void dm_grpc_timeout_write(struct dm_buf *ret, uint64_t ns);

@@ -37,12 +37,29 @@ enum dm_http_abort {
 };
 const char *dm_http_abort_name(enum dm_http_abort why);
 
-/* Error codes of HTTP/2 (RFC 9113 section 7) that owners tell apart or give. */
+/* X(id, name): RFC 9113 section 7; the last one stands for those that are not there. */
+#define DM_HTTP2_CODES(X)                                                                                              \
+    X(NO_ERROR, "no_error")                                                                                            \
+    X(PROTOCOL, "protocol_error")                                                                                      \
+    X(INTERNAL, "internal_error")                                                                                      \
+    X(FLOW_CONTROL, "flow_control_error")                                                                              \
+    X(SETTINGS_TIMEOUT, "settings_timeout")                                                                            \
+    X(STREAM_CLOSED, "stream_closed")                                                                                  \
+    X(FRAME_SIZE, "frame_size_error")                                                                                  \
+    X(REFUSED_STREAM, "refused_stream")                                                                                \
+    X(CANCEL, "cancel")                                                                                                \
+    X(COMPRESSION, "compression_error")                                                                                \
+    X(CONNECT, "connect_error")                                                                                        \
+    X(CALM, "enhance_your_calm")                                                                                       \
+    X(SECURITY, "inadequate_security")                                                                                 \
+    X(HTTP_1_1, "http_1_1_required")                                                                                   \
+    X(UNKNOWN, "unknown")
+
 enum dm_http2_code {
-    DM_HTTP2_INTERNAL_ERROR = 2,
-    DM_HTTP2_CANCEL = 8,
-    DM_HTTP2_ENHANCE_YOUR_CALM = 11,
-    DM_HTTP2_INADEQUATE_SECURITY = 12,
+#define DM_HTTP2_CODE_ENUM(id, name) DM_HTTP2_CODE_##id,
+    DM_HTTP2_CODES(DM_HTTP2_CODE_ENUM)
+#undef DM_HTTP2_CODE_ENUM
+        DM_HTTP2_CODE_COUNT
 };
 
 /* The codec's fault as an abort reads: set with DM_HTTP_ABORT_FAULT, otherwise 0. */

@@ -68,7 +68,7 @@ void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_htt
 
 void dm_http_request_abort(struct dm_http_request *request)
 {
-    request->ops->abort(request, DM_HTTP2_INTERNAL_ERROR);
+    request->ops->abort(request, DM_HTTP2_CODE_INTERNAL);
 }
 
 void dm_http_request_abort_with(struct dm_http_request *request, enum dm_http2_code code)

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "http/fault.h"
+#include "http/message.h"
 
 /* X(id, name): why a connection was not served */
 #define DM_HTTP_REFUSALS(X)                                                                                            \
@@ -49,31 +49,6 @@ enum dm_http_timeout {
     X(malformed_messages, "streams that were reset: a message against the protocol")                                   \
     X(refused_streams, "streams that were refused: too many at a time")                                                \
     X(slow_streams, "streams that were reset: the client reads or sends too slowly")
-
-/* X(id, name): RFC 9113 section 7; the last one stands for those that are not there. */
-#define DM_HTTP2_CODES(X)                                                                                              \
-    X(NO_ERROR, "no_error")                                                                                            \
-    X(PROTOCOL, "protocol_error")                                                                                      \
-    X(INTERNAL, "internal_error")                                                                                      \
-    X(FLOW_CONTROL, "flow_control_error")                                                                              \
-    X(SETTINGS_TIMEOUT, "settings_timeout")                                                                            \
-    X(STREAM_CLOSED, "stream_closed")                                                                                  \
-    X(FRAME_SIZE, "frame_size_error")                                                                                  \
-    X(REFUSED_STREAM, "refused_stream")                                                                                \
-    X(CANCEL, "cancel")                                                                                                \
-    X(COMPRESSION, "compression_error")                                                                                \
-    X(CONNECT, "connect_error")                                                                                        \
-    X(CALM, "enhance_your_calm")                                                                                       \
-    X(SECURITY, "inadequate_security")                                                                                 \
-    X(HTTP_1_1, "http_1_1_required")                                                                                   \
-    X(UNKNOWN, "unknown")
-
-enum dm_http2_code {
-#define DM_HTTP2_CODE_ENUM(id, name) DM_HTTP2_CODE_##id,
-    DM_HTTP2_CODES(DM_HTTP2_CODE_ENUM)
-#undef DM_HTTP2_CODE_ENUM
-        DM_HTTP2_CODE_COUNT
-};
 
 struct dm_http2_counters {
 #define DM_HTTP2_COUNTER_MEMBER(name, what) uint64_t name;

@@ -129,10 +129,11 @@ static const struct dm_field fields[] = {
      .max = TIMEOUT_MAX_MS, .def_int = 30000,
      .doc = "Time from the end of the request to the head of the response; then `backend_timeout`."},
     {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, idle_timeout_ms), .min = 1, .max = TIMEOUT_MAX_MS,
-     .def_int = 60000, .doc = "Longest silence within a body; an unused connection is kept as long."},
+     .def_int = 60000,
+     .doc = "Longest silence within a body, other than of a gRPC call; an unused connection is kept as long."},
     {"tunnel_idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_idle_timeout_ms), .min = 1,
      .max = TUNNEL_IDLE_MAX_MS, .def_int = 300000,
-     .doc = "Longest silence of an upgraded connection (a WebSocket), in both directions together."},
+     .doc = "Longest silence of an upgraded connection (a WebSocket), or of a gRPC call, in both directions together."},
     {"tunnel_total_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_total_ms), .max = TUNNEL_TOTAL_MAX_MS,
      .doc = "Longest life of an upgraded connection; 0 is without end."},
 };

@@ -122,6 +122,10 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
                                         "The backend closed early or its answer does not follow HTTP.", DM_WHO_TENANT,
                                         "The backend; the fault is named in the access log.", WORDED},
 
+    [DM_REASON_BACKEND_NOT_GRPC] = {"backend_not_grpc", 501, "Backend does not take gRPC",
+                                    "This is a gRPC call, and HTTP/1.1 is spoken to the backend.", DM_WHO_TENANT,
+                                    "`protocol` of the backend, which gRPC needs to be `http2`.", WORDED},
+
     [DM_REASON_INTERNAL_ERROR] = {"internal_error", 500, "Internal error", "The gateway failed on this request.",
                                   DM_WHO_OPERATOR, "The gateway's log, by the request id.", FIXED},
 
@@ -155,22 +159,9 @@ const char *dm_reason_who_name(enum dm_reason_who who)
     return names[who];
 }
 
-const char *const dm_reason_worded[] = {"body_too_large",
-                                        "no_mapping_rule",
-                                        "no_backend",
-                                        "upgrade_not_allowed",
-                                        "ip_denied",
-                                        "auth_missing",
-                                        "auth_invalid",
-                                        "application_suspended",
-                                        "not_subscribed",
-                                        "limit_exceeded",
-                                        "rate_limited",
-                                        "no_endpoint",
-                                        "backend_unresolved",
-                                        "egress_not_approved",
-                                        "backend_unreachable",
-                                        "backend_tls",
-                                        "backend_timeout",
-                                        "backend_bad_response",
-                                        NULL};
+const char *const dm_reason_worded[] = {
+    "body_too_large",     "no_mapping_rule",      "no_backend",          "upgrade_not_allowed",
+    "ip_denied",          "auth_missing",         "auth_invalid",        "application_suspended",
+    "not_subscribed",     "limit_exceeded",       "rate_limited",        "no_endpoint",
+    "backend_unresolved", "egress_not_approved",  "backend_unreachable", "backend_tls",
+    "backend_timeout",    "backend_bad_response", "backend_not_grpc",    NULL};

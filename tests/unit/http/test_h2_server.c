@@ -170,7 +170,7 @@ static void aborted_requests_are_reset_with_a_code(void **state)
 {
     h2_get();
     h2_run();
-    dm_http_request_abort_with(rig.request, DM_HTTP2_CANCEL);
+    dm_http_request_abort_with(rig.request, DM_HTTP2_CODE_CANCEL);
     check_seen("X1:8");
     check_heard("R E");
 }
