@@ -260,6 +260,11 @@ void dm_http_call_resume(struct dm_http_call *call)
     call->ops->resume(call);
 }
 
+void dm_http_call_leave(struct dm_http_call *call, struct dm_str last)
+{
+    call->ops->leave(call, last);
+}
+
 void dm_http_call_cancel(struct dm_http_call *call)
 {
     call->ops->cancel(call);

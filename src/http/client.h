@@ -13,7 +13,8 @@
  * A message with a protocol asks for a tunnel (RFC 9110 section 7.8) and has no body. When the backend agrees, on_response
  * comes with status 101 (HTTP/2: RFC 8441), and from there on write and on_body carry raw bytes; end and on_response_end are the half-closes,
  * on_done comes when both are through. What is written before waits (write takes nothing). Any other status is a response as
- * always.
+ * always. A tunnel whose time is over (on_tunnel_due) ends with dm_http_call_leave(), so that its owner can say goodbye in the
+ * tunnel's own protocol.
  *
  * C1. on_done may come from inside dm_http_call_end() when that is called in on_response_end, or in a tunnel behind it; no other
  *     callback of a call comes from inside one of its functions.
@@ -81,6 +82,9 @@ struct dm_http_call_handler {
     void (*on_done)(void *user, struct dm_http_call *call);
     /* The call failed. */
     void (*on_abort)(void *user, struct dm_http_call *call, struct dm_http_end end);
+    /* A tunnel's time is over: IDLE, or SHUTDOWN (tunnel_total_ms). The owner calls dm_http_call_leave() now, or on_abort follows.
+     * NULL: on_abort alone. */
+    void (*on_tunnel_due)(void *user, struct dm_http_call *call, enum dm_http_abort why);
 };
 
 /* What a connection's owner hears; both may come from inside dm_http_call_cancel(). */
@@ -134,6 +138,9 @@ size_t dm_http_call_write(struct dm_http_call *call, const char *ptr, size_t len
 void dm_http_call_end(struct dm_http_call *call, struct dm_str trailers);
 /* Presents body bytes again that on_body did not take. */
 void dm_http_call_resume(struct dm_http_call *call);
+/* Ends a tunnel from our side: what was written is sent, and `last` behind it if there is room for all of it, then nothing; what the
+ * backend still sends is read and dropped for a while. No callback follows. */
+void dm_http_call_leave(struct dm_http_call *call, struct dm_str last);
 /* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent. */
 void dm_http_call_cancel(struct dm_http_call *call);
 /* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */

@@ -21,6 +21,7 @@ struct dm_http_call_ops {
     size_t (*write)(struct dm_http_call *call, const char *ptr, size_t len);
     void (*end)(struct dm_http_call *call, struct dm_str trailers);
     void (*resume)(struct dm_http_call *call);
+    void (*leave)(struct dm_http_call *call, struct dm_str last); /* of a tunnel */
     void (*cancel)(struct dm_http_call *call);
     bool (*has_response)(const struct dm_http_call *call);
     uint64_t (*bytes_in)(const struct dm_http_call *call);

@@ -37,6 +37,16 @@ static void cancel(struct dm_http_call *call)
     dm_http_peer_free_later(&p->base);
 }
 
+static void leave_tunnel(struct dm_http_call *call, struct dm_str last)
+{
+    struct dm_h1_peer *p = dm_h1_peer_of_call(call);
+
+    if (p->has_call && p->tunnel_due_ns && !p->base.is_closed)
+        dm_h1_tunnel_leave(p, last);
+    else
+        cancel(call);
+}
+
 static bool is_reusable(const struct dm_h1_peer *p)
 {
     return !p->is_closing && !p->base.is_closed && p->reading == READ_DONE && p->position == p->base.stream.bytes_in &&
@@ -189,6 +199,7 @@ static const struct dm_http_call_ops call_ops = {
     .write = dm_h1_call_write,
     .end = dm_h1_call_end,
     .resume = dm_h1_call_resume,
+    .leave = leave_tunnel,
     .cancel = cancel,
     .has_response = has_response,
     .bytes_in = bytes_in,

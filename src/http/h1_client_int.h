@@ -91,6 +91,7 @@ void dm_h1_tunnel_on_eof(struct dm_h1_peer *peer);
 size_t dm_h1_tunnel_write(struct dm_h1_peer *peer, const char *ptr, size_t len);
 void dm_h1_tunnel_end(struct dm_h1_peer *peer);
 void dm_h1_tunnel_on_due(struct dm_h1_peer *peer);
+void dm_h1_tunnel_leave(struct dm_h1_peer *peer, struct dm_str last);
 /* Behind its call. */
 void dm_h1_tunnel_close(struct dm_h1_peer *peer);
 

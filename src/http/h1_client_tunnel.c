@@ -30,13 +30,23 @@ static void arm(struct dm_h1_peer *p)
     dm_http_peer_arm(&p->base, ms == UINT32_MAX ? 0 : ms);
 }
 
+static void time_out(struct dm_h1_peer *p, enum dm_http_abort why)
+{
+    const struct dm_http_call_handler *handler = p->base.client->handler;
+
+    if (handler->on_tunnel_due)
+        handler->on_tunnel_due(p->call.user, &p->call, why);
+    if (p->has_call)
+        dm_h1_peer_fail(p, (struct dm_http_end){why, 0, 0});
+}
+
 void dm_h1_tunnel_on_due(struct dm_h1_peer *p)
 {
     look(p);
     if (dm_http_pace_judge(&p->pace, p->call.timeouts.tunnel_idle_ms, 0) != DM_HTTP_PACE_FINE)
-        dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});
+        time_out(p, DM_HTTP_ABORT_IDLE);
     else if (dm_loop_now_ns(p->base.client->loop) >= p->tunnel_due_ns)
-        dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_SHUTDOWN, 0, 0});
+        time_out(p, DM_HTTP_ABORT_SHUTDOWN);
     else
         arm(p);
 }
@@ -112,6 +122,17 @@ void dm_h1_tunnel_end(struct dm_h1_peer *p)
 {
     end_output(p);
     dm_h1_peer_maybe_done(p);
+}
+
+void dm_h1_tunnel_leave(struct dm_h1_peer *p, struct dm_str last)
+{
+    bool has_room = dm_stream_room(&p->base.stream) >= last.len;
+
+    p->has_call = false;
+    if (p->writing == WRITE_TUNNEL && last.len > 0 && has_room &&
+        dm_stream_put(&p->base.stream, last.ptr, last.len) < 0)
+        p->is_closing = true; /* the stream has failed and will say so */
+    dm_h1_tunnel_close(p);
 }
 
 /* What was written is still sent. */

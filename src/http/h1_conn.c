@@ -45,7 +45,7 @@ void dm_h1_conn_fail(struct dm_h1_conn *c, struct dm_http_end end)
     void *user = c->request.user;
     bool has_request = c->has_request;
 
-    c->has_request = false;
+    c->has_request = c->is_tunnel = false;
     c->request.user = NULL;
     dm_h1_conn_close(c);
     if (has_request)
@@ -140,9 +140,31 @@ static void on_due_in_request(struct dm_h1_conn *c)
     }
 }
 
+void dm_h1_conn_arm_tunnel(struct dm_h1_conn *c)
+{
+    uint32_t idle_ms = c->base.server->settings.tunnel_idle_timeout_ms;
+    uint32_t ms = idle_ms > 0 ? dm_http_pace_period_ms(idle_ms) : UINT32_MAX;
+    uint64_t now_ns = dm_loop_now_ns(c->base.server->loop), left_ms;
+
+    if (c->tunnel_due_ns > 0) {
+        left_ms = c->tunnel_due_ns > now_ns ? (c->tunnel_due_ns - now_ns + 999999) / 1000000 : 1;
+        ms = (uint32_t)DM_MIN(left_ms, (uint64_t)ms);
+    }
+    dm_http_conn_arm(&c->base, ms == UINT32_MAX ? 0 : ms);
+}
+
+static void time_out_tunnel(struct dm_h1_conn *c, enum dm_http_abort why)
+{
+    const struct dm_http_handler *handler = c->base.server->handler;
+
+    if (handler->on_tunnel_due)
+        handler->on_tunnel_due(c->request.user, &c->request, why);
+    if (c->is_tunnel)
+        dm_h1_conn_fail(c, (struct dm_http_end){why, 0, 0});
+}
+
 static void on_due_in_tunnel(struct dm_h1_conn *c)
 {
-    const struct dm_http_server_settings *settings = &c->base.server->settings;
     uint64_t now_ns = dm_loop_now_ns(c->base.server->loop);
 
     if (c->has_eof && c->reading == READ_TUNNEL) {
@@ -150,11 +172,12 @@ static void on_due_in_tunnel(struct dm_h1_conn *c)
         return;
     }
     dm_http_pace_look(&c->in, c->base.stream.bytes_in + c->base.stream.bytes_out, true, now_ns);
-    if ((c->tunnel_due_ns > 0 && now_ns >= c->tunnel_due_ns) ||
-        dm_http_pace_judge(&c->in, settings->tunnel_idle_timeout_ms, 0) != DM_HTTP_PACE_FINE)
-        dm_h1_conn_fail(c, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});
+    if (c->tunnel_due_ns > 0 && now_ns >= c->tunnel_due_ns)
+        time_out_tunnel(c, DM_HTTP_ABORT_SHUTDOWN);
+    else if (dm_http_pace_judge(&c->in, c->base.server->settings.tunnel_idle_timeout_ms, 0) != DM_HTTP_PACE_FINE)
+        time_out_tunnel(c, DM_HTTP_ABORT_IDLE);
     else
-        dm_http_conn_arm(&c->base, dm_http_pace_period_ms(settings->tunnel_idle_timeout_ms));
+        dm_h1_conn_arm_tunnel(c);
 }
 
 /* Between requests, or after the last, with a response that is not sent yet. */
@@ -248,7 +271,15 @@ static void drain(struct dm_http_conn *conn)
         dm_http_conn_arm(conn, ms);
 }
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, done, NULL, NULL};
+static void end_tunnels(struct dm_http_conn *conn)
+{
+    struct dm_h1_conn *c = (struct dm_h1_conn *)conn;
+
+    if (c->is_tunnel)
+        time_out_tunnel(c, DM_HTTP_ABORT_SHUTDOWN);
+}
+
+static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, end_tunnels, done, NULL, NULL};
 
 void dm_h1_conn_init(struct dm_h1_conn *c)
 {
@@ -304,6 +335,7 @@ const struct dm_http_request_ops dm_h1_request_ops = {
     .end = dm_h1_request_end,
     .reply = dm_h1_request_reply,
     .tunnel = dm_h1_request_tunnel,
+    .leave = dm_h1_request_leave,
     .abort = dm_h1_request_abort,
     .resume = dm_h1_request_resume,
     .ignore_body = dm_h1_request_ignore_body,

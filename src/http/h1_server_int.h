@@ -3,7 +3,7 @@
  *
  * reading   IDLE --[first byte]--> HEAD --[head]--> BODY --[end]--> COMPLETE --[response through]--> IDLE
  *           COMPLETE --[response through, output queue full]--> HELD --[room]--> IDLE
- *           COMPLETE --[tunnel]--> TUNNEL --[client's half-close]--> COMPLETE
+ *           COMPLETE --[tunnel]--> TUNNEL --[client's half-close]--> COMPLETE        tunnel --[leave]--> LEAVING
  *           any --[last answer given]--> LEAVING --[all of it sent]--> CLOSED        any --[abort]--> CLOSED
  * writing   NONE --[respond, tunnel]--> BODY --[end]--> DONE --[request complete]--> NONE
  *
@@ -73,6 +73,8 @@ void dm_h1_type_init(struct dm_stream_type *type, const struct dm_http_server_se
 void dm_h1_conn_init(struct dm_h1_conn *conn);
 /* Until the next look at the pace. */
 void dm_h1_conn_arm_look(struct dm_h1_conn *conn);
+/* Until the next look at a tunnel, or its end. */
+void dm_h1_conn_arm_tunnel(struct dm_h1_conn *conn);
 /* Who is waited for changed. */
 void dm_h1_conn_look(struct dm_h1_conn *conn);
 void dm_h1_conn_close(struct dm_h1_conn *conn);
@@ -105,6 +107,7 @@ size_t dm_h1_request_write(struct dm_http_request *request, const char *ptr, siz
 void dm_h1_request_end(struct dm_http_request *request, struct dm_str trailers);
 void dm_h1_request_reply(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
 void dm_h1_request_tunnel(struct dm_http_request *request, const struct dm_http_message *message);
+void dm_h1_request_leave(struct dm_http_request *request, struct dm_str last);
 /* The code is HTTP/2's alone. */
 void dm_h1_request_abort(struct dm_http_request *request, uint32_t code);
 /* Answers what is no request and leaves. */

@@ -146,7 +146,10 @@ static void begin_tunnel(struct dm_h1_conn *c)
     c->tunnel_due_ns = settings->tunnel_timeout_ms ? now_ns + settings->tunnel_timeout_ms * UINT64_C(1000000) : 0;
     dm_http_pace_reset(&c->in);
     dm_http_pace_look(&c->in, c->base.stream.bytes_in + c->base.stream.bytes_out, true, now_ns);
-    dm_http_conn_arm(&c->base, c->has_eof ? 1 : dm_http_pace_period_ms(settings->tunnel_idle_timeout_ms));
+    if (c->has_eof)
+        dm_http_conn_arm(&c->base, 1);
+    else
+        dm_h1_conn_arm_tunnel(c);
     dm_stream_resume(&c->base.stream);
 }
 
@@ -160,6 +163,22 @@ void dm_h1_request_tunnel(struct dm_http_request *request, const struct dm_http_
     out = write_switching(c, m);
     begin_tunnel(c);
     put(c, out->ptr, out->len);
+}
+
+void dm_h1_request_leave(struct dm_http_request *request, struct dm_str last)
+{
+    struct dm_h1_conn *c = dm_h1_conn_of_request(request);
+
+    if (!c->is_tunnel) {
+        dm_h1_request_abort(request);
+        return;
+    }
+    if (c->writing == WRITE_BODY && last.len > 0 && dm_stream_room(&c->base.stream) >= last.len)
+        put(c, last.ptr, last.len);
+    c->has_request = c->is_tunnel = false;
+    c->request.user = NULL;
+    c->writing = WRITE_DONE;
+    dm_h1_conn_leave(c);
 }
 
 /* --- bodies ------------------------------------------------------------------------------------------------------- */
@@ -248,7 +267,7 @@ void dm_h1_request_abort(struct dm_http_request *request, uint32_t code)
 {
     struct dm_h1_conn *c = dm_h1_conn_of_request(request);
 
-    c->has_request = false;
+    c->has_request = c->is_tunnel = false;
     c->request.user = NULL;
     dm_h1_conn_close(c);
 }

@@ -159,6 +159,23 @@ static void cancel(struct dm_http_call *base)
     dm_h2_peer_leave(p);
 }
 
+/* A window that lets `last` through lets our END_STREAM through as well: then the stream ends as one that went well. */
+static void leave_tunnel(struct dm_http_call *base, struct dm_str last)
+{
+    struct dm_h2_call *call = dm_h2_call_of(base);
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    if (call->is_over)
+        return;
+    dm_h2_peer_enter(p);
+    if (call->is_tunnel && !p->base.is_closed)
+        dm_h2_call_end_with(call, last);
+    reset(call, call->is_eof_sent ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    remove_call(call);
+    dm_h2_peer_settle(p);
+    dm_h2_peer_leave(p);
+}
+
 static void on_wake(struct dm_task *task)
 {
     struct dm_h2_call *call = DM_CONTAINER_OF(task, struct dm_h2_call, wake);
@@ -366,7 +383,13 @@ void dm_h2_peer_trust(struct dm_h2_peer *p)
 static void time_out(struct dm_h2_call *call, enum dm_http_abort why)
 {
     struct dm_h2_peer *p = dm_h2_call_peer(call);
+    const struct dm_http_call_handler *handler = p->base.client->handler;
 
+    if (call->is_tunnel && handler->on_tunnel_due) {
+        handler->on_tunnel_due(call->base.user, &call->base, why);
+        if (call->is_over)
+            return;
+    }
     if (why == DM_HTTP_ABORT_RESPONSE_TIMEOUT && call->peer_bytes_in == p->base.stream.bytes_in)
         probe(p);
     dm_h2_call_abort(call, NGHTTP2_CANCEL, (struct dm_http_end){why, 0, 0});
@@ -480,6 +503,7 @@ static const struct dm_http_call_ops call_ops = {
     .write = dm_h2_call_write,
     .end = dm_h2_call_end,
     .resume = dm_h2_call_resume,
+    .leave = leave_tunnel,
     .cancel = cancel,
     .has_response = has_response,
     .bytes_in = bytes_in,

@@ -160,5 +160,7 @@ void dm_h2_call_send(struct dm_http_call *base, const struct dm_http_message *m)
 void dm_h2_call_send_held(struct dm_h2_call *call);
 size_t dm_h2_call_write(struct dm_http_call *base, const char *ptr, size_t len);
 void dm_h2_call_end(struct dm_http_call *base, struct dm_str trailers);
+/* Ends a tunnel's direction behind these bytes, of which nothing is kept: is_eof_sent says whether the windows let all of it out. */
+void dm_h2_call_end_with(struct dm_h2_call *call, struct dm_str last);
 
 #endif

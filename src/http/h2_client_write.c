@@ -392,6 +392,19 @@ void dm_h2_call_end(struct dm_http_call *base, struct dm_str trailers)
         dm_h2_call_done(call);
 }
 
+void dm_h2_call_end_with(struct dm_h2_call *call, struct dm_str last)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    if (call->writing != H2_WRITE_BODY)
+        return;
+    if (last.len > 0 && put(call, last.ptr, last.len) < last.len)
+        return; /* what was cut can't be followed by an end */
+    call->writing = H2_WRITE_ENDED;
+    (void)nghttp2_session_resume_data(p->session, call->stream_id);
+    dm_h2_peer_flush(p);
+}
+
 void dm_h2_client_set_write_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_send_callback(callbacks, on_send);

@@ -472,6 +472,23 @@ static void drain_end(struct dm_http_conn *conn)
     dm_h2_conn_part((struct dm_h2_conn *)conn);
 }
 
+static void end_tunnels(struct dm_http_conn *conn)
+{
+    struct dm_h2_conn *c = (struct dm_h2_conn *)conn;
+    struct dm_h2_link *link, *next;
+
+    if (c->is_closed)
+        return;
+    c->is_busy = true; /* as in judge_streams() */
+    for (link = c->streams.next; link != &c->streams; link = next) {
+        next = link->next;
+        dm_h2_stream_end_tunnel(DM_CONTAINER_OF(link, struct dm_h2_stream, link), DM_HTTP_ABORT_SHUTDOWN);
+    }
+    c->is_busy = false;
+    put_frames(c);
+    dm_h2_conn_run_later(c);
+}
+
 void dm_h2_conn_on_pong(struct dm_h2_conn *c, const uint8_t opaque[8])
 {
     if (c->drain == H2_NOTICED && memcmp(opaque, drain_ping, sizeof(drain_ping)) == 0)
@@ -502,7 +519,7 @@ static void limit_streams(struct dm_http_conn *conn)
     dm_h2_conn_run_later(c);
 }
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, done, heed_timeouts, limit_streams};
+static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, end_tunnels, done, heed_timeouts, limit_streams};
 
 static void submit_settings(struct dm_h2_conn *c)
 {

@@ -249,6 +249,8 @@ void dm_h2_stream_fail(struct dm_h2_stream *s, enum dm_http_abort why, int fault
 void dm_h2_stream_refuse(struct dm_h2_stream *s, struct dm_http_end end, unsigned status);
 /* Who is waited for may have changed. */
 void dm_h2_stream_look(struct dm_h2_stream *s);
+/* The time of a tunnel is over: its owner leaves it, or it fails. With is_busy set, so that it is not freed meanwhile. */
+void dm_h2_stream_end_tunnel(struct dm_h2_stream *s, enum dm_http_abort why);
 /* Too slow? Then it fails. */
 void dm_h2_stream_judge(struct dm_h2_stream *s);
 /* Body bytes that just came: to the owner, to nobody, or kept. */

@@ -223,14 +223,25 @@ void dm_h2_stream_look(struct dm_h2_stream *s)
     dm_http_pace_look(&s->out_pace, s->bytes_out, waits_for_window(s), now_ns);
 }
 
+void dm_h2_stream_end_tunnel(struct dm_h2_stream *s, enum dm_http_abort why)
+{
+    if (!s->is_tunnel || !dm_h2_stream_is_open(s) || s->is_gone)
+        return;
+    if (handler_of(s)->on_tunnel_due)
+        handler_of(s)->on_tunnel_due(s->request.user, &s->request, why);
+    if (s->has_request)
+        dm_h2_stream_fail(s, why, 0, NGHTTP2_CANCEL);
+}
+
 static void judge_tunnel(struct dm_h2_stream *s)
 {
     const struct dm_http_server_settings *settings = &s->request.conn->server->settings;
     uint64_t now_ns = dm_loop_now_ns(s->request.conn->server->loop);
 
-    if ((s->tunnel_due_ns > 0 && now_ns >= s->tunnel_due_ns) ||
-        dm_http_pace_judge(&s->in, settings->tunnel_idle_timeout_ms, 0) != DM_HTTP_PACE_FINE)
-        dm_h2_stream_fail(s, DM_HTTP_ABORT_IDLE, 0, NGHTTP2_CANCEL);
+    if (s->tunnel_due_ns > 0 && now_ns >= s->tunnel_due_ns)
+        dm_h2_stream_end_tunnel(s, DM_HTTP_ABORT_SHUTDOWN);
+    else if (dm_http_pace_judge(&s->in, settings->tunnel_idle_timeout_ms, 0) != DM_HTTP_PACE_FINE)
+        dm_h2_stream_end_tunnel(s, DM_HTTP_ABORT_IDLE);
 }
 
 static enum dm_http_pace_verdict judge(const struct dm_h2_stream *s, const struct dm_http_pace *pace)

@@ -353,6 +353,46 @@ static void tunnel(struct dm_http_request *request, const struct dm_http_message
     dm_h2_stream_resume(s);
 }
 
+/* Our END_STREAM, and then NO_ERROR if the client has not ended its direction (response_through). Sent later: the stream would be
+ * freed with it. */
+static void end_unasked(struct dm_h2_stream *s, struct dm_str last)
+{
+    struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
+
+    if (s->writing == H2_WRITE_DONE) {
+        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+        return;
+    }
+    if (s->writing == H2_WRITE_BODY) {
+        s->out = last.ptr;
+        s->out_len = last.len;
+        s->out_at = 0;
+        s->writing = H2_WRITE_ENDING;
+    }
+    resume_data(s);
+    own_rest(s);
+    dm_h2_stream_look(s);
+}
+
+static void leave(struct dm_http_request *request, struct dm_str last)
+{
+    struct dm_h2_stream *s = dm_h2_stream_of(request);
+    struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
+
+    if (!s->is_tunnel || !dm_h2_stream_is_open(s) || s->is_gone) {
+        request->ops->abort(request, NGHTTP2_INTERNAL_ERROR);
+        return;
+    }
+    dm_h2_ring_del(&s->todo);
+    s->has_request = s->is_tunnel = s->wants_writable = s->is_resumed = false;
+    s->request.user = NULL;
+    s->is_ignoring = true;
+    dm_h2_stream_drop_kept(s);
+    dm_http_pace_reset(&s->in);
+    end_unasked(s, last);
+    dm_h2_conn_run_later(c);
+}
+
 static void abort_request(struct dm_http_request *request, uint32_t code)
 {
     struct dm_h2_stream *s = dm_h2_stream_of(request);
@@ -425,6 +465,7 @@ const struct dm_http_request_ops dm_h2_request_ops = {
     .end = end,
     .reply = reply,
     .tunnel = tunnel,
+    .leave = leave,
     .abort = abort_request,
     .allow_silence = allow_silence,
     .resume = resume,

@@ -66,6 +66,11 @@ void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_htt
     request->ops->tunnel(request, message);
 }
 
+void dm_http_request_leave(struct dm_http_request *request, struct dm_str last)
+{
+    request->ops->leave(request, last);
+}
+
 void dm_http_request_abort(struct dm_http_request *request)
 {
     request->ops->abort(request, DM_HTTP2_CODE_INTERNAL);

@@ -261,6 +261,7 @@ void dm_http_server_free(struct dm_http_server *server)
     if (!server)
         return;
     server->is_draining = true;
+    dm_http_server_end_tunnels(server);
     for (struct dm_http_conn *c = server->conns; c; c = c->next)
         c->ops->fail(c, (struct dm_http_end){DM_HTTP_ABORT_SHUTDOWN, 0, 0});
     while (server->conns && n_failed < POLL_FAILURES_MAX)
@@ -283,6 +284,12 @@ void dm_http_server_drain_end(struct dm_http_server *server)
     server->is_draining = server->has_drained = true;
     for (struct dm_http_conn *c = server->conns; c; c = c->next)
         c->ops->drain_end(c);
+}
+
+void dm_http_server_end_tunnels(struct dm_http_server *server)
+{
+    for (struct dm_http_conn *c = server->conns; c; c = c->next)
+        c->ops->end_tunnels(c);
 }
 
 size_t dm_http_server_connections(const struct dm_http_server *server)

@@ -18,6 +18,9 @@
  *                 on_body*  on_request_end          (the client's bytes, and its half-close)
  *     on_done                                        (both are through)
  *
+ * or leave, at any time: the tunnel ends politely, and nothing more is heard of it. A tunnel that must end is told of so
+ * (on_tunnel_due), that its owner can say goodbye in the tunnel's own protocol.
+ *
  * What the client sent before belongs to the tunnel if there is one; otherwise it is the next request, or (HTTP/2) dropped.
  *
  * S1. on_done may come from inside dm_http_request_end() and dm_http_request_reply(); no other callback comes from inside a call.
@@ -100,6 +103,9 @@ struct dm_http_handler {
     void (*on_writable)(void *user, struct dm_http_request *request);
     void (*on_done)(void *user, struct dm_http_request *request);
     void (*on_abort)(void *user, struct dm_http_request *request, struct dm_http_end end);
+    /* A tunnel's time is over: IDLE, or SHUTDOWN (its longest life, or dm_http_server_end_tunnels()). The owner calls
+     * dm_http_request_leave() now, or on_abort follows. NULL: on_abort alone. */
+    void (*on_tunnel_due)(void *user, struct dm_http_request *request, enum dm_http_abort why);
     /* A request that is no request, or whose body is none or comes too slowly. Returns status (0: the fault's), fields and body
      * of the answer in ret, borrowed until the next callback; the connection sends it and closes. With a body at fault
      * dm_http_request_user() is still the request's; on_abort follows. NULL: an empty answer. */
@@ -134,6 +140,9 @@ void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const 
 void dm_http_server_drain(struct dm_http_server *server);
 /* Those between requests close now. What is still in hand goes on until dm_http_server_free(). */
 void dm_http_server_drain_end(struct dm_http_server *server);
+/* Tunnels end now, with what their owners have to say (on_tunnel_due). dm_http_server_free() does the same, but does not wait until
+ * clients have read it: call this some turns before. */
+void dm_http_server_end_tunnels(struct dm_http_server *server);
 size_t dm_http_server_connections(const struct dm_http_server *server);
 const struct dm_http_server_stats *dm_http_server_stats(const struct dm_http_server *server);
 const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_http_server *server);
@@ -179,6 +188,9 @@ void dm_http_request_reply(struct dm_http_request *request, struct dm_http_messa
  * Upgrade and Connection are written from head->upgrade). After on_request_end, in place of respond, for a request whose head has
  * an upgrade. */
 void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_http_message *message);
+/* Ends a tunnel from our side: what was written is sent, and `last` behind it if there is room for all of it, then nothing; what the
+ * client still sends is read and dropped for a while. No callback follows. */
+void dm_http_request_leave(struct dm_http_request *request, struct dm_str last);
 /* The response can't be completed: the connection is cut (HTTP/2: the stream is reset), so that the client sees it (but a client of HTTP/1.0 that got a
  * response without Content-Length takes it for the end). No callback follows. */
 void dm_http_request_abort(struct dm_http_request *request);

@@ -24,6 +24,7 @@ struct dm_http_request_ops {
     void (*end)(struct dm_http_request *request, struct dm_str trailers);
     void (*reply)(struct dm_http_request *request, struct dm_http_message *message, struct dm_str body);
     void (*tunnel)(struct dm_http_request *request, const struct dm_http_message *message);
+    void (*leave)(struct dm_http_request *request, struct dm_str last); /* of a tunnel */
     void (*abort)(struct dm_http_request *request, uint32_t code);
     void (*allow_silence)(struct dm_http_request *request, uint32_t idle_ms); /* NULL: of HTTP/1.1 */
     void (*resume)(struct dm_http_request *request);
@@ -49,6 +50,7 @@ struct dm_http_conn_ops {
     void (*drain)(struct dm_http_conn *conn);
     /* Closes if nothing is in hand. */
     void (*drain_end)(struct dm_http_conn *conn);
+    void (*end_tunnels)(struct dm_http_conn *conn);
     /* The stream is closed: what the connection owns goes. */
     void (*done)(struct dm_http_conn *conn);
     /* The timeouts are others now; streams_max is lower now. NULL: of HTTP/1.1. */

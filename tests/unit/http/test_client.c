@@ -1,6 +1,6 @@
 /* A client against a backend that speaks raw bytes by hand, in simulated time. What the owner hears is one word each: "I103"
- * interim response, "R200" response, "B5" five bytes of body, "E" response end, "W" writable, "D" done, "A:why" abort, "X" end of
- * an idle connection. */
+ * interim response, "R200" response, "B5" five bytes of body, "E" response end, "W" writable, "D" done, "A:why" abort, "T:why" the
+ * time of a tunnel is over, "X" end of an idle connection. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,8 +30,9 @@ static struct {
     bool sends_again; /* when there is room again */
     bool is_kept;
     bool closes_at_response, closes_at_body, closes_at_end, ends_at_response_end;
-    size_t takes; /* of a slice of body */
-    size_t left;  /* of a request that is streamed */
+    size_t takes;     /* of a slice of body */
+    size_t left;      /* of a request that is streamed */
+    const char *last; /* what a tunnel whose time is over ends with; NULL: it is not left */
     bool had_response, was_reused;
     uint64_t bytes_in, bytes_out;
 } rig;
@@ -128,6 +129,16 @@ static void on_abort(void *user, struct dm_http_call *call, struct dm_http_end e
     rig.call = NULL;
 }
 
+static void on_tunnel_due(void *user, struct dm_http_call *call, enum dm_http_abort why)
+{
+    assert_ptr_equal(call, rig.call);
+    hear("T:%s", dm_http_abort_name(why));
+    if (!rig.last)
+        return;
+    rig.call = NULL;
+    dm_http_call_leave(call, dm_str_of(rig.last));
+}
+
 static void open_call(void)
 {
     rig.call = dm_http_peer_open(rig.peer, &timeouts);
@@ -165,8 +176,8 @@ static void on_end(void *owner, struct dm_http_peer *peer)
 }
 
 static const struct dm_http_peer_handler peer_handler = {on_room, on_end};
-static const struct dm_http_call_handler handler = {on_inform,   on_response, on_body, on_response_end,
-                                                    on_writable, on_done,     on_abort};
+static const struct dm_http_call_handler handler = {on_inform,   on_response, on_body,  on_response_end,
+                                                    on_writable, on_done,     on_abort, on_tunnel_due};
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */
 
@@ -942,7 +953,7 @@ static void tunnels_end_when_idle_or_old(void **state)
     pass_ms(39000);
     check_heard("");
     pass_ms(11100);
-    check_heard("A:idle_timeout");
+    check_heard("T:idle_timeout A:idle_timeout");
     begin_tunnel();
     for (int i = 0; i < 33; i++) {
         pass_ms(30000);
@@ -950,7 +961,51 @@ static void tunnels_end_when_idle_or_old(void **state)
     }
     check_heard("");
     pass_ms(10000);
-    check_heard("A:shutdown");
+    check_heard("T:shutdown A:shutdown");
+}
+
+static void tunnels_end_with_a_last_word(void **state)
+{
+    static char block[200000];
+    size_t taken;
+
+    rig.last = "bye";
+    begin_tunnel();
+    pass_ms(50100);
+    check_heard("T:idle_timeout");
+    assert_null(rig.peer);
+    check_got("bye");
+    check_backend_at_end();
+    rig.backend_sys->ops->send(rig.backend_sys, rig.fd, "nobody's", 8);
+    rig.backend_sys->ops->shutdown_write(rig.backend_sys, rig.fd);
+    pass_ms(2);
+    /* without room for it, what was written comes all the same */
+    begin_tunnel();
+    taken = dm_http_call_write(rig.call, block, sizeof(block));
+    pass_ms(2);
+    taken += dm_http_call_write(rig.call, block, sizeof(block));
+    pass_ms(50100);
+    check_heard("T:idle_timeout");
+    for (int i = 0; i < 20; i++) {
+        receive(SIZE_MAX);
+        pass_ms(10);
+    }
+    assert_int_equal(rig.got.len, taken);
+    dm_buf_reset(&rig.got);
+    check_backend_at_end();
+    /* behind an end of ours there is none */
+    begin_tunnel();
+    dm_http_call_end(rig.call, DM_STR_NULL);
+    pass_ms(50100);
+    check_heard("T:idle_timeout");
+    check_got("");
+    /* what is no tunnel is cancelled */
+    begin_get();
+    dm_http_call_leave(rig.call, DM_STR("bye"));
+    rig.call = NULL;
+    pass_ms(2);
+    check_got(GET);
+    assert_null(rig.peer);
 }
 
 static void a_tunnel_may_break(void **state)
@@ -1043,6 +1098,7 @@ int main(void)
         TEST(answers_that_open_no_tunnel),
         TEST(tunnels_are_bounded_both_ways),
         TEST(tunnels_end_when_idle_or_old),
+        TEST(tunnels_end_with_a_last_word),
         TEST(a_tunnel_may_break),
         TEST(any_system_call_may_fail),
     };

@@ -294,7 +294,7 @@ static void tunnels_are_timed(void **state)
     pass_ms(39000);
     check_heard("");
     pass_ms(11100);
-    check_heard("A:idle_timeout");
+    check_heard("T:idle_timeout A:idle_timeout");
     send_call(0, &upgrade);
     pass_ms(2);
     send_head(3, 0, OK);
@@ -305,10 +305,43 @@ static void tunnels_are_timed(void **state)
     }
     check_heard("R101");
     pass_ms(10000);
-    check_heard("A:shutdown");
+    check_heard("T:shutdown A:shutdown");
     send_call(0, &upgrade);
     pass_ms(5100);
     check_heard("A:response_timeout");
+}
+
+/* END_STREAM where the window lets it through; the connection goes on. */
+static void tunnels_end_with_a_last_word(void **state)
+{
+    static char block[70000];
+
+    rig.last = "bye";
+    begin_upgrade();
+    send_head(1, 0, OK);
+    check_heard("R101");
+    pass_ms(50100);
+    check_heard("T:idle_timeout");
+    check_got("D1:3 D1:0+ R1:0");
+    send_call(0, &upgrade);
+    check_got("H3");
+    send_head(3, 0, OK);
+    assert_int_equal(dm_http_call_write(rig.calls[0], block, sizeof(block)), 65532); /* but for what went before */
+    pass_ms(50100);
+    check_heard("R101 T:idle_timeout");
+    check_got("D3:16384 D3:16384 D3:16384 D3:16380 R3:8");
+    assert_true(dm_http_peer_has_room(rig.peer));
+    send_u32(WINDOW_UPDATE, 0, 100000);
+    send_call(0, &upgrade);
+    check_got("H5");
+    send_head(5, 0, OK);
+    dm_http_call_end(rig.calls[0], DM_STR_NULL);
+    pass_ms(50100);
+    check_heard("R101 T:idle_timeout");
+    check_got("D5:0+ R5:0");
+    send_call(0, &get);
+    answer_ok(7);
+    check_heard("R200 B2 E D");
 }
 
 static void backends_that_know_no_tunnels(void **state)
@@ -470,6 +503,7 @@ int main(void)
         TEST(a_whole_response_outlives_its_connection),
         TEST(tunnels),
         TEST(tunnels_are_timed),
+        TEST(tunnels_end_with_a_last_word),
         TEST(backends_that_know_no_tunnels),
         TEST(any_cut_is_the_same),
         TEST(any_system_call_may_fail),

@@ -1,5 +1,5 @@
 /* What the tests of the HTTP/2 client share: a backend that speaks frames by hand, in simulated time. What the owner hears is one word each, as in test_client.c,
- * with "1:" before those of the second call and so on: "I103", "R200", "B5", "E" ("T" with trailers), "W", "D", "A:why"; of the
+ * with "1:" before those of the second call and so on: "I103", "R200", "B5", "E" ("T" with trailers), "W", "D", "A:why", "T:why"; of the
  * connection "X" when it takes no more calls. What the backend gets: "PRI", "S" SETTINGS, "SA" its acknowledgement, "H1" HEADERS
  * of stream 1, "D1:5", "R1:8" RST_STREAM with code 8, "P", "PA", "G0" GOAWAY; "+" behind what ends a stream. */
 #ifndef DM_TESTS_H2_CLIENT_RIG_H
@@ -48,6 +48,7 @@ static struct {
     uint64_t windows[64];
     size_t takes, left; /* of a slice of body; of a request that is streamed */
     unsigned n_room;
+    const char *last; /* what a tunnel whose time is over ends with; NULL: it is not left */
     bool had_response, was_reused, cancels_at_response, cancels_at_body, sends_at_end, mutes_body;
     uint64_t bytes_in, bytes_out;
 } rig;
@@ -175,6 +176,15 @@ static void on_abort(void *user, struct dm_http_call *call, struct dm_http_end e
     rig.calls[index_of(user)] = NULL;
 }
 
+static void on_tunnel_due(void *user, struct dm_http_call *call, enum dm_http_abort why)
+{
+    hear(index_of(user), "T:%s", dm_http_abort_name(why));
+    if (!rig.last)
+        return;
+    rig.calls[index_of(user)] = NULL;
+    dm_http_call_leave(call, dm_str_of(rig.last));
+}
+
 static void on_room(void *owner, struct dm_http_peer *peer)
 {
     assert_ptr_equal(peer, rig.peer);
@@ -192,8 +202,8 @@ static void on_end(void *owner, struct dm_http_peer *peer)
 }
 
 static const struct dm_http_peer_handler peer_handler = {on_room, on_end};
-static const struct dm_http_call_handler call_handler = {on_inform,   on_response, on_body, on_response_end,
-                                                         on_writable, on_done,     on_abort};
+static const struct dm_http_call_handler call_handler = {on_inform,   on_response, on_body,  on_response_end,
+                                                         on_writable, on_done,     on_abort, on_tunnel_due};
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */
 

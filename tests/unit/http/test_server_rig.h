@@ -1,6 +1,6 @@
 /* A server with a scripted owner, and a client that sends and receives raw bytes by hand, on the simulated system or the
  * kernel. What the owner hears is one word each in `heard`: "R" request, "B5" five bytes of body, "E" request end, "W"
- * writable, "D" done, "A:why" abort, "F:fault" a request that is none. */
+ * writable, "D" done, "A:why" abort, "F:fault" a request that is none, "T:why" the time of a tunnel is over. */
 #ifndef DM_TEST_SERVER_RIG_H
 #define DM_TEST_SERVER_RIG_H
 
@@ -30,6 +30,7 @@ struct script {
     void (*on_writable)(struct rig *rig, struct dm_http_request *request);
     void (*on_done)(struct rig *rig, struct dm_http_request *request);
     void (*on_abort)(struct rig *rig, struct dm_http_request *request);
+    void (*on_tunnel_due)(struct rig *rig, struct dm_http_request *request);
 };
 
 struct rig {
@@ -129,6 +130,14 @@ static void rig_on_abort(void *user, struct dm_http_request *request, struct dm_
         rig.script.on_abort(&rig, request);
 }
 
+static void rig_on_tunnel_due(void *user, struct dm_http_request *request, enum dm_http_abort why)
+{
+    assert_ptr_equal(user, &rig);
+    hear("T:%s", dm_http_abort_name(why));
+    if (rig.script.on_tunnel_due)
+        rig.script.on_tunnel_due(&rig, request);
+}
+
 static void rig_on_fault(void *arg, struct dm_http_request *request, struct dm_http_end end,
                          struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
@@ -158,6 +167,7 @@ static const struct dm_http_handler rig_handler = {
     .on_fault = rig_on_fault,
     .on_timeout = rig_on_timeout,
     .on_stream_refused = rig_on_stream_refused,
+    .on_tunnel_due = rig_on_tunnel_due,
 };
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */

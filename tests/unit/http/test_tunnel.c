@@ -225,7 +225,7 @@ static void h1_an_idle_tunnel_ends(void **state)
     assert_int_equal(dm_http_server_connections(rig.server), 1);
     dm_buf_reset(&rig.heard);
     rig_pass_ms(75000);
-    check_heard("A:idle_timeout");
+    check_heard("T:idle_timeout A:idle_timeout");
     rig_read_all();
     assert_true(rig.is_ended);
 }
@@ -251,7 +251,7 @@ static void h1_a_tunnel_ends_in_all(void **state)
             rig_send("x");
         rig_pass_ms(10000);
     }
-    assert_true(has_heard("A:idle_timeout"));
+    assert_true(has_heard("T:shutdown A:shutdown"));
 }
 
 static void h1_a_client_that_went_before(void **state)
@@ -277,6 +277,117 @@ static void h1_aborts(void **state)
     dm_http_request_abort(rig.request);
     rig_read_all();
     assert_true(rig.is_ended);
+    check_heard("R E");
+}
+
+/* --- goodbyes in HTTP/1.1 ------------------------------------------------------------------------------------------ */
+
+static void say_bye(struct rig *r, struct dm_http_request *request)
+{
+    dm_http_request_leave(request, DM_STR("bye"));
+}
+
+static void h1_open(void)
+{
+    rig.script.on_request_end = tunnel_at_end;
+    rig.script.on_tunnel_due = say_bye;
+    rig_send(UPGRADE);
+    check_got(SWITCHED);
+    dm_buf_reset(&rig.heard);
+}
+
+static void h1_check_closed(void)
+{
+    rig.client->ops->shutdown_write(rig.client, rig.fd);
+    rig_settle();
+    assert_int_equal(dm_http_server_connections(rig.server), 0);
+}
+
+static void h1_an_idle_tunnel_says_goodbye(void **state)
+{
+    h1_open();
+    rig_pass_ms(75000);
+    check_heard("T:idle_timeout");
+    rig_send("what comes behind it is nobody's");
+    rig_read(3);
+    assert_int_equal(rig.got.len, 3);
+    assert_memory_equal(rig.got.ptr, "bye", 3);
+    dm_buf_reset(&rig.got);
+    check_ended();
+    check_heard("");
+    h1_check_closed();
+}
+
+/* What is no tunnel goes on. */
+static void h1_the_server_ends_its_tunnels(void **state)
+{
+    int fd;
+
+    h1_open();
+    fd = rig.fd;
+    rig.fd = -1;
+    rig_connect();
+    rig_send(GET);
+    rig_settle();
+    dm_buf_reset(&rig.heard);
+    dm_http_server_end_tunnels(rig.server);
+    rig_settle();
+    check_heard("T:shutdown");
+    reply_hello(&rig, rig.request);
+    check_got(HELLO);
+    rig.client->ops->close(rig.client, rig.fd);
+    rig.fd = fd;
+    check_got("bye");
+    check_ended();
+    h1_check_closed();
+}
+
+/* All that was written comes, and the last bytes not in part. */
+static void h1_a_goodbye_without_room(void **state)
+{
+    static char block[200000];
+    size_t taken;
+
+    h1_open();
+    taken = dm_http_request_write(rig.request, block, sizeof(block));
+    rig_settle();
+    taken += dm_http_request_write(rig.request, block, sizeof(block));
+    assert_true(taken < sizeof(block));
+    dm_http_server_end_tunnels(rig.server);
+    check_heard("T:shutdown");
+    rig_read_all();
+    assert_int_equal(rig.got.len, taken);
+    assert_false(rig.is_reset);
+    h1_check_closed();
+}
+
+static void h1_a_server_that_goes_says_goodbye(void **state)
+{
+    h1_open();
+    dm_http_server_free(rig.server);
+    rig.server = NULL;
+    check_heard("T:shutdown");
+    check_got("bye");
+    check_ended();
+}
+
+static void h1_a_goodbye_behind_our_end(void **state)
+{
+    h1_open();
+    dm_http_request_end(rig.request, DM_STR_NULL);
+    dm_http_server_end_tunnels(rig.server);
+    check_heard("T:shutdown");
+    check_ended();
+    h1_check_closed();
+}
+
+static void h1_leaving_what_is_no_tunnel(void **state)
+{
+    rig_send(GET);
+    rig_settle();
+    dm_http_request_leave(rig.request, DM_STR("bye"));
+    rig_read_all();
+    assert_int_equal(rig.got.len, 0);
     check_heard("R E");
 }
 
@@ -369,7 +480,7 @@ static void h2_an_idle_tunnel_ends(void **state)
     rig_pass_ms(55000);
     check_heard("R E");
     rig_pass_ms(20000);
-    check_heard("A:idle_timeout");
+    check_heard("T:idle_timeout A:idle_timeout");
     check_seen("H1:200 X1:8");
     assert_int_equal(dm_http_server_connections(rig.server), 1);
 }
@@ -400,6 +511,87 @@ static void h2_back_pressure(void **state)
     check_heard("W");
 }
 
+/* --- goodbyes in HTTP/2 -------------------------------------------------------------------------------------------- */
+
+static int32_t h2_open(void)
+{
+    rig.script.on_request_end = tunnel_at_end;
+    rig.script.on_tunnel_due = say_bye;
+    int32_t id = connect_websocket();
+    check_seen("H1:200");
+    dm_buf_reset(&rig.heard);
+    return id;
+}
+
+static void h2_check_alive(void)
+{
+    rig.script.on_request_end = hello_at_end;
+    h2_get();
+    check_seen("H3:200 D3:5 E3");
+}
+
+static void h2_an_idle_tunnel_says_goodbye(void **state)
+{
+    h2_open();
+    rig_pass_ms(75000);
+    check_heard("T:idle_timeout");
+    check_seen("D1:3 E1 X1:0");
+    h2_check_alive();
+}
+
+static void h2_the_server_ends_its_tunnels(void **state)
+{
+    int32_t id = h2_open();
+
+    h2.is_open = false; /* the client has ended its direction: nothing is left to stop */
+    say(id, "");
+    h2_run();
+    check_heard("E");
+    dm_http_server_end_tunnels(rig.server);
+    check_heard("T:shutdown");
+    check_seen("D1:3 E1");
+    h2_check_alive();
+}
+
+/* It waits for the client's window, as long as answers do. */
+static void h2_a_goodbye_without_a_window(void **state)
+{
+    static char block[70000];
+    int32_t id = h2_open();
+
+    h2.holds_back = h2.is_quiet = true;
+    assert_int_equal(dm_http_request_write(rig.request, block, sizeof(block)), 65535);
+    dm_http_server_end_tunnels(rig.server);
+    check_heard("T:shutdown");
+    check_seen("");
+    nghttp2_session_consume(h2.session, id, 65535);
+    h2.is_quiet = false;
+    check_seen("D1:3 E1 X1:0");
+    h2_check_alive();
+}
+
+static void h2_a_goodbye_that_nobody_takes(void **state)
+{
+    static char block[70000];
+
+    h2_open();
+    h2.holds_back = h2.is_quiet = true;
+    assert_int_equal(dm_http_request_write(rig.request, block, sizeof(block)), 65535);
+    dm_http_server_end_tunnels(rig.server);
+    rig_pass_ms(60000);
+    check_seen("X1:8");
+    assert_int_equal(dm_http_server_http2_counters(rig.server)->slow_streams, 1);
+}
+
+static void h2_a_server_that_goes_says_goodbye(void **state)
+{
+    h2_open();
+    dm_http_server_free(rig.server);
+    rig.server = NULL;
+    check_heard("T:shutdown");
+    check_seen("D1:3 E1 X1:0");
+}
+
 #define H1(name) cmocka_unit_test_setup_teardown(name, setup_h1, teardown_h1)
 #define H2(name) cmocka_unit_test_setup_teardown(name, setup_h2, teardown_h2)
 
@@ -419,6 +611,12 @@ int main(void)
         H1(h1_a_tunnel_ends_in_all),
         H1(h1_a_client_that_went_before),
         H1(h1_aborts),
+        H1(h1_an_idle_tunnel_says_goodbye),
+        H1(h1_the_server_ends_its_tunnels),
+        H1(h1_a_goodbye_without_room),
+        H1(h1_a_server_that_goes_says_goodbye),
+        H1(h1_a_goodbye_behind_our_end),
+        H1(h1_leaving_what_is_no_tunnel),
         H2(h2_bytes_go_both_ways),
         H2(h2_the_client_ends_first),
         H2(h2_early_bytes_wait_for_the_decision),
@@ -426,6 +624,11 @@ int main(void)
         H2(h2_an_idle_tunnel_ends),
         H2(h2_a_client_that_resets),
         H2(h2_back_pressure),
+        H2(h2_an_idle_tunnel_says_goodbye),
+        H2(h2_the_server_ends_its_tunnels),
+        H2(h2_a_goodbye_without_a_window),
+        H2(h2_a_goodbye_that_nobody_takes),
+        H2(h2_a_server_that_goes_says_goodbye),
     };
 
     return cmocka_run_group_tests_name("tunnel", tests, NULL, NULL);
