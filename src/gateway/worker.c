@@ -161,6 +161,8 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener, st
     settings.head_timeout_ms = (uint32_t)limits->head_timeout_ms;
     settings.idle_timeout_ms = (uint32_t)limits->idle_timeout_ms;
     settings.body_timeout_ms = (uint32_t)limits->body_timeout_ms;
+    settings.half_closed_timeout_ms = (uint32_t)limits->half_closed_timeout_ms;
+    settings.tunnel_idle_timeout_ms = 0; /* what a backend says of its tunnels holds for both sides */
     settings.body_rate_bytes = (uint32_t)limits->body_rate;
     settings.body_bytes_max = limits->body_max;
     settings.connections_max = limits->connections;

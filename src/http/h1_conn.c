@@ -75,9 +75,27 @@ static void on_error(struct dm_stream *stream, int code)
 
 /* --- timers ------------------------------------------------------------------------------------------------------- */
 
+/* The client has ended its direction and may have gone; C7. */
+static bool is_half_closed(const struct dm_h1_conn *c)
+{
+    return c->has_eof && c->has_request && c->reading == READ_COMPLETE && !c->is_tunnel;
+}
+
 void dm_h1_conn_arm_look(struct dm_h1_conn *c)
 {
-    dm_http_conn_arm(&c->base, dm_http_pace_period_ms(c->body_timeout_ms));
+    uint32_t ms = dm_http_pace_period_ms(c->body_timeout_ms);
+
+    if (DM_UNLIKELY(is_half_closed(c)))
+        ms = DM_MIN(ms, dm_http_pace_period_ms(c->base.server->settings.half_closed_timeout_ms));
+    dm_http_conn_arm(&c->base, ms);
+}
+
+/* In `in`, as nothing comes in any more: how long the owner has given nothing. */
+static void look_half_closed(struct dm_h1_conn *c, uint64_t now_ns)
+{
+    size_t unsent = dm_stream_unsent(&c->base.stream);
+
+    dm_http_pace_look(&c->in, c->base.stream.bytes_out + unsent, unsent == 0, now_ns);
 }
 
 void dm_h1_conn_look(struct dm_h1_conn *c)
@@ -85,7 +103,10 @@ void dm_h1_conn_look(struct dm_h1_conn *c)
     uint64_t now_ns = dm_loop_now_ns(c->base.server->loop);
     bool is_reading = c->reading == READ_BODY && !c->is_body_stalled && !c->is_expecting;
 
-    dm_http_pace_look(&c->in, c->base.stream.bytes_in, is_reading, now_ns);
+    if (DM_UNLIKELY(is_half_closed(c)))
+        look_half_closed(c, now_ns);
+    else
+        dm_http_pace_look(&c->in, c->base.stream.bytes_in, is_reading, now_ns);
     dm_http_pace_look(&c->out, c->base.stream.bytes_out, dm_stream_unsent(&c->base.stream) > 0, now_ns);
 }
 
@@ -106,18 +127,26 @@ static enum dm_http_pace_verdict judge_both(const struct dm_h1_conn *c)
     return c->out.is_waiting ? DM_HTTP_PACE_FINE : in;
 }
 
+static enum dm_http_abort abort_of(enum dm_http_pace_verdict verdict)
+{
+    return verdict == DM_HTTP_PACE_SLOW ? DM_HTTP_ABORT_BODY_RATE : DM_HTTP_ABORT_IDLE;
+}
+
+static void give_up_on_reader(struct dm_h1_conn *c, enum dm_http_abort why)
+{
+    dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
+    dm_h1_conn_fail(c, (struct dm_http_end){why, 0, 0});
+}
+
 /* Only a request that is late itself is answered so. One that came whole may be at work behind a response that the client does
  * not read: 408 would invite it to repeat (RFC 9110 section 15.5.9). */
 static void give_up(struct dm_h1_conn *c, enum dm_http_abort why)
 {
-    struct dm_http_end end = {why, 0, 0};
-
     if (c->in.is_waiting && judge(c, &c->in) != DM_HTTP_PACE_FINE) {
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_BODY);
-        dm_h1_conn_refuse(c, end, 408);
+        dm_h1_conn_refuse(c, (struct dm_http_end){why, 0, 0}, 408);
     } else {
-        dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
-        dm_h1_conn_fail(c, end);
+        give_up_on_reader(c, why);
     }
 }
 
@@ -136,8 +165,27 @@ static void on_due_in_request(struct dm_h1_conn *c)
         c->is_closing = true;
         dm_h1_conn_maybe_done(c);
     } else {
-        give_up(c, verdict == DM_HTTP_PACE_SLOW ? DM_HTTP_ABORT_BODY_RATE : DM_HTTP_ABORT_IDLE);
+        give_up(c, abort_of(verdict));
     }
+}
+
+void dm_h1_conn_half_closed(struct dm_h1_conn *c)
+{
+    dm_http_pace_reset(&c->in);
+    dm_h1_conn_look(c);
+    if (c->base.server->settings.half_closed_timeout_ms > 0)
+        dm_h1_conn_arm_look(c);
+}
+
+static void on_due_half_closed(struct dm_h1_conn *c)
+{
+    dm_h1_conn_look(c);
+    if (dm_http_pace_judge(&c->in, c->base.server->settings.half_closed_timeout_ms, 0) != DM_HTTP_PACE_FINE)
+        dm_h1_conn_fail(c, (struct dm_http_end){DM_HTTP_ABORT_PEER_CLOSED, 0, 0});
+    else if (judge(c, &c->out) != DM_HTTP_PACE_FINE)
+        give_up_on_reader(c, abort_of(judge(c, &c->out)));
+    else
+        dm_h1_conn_arm_look(c);
 }
 
 void dm_h1_conn_arm_tunnel(struct dm_h1_conn *c)
@@ -222,6 +270,8 @@ static void on_due(struct dm_timer *timer)
 
     if (DM_UNLIKELY(c->is_tunnel))
         on_due_in_tunnel(c);
+    else if (DM_UNLIKELY(is_half_closed(c)))
+        on_due_half_closed(c);
     else if (c->has_request)
         on_due_in_request(c);
     else if (c->reading == READ_HEAD)

@@ -308,6 +308,8 @@ void dm_h1_conn_on_eof(struct dm_stream *stream)
     } else if (c->reading == READ_BODY) {
         c->reading = READ_COMPLETE;
         dm_h1_conn_maybe_done(c);
+    } else {
+        dm_h1_conn_half_closed(c);
     }
 }
 

@@ -14,7 +14,9 @@
  * C4. A request is given out only when there is room for output, and interim responses leave some: a response head is never
  *     refused by a full queue.
  * C5. A head is timed from its first byte. Bodies are timed by their pace (http/pace.h), each direction for itself.
- * C6. A tunnel is the connection's last request. */
+ * C6. A tunnel is the connection's last request.
+ * C7. A client that ended its direction behind a whole request gets the response as long as it goes on: once all of it is sent, the
+ *     owner may be silent for half_closed_timeout_ms. */
 #ifndef DM_HTTP_H1_SERVER_INT_H
 #define DM_HTTP_H1_SERVER_INT_H
 
@@ -73,6 +75,8 @@ void dm_h1_type_init(struct dm_stream_type *type, const struct dm_http_server_se
 void dm_h1_conn_init(struct dm_h1_conn *conn);
 /* Until the next look at the pace. */
 void dm_h1_conn_arm_look(struct dm_h1_conn *conn);
+/* The client has ended its direction, and its request was whole before. */
+void dm_h1_conn_half_closed(struct dm_h1_conn *conn);
 /* Until the next look at a tunnel, or its end. */
 void dm_h1_conn_arm_tunnel(struct dm_h1_conn *conn);
 /* Who is waited for changed. */

@@ -170,7 +170,7 @@ void dm_h1_request_leave(struct dm_http_request *request, struct dm_str last)
     struct dm_h1_conn *c = dm_h1_conn_of_request(request);
 
     if (!c->is_tunnel) {
-        dm_h1_request_abort(request);
+        dm_h1_request_abort(request, DM_HTTP2_CODE_INTERNAL);
         return;
     }
     if (c->writing == WRITE_BODY && last.len > 0 && dm_stream_room(&c->base.stream) >= last.len)

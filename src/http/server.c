@@ -19,6 +19,7 @@ const struct dm_http_server_settings dm_http_server_defaults = {
     .idle_timeout_ms = 75000,
     .body_timeout_ms = 30000,
     .body_rate_bytes = 0,
+    .half_closed_timeout_ms = 5000,
     .write_cap_bytes = 256u << 10,
     .connections_max = 100000,
     .allows_http2 = true,

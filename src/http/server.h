@@ -77,6 +77,9 @@ struct dm_http_server_settings {
     /* Per second and direction, on average over the time in which the client is waited for, after its first 10 s; 0 = off.
      * The owner's own pauses (body not taken, nothing to send) do not count. */
     uint32_t body_rate_bytes;
+    /* A client that ended its direction may have gone, or wait for the rest (RFC 9112 section 9.6 lets it). It is taken for gone when
+     * the owner gives nothing to send for so long; 0 = never. HTTP/1.1; in HTTP/2 it has gone at once. */
+    uint32_t half_closed_timeout_ms;
     size_t write_cap_bytes; /* unsent response bytes kept before write stops taking */
     size_t connections_max; /* the first request of a few more is answered with 503, the others are closed */
     struct dm_http_server_stats *stats; /* borrowed; counted on from what is there. NULL: the server's own */

@@ -39,7 +39,10 @@
       "408 `request_timeout`, or cut off where a response has begun")                                                  \
     X(body_rate, "body-rate", 0, DM_LISTENER_RATE_MAX, 256,                                                            \
       "Least bytes a second of a body, in each direction for itself, on average after 10 s",                           \
-      "408 `request_timeout`, or cut off where a response has begun")
+      "408 `request_timeout`, or cut off where a response has begun")                                                  \
+    X(half_closed_timeout_ms, "half-closed-timeout-ms", 0, DM_LISTENER_MS_MAX, 5000,                                   \
+      "Time without a byte of the response after an HTTP/1.1 client has ended its side of the connection",             \
+      "`client_closed`: the client is taken for gone")
 
 struct dm_listener_limits {
 #define DM_LISTENER_LIMIT_MEMBER(member, word, min, max, def, doc, beyond) uint64_t member;

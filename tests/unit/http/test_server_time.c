@@ -294,6 +294,109 @@ static void an_owner_that_thinks_is_not_the_clients_fault(void **state)
     check_got(HELLO);
 }
 
+/* --- clients that have ended their direction ---------------------------------------------------------------------- */
+
+static void end_client(void)
+{
+    rig.client->ops->shutdown_write(rig.client, rig.fd);
+    rig_settle();
+}
+
+/* A long poll: nobody is at fault. */
+static void an_answer_may_take_long(void **state)
+{
+    rig_send(GET);
+    rig_pass_ms(60000);
+    check_heard("R E");
+    rig_pass_ms(3600000);
+    reply_hello(&rig, rig.request);
+    check_got(HELLO);
+    check_done();
+    assert_true(is_open());
+}
+
+static void a_half_closed_client_gets_its_answer(void **state)
+{
+    rig_send(GET);
+    end_client();
+    rig_pass_ms(4900);
+    check_heard("R E");
+    reply_hello(&rig, rig.request);
+    check_got(HELLO);
+    check_ended();
+    check_done();
+}
+
+static void a_half_closed_client_is_taken_for_gone(void **state)
+{
+    rig_send(GET);
+    end_client();
+    rig_pass_ms(4900);
+    check_heard("R E");
+    rig_pass_ms(1500);
+    check_heard("A:peer_closed");
+    assert_false(is_open());
+}
+
+/* The beginning of a response, or one that rests, is no reason to stay. */
+static void a_half_closed_client_of_a_stream(void **state)
+{
+    struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    rig_send(GET);
+    rig_settle();
+    dm_http_request_respond(rig.request, &m);
+    rig_pass_ms(100000);
+    end_client();
+    for (int i = 0; i < 20; i++) {
+        rig_pass_ms(4500);
+        assert_int_equal(dm_http_request_write(rig.request, "event", 5), 5);
+    }
+    check_heard("R E");
+    rig_pass_ms(4900);
+    check_heard("");
+    rig_pass_ms(1500);
+    check_heard("A:peer_closed");
+}
+
+static void a_half_closed_client_that_reads_slowly(void **state)
+{
+    static char block[30000];
+    struct dm_http_message m = {.status = 200, .framing = DM_HTTP_FRAMING_CLOSE};
+    size_t written;
+
+    rig_send(GET);
+    end_client();
+    dm_http_request_respond(rig.request, &m);
+    written = dm_http_request_write(rig.request, block, sizeof(block));
+    while (written == sizeof(block)) /* until the queue is full */
+        written = dm_http_request_write(rig.request, block, sizeof(block));
+    dm_buf_reset(&rig.heard);
+    rig_pass_ms(25000);
+    check_heard(""); /* it is the client that is waited for */
+    rig_receive(15000);
+    rig_pass_ms(25000);
+    assert_false(has_heard("A:"));
+    rig_pass_ms(20000);
+    check_heard("A:idle_timeout");
+    assert_int_equal(dm_http_server_stats(rig.server)->timeouts[DM_HTTP_TIMEOUT_READER], 1);
+}
+
+static void a_half_closed_client_without_a_limit(void **state)
+{
+    rig.settings.half_closed_timeout_ms = 0;
+    dm_http_server_free(rig.server);
+    rig.server = dm_http_server_new(rig.loop, &rig.settings, &rig_handler, &rig);
+    rig_connect();
+    rig_send(GET);
+    end_client();
+    rig_pass_ms(3600000);
+    check_heard("R E");
+    reply_hello(&rig, rig.request);
+    check_got(HELLO);
+    check_ended();
+}
+
 static void a_client_that_waits_for_100_is_not_slow(void **state)
 {
     rig_send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
@@ -620,6 +723,12 @@ int main(void)
         TEST(a_body_above_the_rate_goes_on_and_may_not_stop),
         TEST(an_owner_that_pauses_is_not_the_clients_fault),
         TEST(an_owner_that_thinks_is_not_the_clients_fault),
+        TEST(an_answer_may_take_long),
+        TEST(a_half_closed_client_gets_its_answer),
+        TEST(a_half_closed_client_is_taken_for_gone),
+        TEST(a_half_closed_client_of_a_stream),
+        TEST(a_half_closed_client_that_reads_slowly),
+        TEST(a_half_closed_client_without_a_limit),
         TEST(a_client_that_waits_for_100_is_not_slow),
         TEST(a_rest_that_does_not_come_ends_the_connection),
         TEST(a_client_that_stops_reading_is_bounded_and_ends),
