@@ -4,7 +4,7 @@
  *   deciding     inside on_request                               forward, or answer
  *   connecting   wish.upstream set or inside on_call             on_call: a call, or answer
  *   forwarding   call set, is_responding false                   on_response; on_call_abort: another try, or answer
- *   tunnel       is_tunnel, is_responding: raw bytes both ways   as responding; each side ends its direction
+ *   tunnel       tunnel set, is_responding: raw bytes both ways  as responding; each side ends its direction; its time is over
  *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off
  *   answered     is_answered: the gateway's own words            on_client_done
  *   ended        caller NULL; freed once call is NULL too
@@ -27,6 +27,7 @@
 #include "gateway/grpc_call.h"
 #include "gateway/policy/filter.h"
 #include "gateway/policy/policy.h"
+#include "gateway/tunnel.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
 
@@ -115,18 +116,26 @@ static void free_if_ended(struct dm_exchange *ex)
     dm_live_release_unref(ex->release);
     dm_unit_unref(ex->applications);
     dm_live_tenant_unref(ex->tenant);
+    dm_tunnel_free(ex);
     dm_arena_done(&ex->arena);
     worker->n_exchanges--;
     dm_freelist_give(&worker->exchanges, ex);
 }
 
+/* A tunnel was served when it stood. */
+static uint64_t served_ns(const struct dm_exchange *ex)
+{
+    return (DM_UNLIKELY(ex->tunnel != NULL) ? ex->answered_ns : dm_loop_now_ns(ex->worker->loop)) - ex->begun_ns;
+}
+
 static void count(const struct dm_exchange *ex)
 {
     struct dm_tenant_counters *c = ex->tenant->counters;
-    uint64_t us = (dm_loop_now_ns(ex->worker->loop) - ex->begun_ns) / 1000;
+    uint64_t us = served_ns(ex) / 1000;
 
     c->requests++;
     c->exchanges_ended++;
+    c->tunnels_ended += ex->tunnel != NULL;
     c->status[ex->status / 100 % 6]++;
     c->reasons[ex->reason]++;
     c->bytes_in += ex->bytes_in;
@@ -195,7 +204,7 @@ static bool replay(struct dm_exchange *ex)
 static void go_on(struct dm_exchange *ex)
 {
     if (DM_UNLIKELY(ex->request.protocol.len > 0)) {
-        if (ex->is_tunnel)
+        if (ex->tunnel)
             dm_http_request_resume(ex->caller);
         return; /* the head is all of the request */
     }
@@ -311,12 +320,6 @@ static void keep_trailers(struct dm_exchange *ex, const struct dm_http_head *tra
     }
 }
 
-static void write_tunnel_end(struct dm_exchange *ex)
-{
-    if (ex->call)
-        dm_http_call_end(ex->call, DM_STR_NULL);
-}
-
 static size_t on_request_body(void *user, struct dm_http_request *caller, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
@@ -325,7 +328,9 @@ static size_t on_request_body(void *user, struct dm_http_request *caller, const 
     if (!ex->call || is_replaying(ex))
         return 0; /* go_on() resumes */
     taken = dm_http_call_write(ex->call, ptr, len);
-    if (ex->may_replay && !ex->is_tunnel)
+    if (DM_UNLIKELY(ex->tunnel != NULL))
+        dm_tunnel_passed(ex->tunnel, DM_TUNNEL_BACKEND, ptr, taken);
+    else if (ex->may_replay)
         keep_for_replay(ex, ptr, taken);
     ex->body_sent += taken;
     ex->replayed = ex->body_sent;
@@ -336,8 +341,9 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
 {
     struct dm_exchange *ex = user;
 
-    if (DM_UNLIKELY(ex->is_tunnel)) {
-        write_tunnel_end(ex);
+    if (DM_UNLIKELY(ex->tunnel != NULL)) {
+        if (ex->call)
+            dm_http_call_end(ex->call, DM_STR_NULL);
         return;
     }
     ex->has_request_ended = true;
@@ -391,6 +397,52 @@ static void on_client_abort(void *user, struct dm_http_request *caller, struct d
     free_if_ended(ex);
 }
 
+/* --- tunnels that the gateway ends -------------------------------------------------------------------------------- */
+
+static void leave_client(struct dm_exchange *ex, enum dm_reason reason)
+{
+    struct dm_http_request *caller = ex->caller;
+    char buf[DM_WEBSOCKET_CLOSE_MAX];
+    struct dm_str last = dm_tunnel_goodbye(ex, DM_TUNNEL_CLIENT, reason, buf);
+
+    end_client(ex);
+    dm_http_request_leave(caller, last);
+}
+
+static void leave_backend(struct dm_exchange *ex, enum dm_reason reason)
+{
+    struct dm_http_call *call = ex->call;
+    char buf[DM_WEBSOCKET_CLOSE_MAX];
+    struct dm_str last = dm_tunnel_goodbye(ex, DM_TUNNEL_BACKEND, reason, buf);
+
+    count_upstream(ex, call);
+    ex->call = NULL;
+    dm_http_call_leave(call, last);
+}
+
+static void end_tunnel(struct dm_exchange *ex, enum dm_reason reason)
+{
+    ex->reason = (uint8_t)reason;
+    if (ex->caller)
+        leave_client(ex, reason);
+    if (ex->call)
+        leave_backend(ex, reason);
+    free_if_ended(ex);
+}
+
+/* Only when the server goes: the backend's limits hold for both sides, and are watched on its side. */
+static void on_server_goes(void *user, struct dm_http_request *caller, enum dm_http_abort why)
+{
+    end_tunnel(user, DM_REASON_DRAINING);
+}
+
+static void on_tunnel_due(void *user, struct dm_http_call *call, enum dm_http_abort why)
+{
+    end_tunnel(user, why == DM_HTTP_ABORT_IDLE ? DM_REASON_TUNNEL_IDLE : DM_REASON_TUNNEL_EXPIRED);
+}
+
+/* --- requests that are none --------------------------------------------------------------------------------------- */
+
 static void log_fault(struct dm_worker *worker, const struct dm_http_request *caller, struct dm_str id,
                       enum dm_reason reason, struct dm_http_end end)
 {
@@ -436,6 +488,7 @@ const struct dm_http_handler dm_exchange_handler = {
     .on_done = on_client_done,
     .on_abort = on_client_abort,
     .on_fault = on_fault,
+    .on_tunnel_due = on_server_goes,
     .on_first_bytes = dm_connection_first_bytes,
     .on_broken = dm_connection_broken,
     .on_timeout = dm_connection_timeout,
@@ -467,6 +520,12 @@ static void refuse_response(struct dm_exchange *ex)
     dm_answer(ex, DM_REASON_BACKEND_BAD_RESPONSE);
 }
 
+static void begin_tunnel(struct dm_exchange *ex, const struct dm_http_message *message)
+{
+    dm_http_request_tunnel(ex->caller, message);
+    dm_tunnel_begin(ex);
+}
+
 static void on_response(void *user, struct dm_http_call *call, struct dm_http_head *head)
 {
     struct dm_exchange *ex = user;
@@ -490,9 +549,8 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
     ex->status = head->status;
     ex->is_responding = true;
     message.fields = dm_buf_str(fields);
-    ex->is_tunnel = head->status == 101;
-    if (DM_UNLIKELY(ex->is_tunnel))
-        dm_http_request_tunnel(ex->caller, &message);
+    if (DM_UNLIKELY(head->status == 101))
+        begin_tunnel(ex, &message);
     else
         dm_http_request_respond(ex->caller, &message);
 }
@@ -533,10 +591,16 @@ void dm_exchange_expire(struct dm_exchange *ex)
 static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
+    size_t taken;
 
     if (DM_UNLIKELY(ex->filter != NULL))
         return dm_filter_body(ex->filter, ptr, len);
-    return ex->caller ? dm_http_request_write(ex->caller, ptr, len) : len;
+    if (!ex->caller)
+        return len;
+    taken = dm_http_request_write(ex->caller, ptr, len);
+    if (DM_UNLIKELY(ex->tunnel != NULL))
+        dm_tunnel_passed(ex->tunnel, DM_TUNNEL_CLIENT, ptr, taken);
+    return taken;
 }
 
 /* The end comes when the client has taken what the filter holds. */
@@ -635,4 +699,5 @@ const struct dm_http_call_handler dm_exchange_call_handler = {
     .on_writable = on_call_writable,
     .on_done = on_call_done,
     .on_abort = on_call_abort,
+    .on_tunnel_due = on_tunnel_due,
 };

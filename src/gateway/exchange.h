@@ -19,6 +19,7 @@ struct dm_worker;
 struct dm_encoders;
 struct dm_filter;
 struct dm_grpc_deadline;
+struct dm_tunnel;
 struct dm_worker_listener;
 
 #define DM_REQUEST_ID_LEN 32  /* of our own */
@@ -64,12 +65,13 @@ struct dm_exchange {
     const struct dm_ucompression *compression; /* of the version, when this response may be compressed */
     struct dm_filter *filter;                  /* of the response's body; NULL: none */
     struct dm_grpc_deadline *deadline;         /* of a gRPC call that has one (grpc_call.h) */
+    struct dm_tunnel *tunnel;                  /* NULL: none */
     unsigned status;
     uint8_t reason; /* enum dm_reason */
     uint8_t fault;  /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
-    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_tunnel, is_direct, may_replay;
+    bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
     bool is_grpc;
     uint8_t grpc_status; /* of the gateway's own answer, where more is known than the reason; 0: the reason's */
     bool is_secure;      /* the caller came by https, at the latest front that is trusted */

@@ -9,11 +9,13 @@
 #define WEBSOCKET DM_STR("websocket")
 #define KEY_BYTES 16
 
+/* By its name, whatever its version is. */
 static bool is_allowed(const struct dm_exchange *ex, struct dm_str protocol)
 {
     const struct dm_unit *unit = ex->release->unit;
     const struct dm_ustr *upgrades = dm_unit_at(unit, ex->version->upgrades);
 
+    protocol.len = DM_MIN(protocol.len, dm_str_find(protocol, '/'));
     for (uint32_t i = 0; i < ex->version->n_upgrades; i++)
         if (dm_str_ieq(dm_unit_str(unit, upgrades[i]), protocol))
             return true;

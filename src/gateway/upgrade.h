@@ -1,7 +1,7 @@
 /* Requests that ask for another protocol on their connection (RFC 9110 section 7.8, RFC 8441): who may, and what differs
  * between versions of HTTP.
  *
- * - A version names the protocols that it lets through (`upgrades`); others are refused, but for offers to change what the
+ * - A version names the protocols that it lets through (`upgrades`), without their versions; others are refused, but for offers to change what the
  *   client's own connection is (h2c, TLS), which are not followed and not forwarded. Nor is one that comes with a body.
  * - WebSocket proves in HTTP/1.1 with Sec-WebSocket-Key and -Accept that both sides mean it, in HTTP/2 with the CONNECT itself:
  *   what one side lacks is made here.

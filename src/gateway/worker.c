@@ -7,9 +7,11 @@
 #include "base/mix.h"
 #include "gateway/caps.h"
 #include "gateway/connection.h"
+#include "gateway/tunnel.h"
 
 #define EXCHANGES_KEEP 8192
 #define CONNECTIONS_KEEP 8192
+#define TUNNELS_KEEP 8192
 #define CHUNK_BYTES (4u << 10)
 #define CHUNKS_KEEP 16384
 #define SCRATCH_MAX (256u << 10)
@@ -127,6 +129,7 @@ static void init_memory(struct dm_worker *worker)
 {
     dm_freelist_init(&worker->exchanges, sizeof(struct dm_exchange), EXCHANGES_KEEP);
     dm_freelist_init(&worker->connections, sizeof(struct dm_connection), CONNECTIONS_KEEP);
+    dm_freelist_init(&worker->tunnels, sizeof(struct dm_tunnel), TUNNELS_KEEP);
     dm_chunk_pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEEP);
     dm_buf_init(&worker->scratch, SCRATCH_MAX);
     dm_buf_init(&worker->answer, SCRATCH_MAX);
@@ -232,6 +235,12 @@ void dm_worker_look_at_others(struct dm_worker *worker)
         }
 }
 
+void dm_worker_end_tunnels(struct dm_worker *worker)
+{
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        dm_http_server_end_tunnels(worker->listeners[i].server);
+}
+
 static const struct dm_dns_config dns_defaults;
 
 int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
@@ -285,6 +294,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_vault_free(worker->vault);
     dm_freelist_done(&worker->exchanges);
     dm_freelist_done(&worker->connections);
+    dm_freelist_done(&worker->tunnels);
     dm_chunk_pool_done(&worker->chunks);
     dm_buf_done(&worker->scratch);
     dm_buf_done(&worker->answer);

@@ -52,7 +52,7 @@ struct dm_worker {
     struct dm_encoders *encoders;
     struct dm_vault *vault;           /* owned; NULL: no sealed key opens */
     struct dm_tls_acceptor *acceptor; /* of all listeners with TLS */
-    struct dm_freelist exchanges, connections;
+    struct dm_freelist exchanges, connections, tunnels;
     struct dm_chunk_pool chunks;
     struct dm_buf scratch, answer;
     uint64_t wall_offset_ns; /* wall clock - loop clock, refreshed every second */
@@ -80,6 +80,9 @@ void dm_worker_drain(struct dm_worker *worker);
 void dm_worker_drain_end(struct dm_worker *worker);
 /* Finds the counters of workers that have started lately, for the caps of tenants. */
 void dm_worker_look_at_others(struct dm_worker *worker);
+/* Ends all tunnels with their protocol's goodbye, which is on its way some turns of the loop later; dm_worker_done() says it too, but
+ * waits for nothing. */
+void dm_worker_end_tunnels(struct dm_worker *worker);
 /* Takes over the unit (one reference), also on failure. An older or equal mark than the live one is dropped: 0. Domains whose
  * keys do not open are not applied, and the former ones serve on: DM_EAGAIN when the data key may come yet, or DM_ECORRUPT.
  * counter_slot: of the tenant. */

@@ -17,6 +17,7 @@
 #define RECONNECT_MS 100
 #define TICK_MS 1000
 #define DRAIN_TICK_MS 20
+#define GOODBYE_MS 100
 #define IDLE_MS 1000       /* for clients between requests, when a signal ends us */
 #define LAST_WORDS_MS 1000 /* for the keeper to read what we say last */
 #define USAGE_BATCH 256
@@ -273,9 +274,19 @@ static void start_serving(struct process *p)
         dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told that worker %u serves", p->options->slot);
 }
 
-static void on_drain_due(struct dm_timer *timer)
+static void on_goodbye_due(struct dm_timer *timer)
 {
     dm_loop_stop(DM_CONTAINER_OF(timer, struct process, drain)->worker.loop);
+}
+
+/* What is left is cut off, but for tunnels, which have a moment to say goodbye in. */
+static void on_drain_due(struct dm_timer *timer)
+{
+    struct process *p = DM_CONTAINER_OF(timer, struct process, drain);
+
+    dm_worker_end_tunnels(&p->worker);
+    p->drain.on_due = on_goodbye_due;
+    dm_timer_arm(p->worker.loop, &p->drain, GOODBYE_MS);
 }
 
 static void on_idle_due(struct dm_timer *timer)

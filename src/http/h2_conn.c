@@ -519,7 +519,8 @@ static void limit_streams(struct dm_http_conn *conn)
     dm_h2_conn_run_later(c);
 }
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, end_tunnels, done, heed_timeouts, limit_streams};
+static const struct dm_http_conn_ops conn_ops = {fail, drain,         drain_end,    end_tunnels,
+                                                 done, heed_timeouts, limit_streams};
 
 static void submit_settings(struct dm_h2_conn *c)
 {

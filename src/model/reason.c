@@ -136,6 +136,17 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
         {"backend_closed", 0, "Backend cut its answer",
          "The backend closed or fell silent within its answer, after its head had been passed on.", DM_WHO_TENANT,
          "The backend, and its idle timeout.", FIXED},
+    [DM_REASON_TUNNEL_IDLE] = {"tunnel_idle", 0, "Tunnel silent for too long",
+                               "Nothing went through the upgraded connection, in either direction, for too long.",
+                               DM_WHO_TENANT,
+                               "Pings of the client or the backend, and the backend's `tunnel_idle_timeout_ms`.",
+                               FIXED},
+    [DM_REASON_TUNNEL_EXPIRED] = {"tunnel_expired", 0, "Tunnel at the end of its time",
+                                  "The upgraded connection has lived as long as it may.", DM_WHO_TENANT,
+                                  "The backend's `tunnel_total_ms`.", FIXED},
+    [DM_REASON_DRAINING] = {"draining", 0, "Gateway goes",
+                            "The gateway was stopped or upgraded, and the time for what was open is over.",
+                            DM_WHO_OPERATOR, "The gateway's `--drain-ms`.", FIXED},
 };
 
 const struct dm_reason_info *dm_reason_info(enum dm_reason reason)

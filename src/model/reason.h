@@ -54,6 +54,9 @@ enum dm_reason {
     /* not answers: how an exchange ended after its answer had begun, or without anyone to answer */
     DM_REASON_CLIENT_CLOSED,
     DM_REASON_BACKEND_CLOSED,
+    DM_REASON_TUNNEL_IDLE,
+    DM_REASON_TUNNEL_EXPIRED,
+    DM_REASON_DRAINING,
     DM_REASON_COUNT,
 };
 

@@ -97,7 +97,9 @@ static const struct dm_field fields[] = {
      .sub = &dm_schema_mount, .doc = "Where requests go. A request under no mount: `no_backend`."},
     {"upgrades", DM_FIELD_STRINGS, DM_FIELD_UNIQUE, DM_AT_ARRAY(struct dm_version, upgrades), .max = DM_UPGRADES_MAX,
      .item_max = 32, .format = &dm_format_upgrade,
-     .doc = "Protocols that callers may upgrade a connection to, such as `websocket`; others: `upgrade_not_allowed`."},
+     .doc =
+         "Protocols that callers may upgrade a connection to, such as `websocket`, by name: in any version of theirs. Others: "
+         "`upgrade_not_allowed`."},
     {"errors", DM_FIELD_MAP, 0, DM_AT_ARRAY(struct dm_version, errors), .max = 64, .sub = &dm_schema_error_override,
      .doc = "Own wording of the gateway's answers, by reason."},
 };

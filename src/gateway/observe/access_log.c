@@ -138,6 +138,8 @@ static void write_line(struct dm_access_log *log, struct dm_jsonw *w, const stru
     write_client(w, ex->client);
     dm_jsonw_member_str(w, "method", ex->method);
     dm_jsonw_member_str(w, "path", ex->path); /* never the query: it may hold a credential */
+    if (DM_UNLIKELY(ex->tunnel != NULL))
+        dm_jsonw_member_str(w, "protocol", ex->request.protocol);
     dm_jsonw_member_u64(w, "status", ex->status);
     if (ex->reason != DM_REASON_NONE)
         dm_jsonw_member_cstr(w, "reason", dm_reason_info((enum dm_reason)ex->reason)->code);

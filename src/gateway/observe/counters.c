@@ -10,6 +10,8 @@ static void end_tenant(struct dm_tenant_counters *counters)
 {
     if (counters->exchanges_ended != counters->exchanges_begun)
         counters->exchanges_ended = counters->exchanges_begun;
+    if (counters->tunnels_ended != counters->tunnels_begun)
+        counters->tunnels_ended = counters->tunnels_begun;
     if (counters->connections != 0)
         counters->connections = 0;
     if (counters->upstream_connections != 0)

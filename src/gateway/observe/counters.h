@@ -50,6 +50,7 @@ struct dm_tenant_counters {
     uint64_t compression_skipped; /* for want of memory */
     uint64_t upstream_connects, upstream_reuses, upstream_failures, upstream_retries;
     uint64_t exchanges_begun, exchanges_ended; /* in flight = the difference */
+    uint64_t tunnels_begun, tunnels_ended;     /* open = the difference */
     uint64_t latency_us_sum;
     uint64_t latency[DM_LATENCY_BUCKETS];
     uint64_t upstream_latency_us_sum;

@@ -30,6 +30,7 @@ static const struct family tenant_families[] = {
      TENANT(compression_bytes_out), 0},
     {"daemun_compression_skipped_total", "counter",
      "Responses sent as they were because memory for compression was used up.", TENANT(compression_skipped), 0},
+    {"daemun_tunnels_total", "counter", "Connections that were upgraded to tunnels.", TENANT(tunnels_begun), 0},
     {"daemun_upstream_failures_total", "counter", "Attempts at a backend that failed.", TENANT(upstream_failures), 0},
     {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
 };
@@ -184,14 +185,24 @@ static void write_tenant_family(const struct sums *sums, const struct family *fa
     }
 }
 
+static void write_open(const struct sums *sums, const char *name, const char *help, size_t begun, size_t ended,
+                       struct dm_buf *ret)
+{
+    begin(ret, name, "gauge", help);
+    for (size_t i = 0; i < sums->count; i++) {
+        const char *c = (const char *)&sums->items[i].counters;
+        uint64_t n_begun = *(const uint64_t *)(const void *)(c + begun),
+                 n_ended = *(const uint64_t *)(const void *)(c + ended);
+        begin_sample(ret, name, "", "tenant", sums->items[i].tenant->name);
+        end_sample(ret, n_begun > n_ended ? n_begun - n_ended : 0);
+    }
+}
+
 static void write_in_flight(const struct sums *sums, struct dm_buf *ret)
 {
-    begin(ret, "daemun_requests_in_flight", "gauge", "Requests being served now.");
-    for (size_t i = 0; i < sums->count; i++) {
-        const struct dm_tenant_counters *c = &sums->items[i].counters;
-        begin_sample(ret, "daemun_requests_in_flight", "", "tenant", sums->items[i].tenant->name);
-        end_sample(ret, c->exchanges_begun > c->exchanges_ended ? c->exchanges_begun - c->exchanges_ended : 0);
-    }
+    write_open(sums, "daemun_requests_in_flight", "Requests being served now, tunnels among them.",
+               TENANT(exchanges_begun), TENANT(exchanges_ended), ret);
+    write_open(sums, "daemun_tunnels", "Tunnels open now.", TENANT(tunnels_begun), TENANT(tunnels_ended), ret);
 }
 
 static void write_statuses(const struct sums *sums, struct dm_buf *ret)

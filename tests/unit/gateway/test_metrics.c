@@ -71,6 +71,8 @@ static void test_sums_over_workers(void **state)
     pages[0]->tenants[5].status[2] = 41;
     pages[0]->tenants[5].reasons[DM_REASON_LIMIT_EXCEEDED] = 4;
     pages[0]->tenants[5].exchanges_begun = 10;
+    pages[0]->tenants[5].tunnels_begun = 9;
+    pages[1]->tenants[5].tunnels_ended = 5;
     pages[1]->tenants[5].exchanges_ended = 7;
     pages[0]->tenants[5].latency[0] = 1;
     pages[1]->tenants[5].latency[DM_LATENCY_BUCKETS - 1] = 1;
@@ -95,6 +97,8 @@ static void test_sums_over_workers(void **state)
     assert_has("daemun_tenant_timeouts_total{tenant=\"orders\",what=\"reader\"} 8");
     assert_has_not("what=\"idle\"");
     assert_has("daemun_requests_in_flight{tenant=\"orders\"} 3");
+    assert_has("daemun_tunnels{tenant=\"orders\"} 4");
+    assert_has("daemun_tunnels_total{tenant=\"orders\"} 9");
     assert_has("daemun_request_duration_seconds_bucket{tenant=\"orders\",le=\"0.0001\"} 1");
     assert_has("daemun_request_duration_seconds_bucket{tenant=\"orders\",le=\"30\"} 1");
     assert_has("daemun_request_duration_seconds_bucket{tenant=\"orders\",le=\"+Inf\"} 2");

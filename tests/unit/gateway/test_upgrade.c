@@ -82,6 +82,7 @@ static void who_may(void **state)
     struct stage *s = *state;
 
     stage_try(s, UPGRADE("tcp-over-http", ""), "\"upgrade_not_allowed\"");
+    stage_try(s, UPGRADE("websockets/13", ""), "\"upgrade_not_allowed\"");
     assert_int_equal(s->origin.n_requests, 0);
     stage_try(s, UPGRADE("h2c", "HTTP2-Settings: AAMAAABkAAQAAP__\r\n"), "hello"); /* not followed, not forwarded */
     assert_int_equal(rig_count(dm_buf_str(&s->origin.received), "Upgrade"), 0);
@@ -107,7 +108,7 @@ static void tunnels_that_are_idle_end(void **state)
     rig_expect_end(&s->rig, s->origin.sockets[0]);
     rig_close(&s->rig, c);
     assert_int_equal(s->rig.worker.n_exchanges, 0);
-    assert_int_equal(s->rig.counters->tenants[1].reasons[DM_REASON_BACKEND_CLOSED], 1);
+    assert_int_equal(s->rig.counters->tenants[1].reasons[DM_REASON_TUNNEL_IDLE], 1);
 }
 
 int main(void)
