@@ -16,14 +16,13 @@ static bool keep_str(struct dm_buf *kept, struct dm_str *s)
     return true;
 }
 
-/* Behind a trusted front it lies in the arena; otherwise it is the connection's. */
-static bool keep_client(struct dm_exchange *ex, struct dm_buf *kept)
+/* Behind a trusted front it lies in the arena. Who stood before the client is not asked for again. */
+static void keep_client(struct dm_exchange *ex)
 {
-    if (ex->client == dm_http_request_peer(ex->caller))
-        return true;
-    dm_buf_add_n(kept, ex->client, sizeof(*ex->client));
-    ex->client = (const struct dm_addr *)(const void *)kept->ptr;
-    return !kept->failed;
+    if (ex->client == &ex->peer)
+        return;
+    ex->peer = *ex->client;
+    ex->client = &ex->peer;
 }
 
 /* Nothing else of the exchange is asked for behind an answer that opened a tunnel. */
@@ -45,10 +44,10 @@ static void keep(struct dm_exchange *ex, struct dm_tunnel *tunnel)
     struct dm_buf kept;
 
     dm_buf_init_fixed(&kept, tunnel->text, sizeof(tunnel->text));
-    if (!keep_client(&moved, &kept) || !keep_str(&kept, &moved.method) || !keep_str(&kept, &moved.path) ||
-        !keep_str(&kept, &moved.request.protocol) || !keep_str(&kept, &moved.request_id))
+    if (!keep_str(&kept, &moved.method) || !keep_str(&kept, &moved.path) || !keep_str(&kept, &moved.request.protocol) ||
+        !keep_str(&kept, &moved.request_id))
         return;
-    ex->client = moved.client;
+    keep_client(ex);
     ex->method = moved.method;
     ex->path = moved.path;
     ex->request.protocol = moved.request.protocol;
