@@ -323,6 +323,7 @@ static const struct dm_sys_ops sim_ops = {
     .send = dm_sim_send,
     .sendv = dm_sim_sendv,
     .shutdown_write = dm_sim_shutdown_write,
+    .reset_on_close = dm_sim_reset_on_close,
     .local_addr = dm_sim_local_addr,
     .peer_cred = dm_sim_peer_cred,
     .close = sim_close,

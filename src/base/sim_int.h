@@ -188,12 +188,13 @@ struct dm_sim_end {
     struct dm_addr local, remote;
     struct dm_peer_cred peer_cred;
     enum dm_sim_end_state state;
-    bool is_closed;  /* no descriptor and in no backlog */
-    bool is_shut;    /* we write no more */
-    bool is_eof;     /* the peer writes no more */
-    bool is_broken;  /* the peer reads no more */
-    bool wants_room; /* an edge is owed when there is room again */
-    int error;       /* positive, reported once */
+    bool is_closed;   /* no descriptor and in no backlog */
+    bool is_shut;     /* we write no more */
+    bool is_eof;      /* the peer writes no more */
+    bool is_broken;   /* the peer reads no more */
+    bool is_to_reset; /* by its close */
+    bool wants_room;  /* an edge is owed when there is room again */
+    int error;        /* positive, reported once */
     size_t unread, room_bytes;
     struct dm_buf arrived;
     struct dm_sim_segment *inbound, **inbound_tail;
@@ -250,6 +251,7 @@ ssize_t dm_sim_peek(struct dm_sys *sys, int fd, void *ret, size_t len);
 ssize_t dm_sim_send(struct dm_sys *sys, int fd, const void *ptr, size_t len);
 ssize_t dm_sim_sendv(struct dm_sys *sys, int fd, const struct iovec *iov, int n);
 int dm_sim_shutdown_write(struct dm_sys *sys, int fd);
+int dm_sim_reset_on_close(struct dm_sys *sys, int fd);
 
 /* sim_disk.c */
 enum dm_sim_inode_kind { SIM_INODE_FILE, SIM_INODE_DIR, SIM_INODE_SOCKET };

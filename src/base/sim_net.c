@@ -289,7 +289,7 @@ static void tell_peer(struct dm_sim_end *end)
 
     if (!peer || peer->is_closed || end->state == SIM_END_DEAD)
         return;
-    if (end->arrived.len > 0 || end->state == SIM_END_CONNECTING)
+    if (end->arrived.len > 0 || end->state == SIM_END_CONNECTING || end->is_to_reset)
         dm_sim_end_post(peer, SIM_SEGMENT_RESET, NULL, 0);
     else if (is_unix(end))
         dm_sim_end_post(peer, SIM_SEGMENT_GONE, NULL, 0);

@@ -177,3 +177,16 @@ int dm_sim_shutdown_write(struct dm_sys *sys, int fd)
         rc = end ? end_shutdown(end) : wrong_fd(p, fd);
     return (int)dm_sim_trace(p, "shutdown_write", fd, rc);
 }
+
+int dm_sim_reset_on_close(struct dm_sys *sys, int fd)
+{
+    struct dm_sim_process *p = dm_sim_process_of(sys);
+    struct dm_sim_end *end = end_of(p, fd);
+    int rc = dm_sim_enter(p);
+
+    if (rc == 0 && !end)
+        rc = wrong_fd(p, fd);
+    else if (rc == 0)
+        end->is_to_reset = !is_unix(end);
+    return (int)dm_sim_trace(p, "reset_on_close", fd, rc);
+}

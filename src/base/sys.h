@@ -54,6 +54,8 @@ struct dm_sys_ops {
     ssize_t (*send)(struct dm_sys *sys, int fd, const void *ptr, size_t len);
     ssize_t (*sendv)(struct dm_sys *sys, int fd, const struct iovec *iov, int n);
     int (*shutdown_write)(struct dm_sys *sys, int fd);
+    /* The close that follows is a reset, and drops what the peer has not got. Means nothing to a Unix socket. */
+    int (*reset_on_close)(struct dm_sys *sys, int fd);
     int (*local_addr)(struct dm_sys *sys, int fd, struct dm_addr *ret);
     int (*peer_cred)(struct dm_sys *sys, int fd, struct dm_peer_cred *ret); /* -EINVAL: not a connected Unix socket */
     /* Any descriptor made through the seam; never asked again, whatever it returns. */

@@ -196,6 +196,13 @@ static int real_shutdown_write(struct dm_sys *sys, int fd)
     return CALL(shutdown(fd, SHUT_WR));
 }
 
+static int real_reset_on_close(struct dm_sys *sys, int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    return CALL(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+}
+
 static int real_local_addr(struct dm_sys *sys, int fd, struct dm_addr *ret)
 {
     struct dm_addr addr = {.len = sizeof(addr.ss)};
@@ -345,6 +352,7 @@ static const struct dm_sys_ops real_ops = {
     .send = real_send,
     .sendv = real_sendv,
     .shutdown_write = real_shutdown_write,
+    .reset_on_close = real_reset_on_close,
     .local_addr = real_local_addr,
     .peer_cred = real_peer_cred,
     .close = real_close,

@@ -12,6 +12,27 @@ void dm_h1_conn_close(struct dm_h1_conn *c)
     dm_stream_close(&c->base.stream);
 }
 
+/* Nothing of it may pass for an orderly end: a body that only the end of the connection delimits is one that the client can't tell
+ * from a whole one in clear text but by a reset. */
+static void cut(struct dm_h1_conn *c)
+{
+    c->reading = READ_CLOSED;
+    dm_timer_cancel(c->base.server->loop, &c->base.timer);
+    dm_stream_flush(&c->base.stream);
+    if (c->writer.framing == DM_HTTP_FRAMING_CLOSE && !c->is_tunnel)
+        dm_stream_reset(&c->base.stream);
+    else
+        dm_stream_abort(&c->base.stream);
+}
+
+void dm_h1_conn_break(struct dm_h1_conn *c)
+{
+    if (c->writing == WRITE_BODY || dm_stream_unsent(&c->base.stream) > 0)
+        cut(c);
+    else
+        dm_h1_conn_close(c);
+}
+
 /* All is sent. */
 static void part(struct dm_h1_conn *c)
 {
@@ -45,9 +66,10 @@ void dm_h1_conn_fail(struct dm_h1_conn *c, struct dm_http_end end)
     void *user = c->request.user;
     bool has_request = c->has_request;
 
-    c->has_request = c->is_tunnel = false;
+    c->has_request = false;
     c->request.user = NULL;
-    dm_h1_conn_close(c);
+    dm_h1_conn_break(c);
+    c->is_tunnel = false;
     if (has_request)
         c->base.server->handler->on_abort(user, &c->request, end);
 }
@@ -234,7 +256,7 @@ static void on_due_sending(struct dm_h1_conn *c)
     dm_h1_conn_look(c);
     if (judge(c, &c->out) != DM_HTTP_PACE_FINE) {
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
-        dm_h1_conn_close(c);
+        dm_h1_conn_break(c);
     } else if (c->reading == READ_LEAVING) {
         dm_http_conn_arm(&c->base, DM_MIN(dm_http_pace_period_ms(c->body_timeout_ms), DM_HTTP_LINGER_MS));
     } else {

@@ -82,6 +82,8 @@ void dm_h1_conn_arm_tunnel(struct dm_h1_conn *conn);
 /* Who is waited for changed. */
 void dm_h1_conn_look(struct dm_h1_conn *conn);
 void dm_h1_conn_close(struct dm_h1_conn *conn);
+/* The same, so that the client sees that what it was being sent, if anything, is not whole. */
+void dm_h1_conn_break(struct dm_h1_conn *conn);
 /* The last answer is given: closes once it is sent. */
 void dm_h1_conn_leave(struct dm_h1_conn *conn);
 /* The request in hand fails, if there is one; the owner is told last. */

@@ -267,9 +267,10 @@ void dm_h1_request_abort(struct dm_http_request *request, uint32_t code)
 {
     struct dm_h1_conn *c = dm_h1_conn_of_request(request);
 
-    c->has_request = c->is_tunnel = false;
+    c->has_request = false;
     c->request.user = NULL;
-    dm_h1_conn_close(c);
+    dm_h1_conn_break(c);
+    c->is_tunnel = false;
 }
 
 void dm_h1_conn_answer_fault(struct dm_h1_conn *c, struct dm_http_end end, unsigned status)

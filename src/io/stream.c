@@ -451,6 +451,15 @@ void dm_stream_abort(struct dm_stream *stream)
     end(stream, false);
 }
 
+void dm_stream_reset(struct dm_stream *stream)
+{
+    struct dm_sys *sys = stream->loop->sys;
+
+    if (!stream->is_closing && !stream->transport->done)
+        (void)sys->ops->reset_on_close(sys, stream->watch.fd); /* else it is cut as well as it can be */
+    dm_stream_abort(stream);
+}
+
 void dm_stream_close_gracefully(struct dm_stream *stream, uint32_t linger_ms)
 {
     if (stream->is_closing || stream->is_lingering)

@@ -19,7 +19,7 @@
  * S1. Callbacks come from the loop only, never from inside a dm_stream_ call.
  * S2. After dm_stream_close the one callback still to come is on_closed, in a later task; the memory belongs to the owner
  *     again from there on, and only from there on. dm_stream_close is fine in every callback and state. All of it holds for
- *     dm_stream_abort too.
+ *     dm_stream_abort and dm_stream_reset too.
  * S3. After on_error nothing comes until the owner closes; what the peer sent before the failure was shown before, unless
  *     reading was paused. on_eof comes once, after all bytes; never while paused.
  * S4. ptr in on_read is valid during the call only.
@@ -105,6 +105,9 @@ void dm_stream_shutdown(struct dm_stream *stream);
 void dm_stream_close(struct dm_stream *stream);
 /* The same, but nothing more is sent, also of what has gathered, nor that this was the end (TLS). For what is cut short. */
 void dm_stream_abort(struct dm_stream *stream);
+/* The same, and a peer that had no other sign of it gets a reset, which may cost it what it has not read: for what would look whole
+ * when it ends here. On TLS it is dm_stream_abort, which is such a sign. */
+void dm_stream_reset(struct dm_stream *stream);
 /* Sends what is written, ends our direction, throws away what still comes and closes when the peer has closed too or after
  * linger_ms, so that the peer reads our last bytes instead of a reset (RFC 9112 section 9.6). The one callback still to come
  * is on_closed. */

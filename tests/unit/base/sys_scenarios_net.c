@@ -155,6 +155,29 @@ static void tcp_reset(struct stage *stage)
     reset_over(stage, &pair);
 }
 
+/* A close that was to be a reset is one, whatever was read. */
+static void reset_on_close(struct stage *stage)
+{
+    struct stage_pair pair = stage_tcp_pair(stage), other = stage_unix_pair(stage);
+
+    stage_send_all(stage, pair.server, SERVER, "before");
+    stage_await(stage, CLIENT, DM_READY_IN);
+    assert_int_equal(stage->sys->ops->reset_on_close(stage->sys, pair.server), 0);
+    assert_int_equal(stage_recv(stage, pair.client), 6);
+    stage_close(stage, pair.server);
+    stage_await(stage, CLIENT, DM_READY_IN | DM_READY_OUT | DM_READY_HUP | DM_READY_ERR);
+    assert_int_equal(stage_recv(stage, pair.client), -ECONNRESET);
+    stage_close(stage, pair.client);
+    stage_close(stage, pair.listener);
+
+    assert_int_equal(stage->sys->ops->reset_on_close(stage->sys, other.server), 0);
+    stage_close(stage, other.server);
+    assert_int_equal(stage_recv(stage, other.client), 0);
+    stage_close(stage, other.client);
+    stage_close(stage, other.listener);
+    assert_int_equal(stage->sys->ops->reset_on_close(stage->sys, 9999), -EBADF);
+}
+
 static void unix_reset(struct stage *stage)
 {
     struct stage_pair pair = stage_unix_pair(stage);
@@ -366,6 +389,7 @@ const struct scenario sys_net_scenarios[] = {
     {"half_close", half_close},
     {"tcp_reset", tcp_reset},
     {"unix_reset", unix_reset},
+    {"reset_on_close", reset_on_close},
     {"send_to_closed", send_to_closed},
     {"unix_peer_gone", unix_peer_gone},
     {"refused", refused},

@@ -380,6 +380,29 @@ static void bodies_have_limits(void **state)
     check_heard("R B4 E D R B3 F:body_too_large A:too_large");
 }
 
+/* Of the server, before a request is given out. */
+static void announced_bodies_have_limits(void **state)
+{
+    const char *request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde";
+    bool is_real = !rig.world;
+
+    rig_stop();
+    memset(&rig, 0, sizeof(rig));
+    rig.settings = dm_http_server_defaults;
+    rig.settings.body_bytes_max = 4;
+    rig_start(is_real ? NULL : dm_world_new(7, NULL));
+    rig_send(request);
+    check_got("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad");
+    check_ended();
+    check_heard("F:body_too_large");
+}
+
+static void what_is_counted_has_a_name(void **state)
+{
+    assert_string_equal(dm_http_refusal_name(DM_HTTP_REFUSED_DRAINING), "draining");
+    assert_string_equal(dm_http_timeout_name(DM_HTTP_TIMEOUT_READER), "reader");
+}
+
 static void heads_have_limits(void **state)
 {
     char *field = dm_alloc(40000);
@@ -502,6 +525,28 @@ static size_t reply_body(struct rig *r, struct dm_http_request *request, const c
 }
 
 #define POST "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
+
+/* Cut in its body a response looks cut: to HTTP/1.0, for which the end of the connection is the end, too. */
+static void a_cut_response_does_not_look_whole(void **state)
+{
+    static const char *const requests[] = {"GET / HTTP/1.0\r\n\r\n", GET};
+
+    for (size_t i = 0; i < DM_COUNT(requests); i++) {
+        rig_connect();
+        rig.script.on_request = stream_chunked;
+        rig.left = 200000000;
+        rig_send(requests[i]);
+        rig_read(1000);
+        assert_non_null(rig.request);
+        dm_http_request_abort(rig.request);
+        rig_read_all();
+        assert_true(rig.got.len > 1000 && rig.got.len < 200000000);
+        assert_int_equal(rig.is_reset, i == 0);
+        assert_false(i == 1 && memcmp(rig.got.ptr + rig.got.len - 5, "0\r\n\r\n", 5) == 0);
+        dm_buf_reset(&rig.got);
+        dm_buf_reset(&rig.heard);
+    }
+}
 
 static void aborts_from_callbacks(void **state)
 {
@@ -650,7 +695,7 @@ static void connections_have_a_maximum(void **state)
     rig_connect();
     rig_send(GET);
     rig_read_all();
-    assert_non_null(strstr(rig.got.ptr, "HTTP/1.1 503"));
+    assert_true(has_got("HTTP/1.1 503"));
     check_heard("F:too_many_connections");
     assert_false(rig.is_reset);
     assert_int_equal(dm_http_server_stats(rig.server)->refused[DM_HTTP_REFUSED_CROWDED], 1);
@@ -753,7 +798,7 @@ static void without_a_proxy_header_it_is_closed(void **state)
     rig_connect();
     rig_send("PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n" GET);
     rig_read_all();
-    assert_non_null(strstr(rig.got.ptr, "HTTP/1.1 400"));
+    assert_true(has_got("HTTP/1.1 400"));
     check_heard("F:bad_version");
     assert_int_equal(dm_http_server_stats(rig.server)->faults[DM_HTTP_BAD_VERSION], 1);
 }
@@ -881,12 +926,15 @@ int main(void)
         BOTH(a_fault_behind_a_request_comes_after_its_response),
         BOTH(a_fault_under_a_response_cuts_it),
         BOTH(bodies_have_limits),
+        BOTH(announced_bodies_have_limits),
+        KERNEL(what_is_counted_has_a_name),
         BOTH(heads_have_limits),
         BOTH(a_half_closed_client_gets_its_answer),
         BOTH(a_half_closed_client_gets_all_of_a_large_answer),
         BOTH(a_body_that_ends_early_aborts),
         BOTH(what_is_not_taken_comes_again),
         BOTH(large_responses_in_every_framing),
+        BOTH(a_cut_response_does_not_look_whole),
         BOTH(aborts_from_callbacks),
         BOTH(replies_from_callbacks),
         BOTH(drain_inside_done),

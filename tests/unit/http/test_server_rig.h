@@ -333,6 +333,11 @@ static inline bool has_heard(const char *text)
     return rig.heard.len > 0 && memmem(rig.heard.ptr, rig.heard.len, text, strlen(text)) != NULL;
 }
 
+static inline bool has_got(const char *text)
+{
+    return rig.got.len > 0 && memmem(rig.got.ptr, rig.got.len, text, strlen(text)) != NULL;
+}
+
 /* The latest request was done. */
 static inline void check_done(void)
 {
