@@ -235,6 +235,18 @@ const struct dm_addr *dm_http_peer_addr(const struct dm_http_peer *p)
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 
+int dm_http_call_inform(struct dm_http_call *call, const struct dm_http_head *head)
+{
+    const struct dm_http_call_handler *handler = call->peer->client->handler;
+
+    if (call->n_interim == DM_HTTP_INTERIM_MAX)
+        return -DM_HTTP_TOO_MANY_INTERIM;
+    call->n_interim++;
+    if (handler->on_inform)
+        handler->on_inform(call->user, call, head);
+    return 0;
+}
+
 void dm_http_call_set_user(struct dm_http_call *call, void *user)
 {
     call->user = user;

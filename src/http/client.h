@@ -22,6 +22,7 @@
  *     fault 0 for a call in hand.
  * C3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped; a request that ends with fewer
  *     bytes ends our direction; one whose head is above 128 KiB is not sent (ABORT_FAULT, DM_HTTP_HEAD_TOO_LARGE).
+ *     So does an interim response (1xx) behind 32 others (DM_HTTP_TOO_MANY_INTERIM); in HTTP/2 it resets the call's stream.
  * C4. The pool hears of a connection behind the call that ended on it, and of one that failed before the calls do: inside
  *     on_abort no further call is opened on it by mistake.
  *

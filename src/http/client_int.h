@@ -14,6 +14,7 @@
 #include "io/tls.h"
 
 #define DM_HTTP_HEAD_OUT_MAX (128u << 10)
+#define DM_HTTP_INTERIM_MAX 32 /* responses before the final one of a call */
 
 /* As the functions of client.h. */
 struct dm_http_call_ops {
@@ -34,6 +35,7 @@ struct dm_http_call {
     void *user;
     struct dm_http_timeouts timeouts;
     bool is_reused, is_http2;
+    uint8_t n_interim;
 };
 
 struct dm_http_peer_ops {
@@ -105,6 +107,9 @@ static inline size_t dm_http_peer_unsent(const struct dm_http_peer *peer)
 }
 
 /* client.c */
+
+/* An interim response came. 0: it was passed on; a negative fault: it was one too many. */
+DM_MUST_USE int dm_http_call_inform(struct dm_http_call *call, const struct dm_http_head *head);
 
 /* Fills a zeroed connection and connects it. */
 void dm_http_peer_start(struct dm_http_peer *peer, struct dm_http_client *client,

@@ -58,7 +58,8 @@
     X(BAD_PSEUDO_FIELD, "bad_pseudo_field", 400)                                                                       \
     X(CONNECTION_FIELD, "connection_field", 400)                                                                       \
     X(HOST_MISMATCH, "host_mismatch", 400)                                                                             \
-    X(BODY_LENGTH, "body_length", 400)
+    X(BODY_LENGTH, "body_length", 400)                                                                                 \
+    X(TOO_MANY_INTERIM, "too_many_interim", 400)
 
 enum dm_http_fault {
     DM_HTTP_NO_FAULT = 0,

@@ -232,6 +232,7 @@ static struct dm_http_call *open_call(struct dm_http_peer *peer, const struct dm
     p->call.is_reused = p->n_calls > 0;
     p->call.timeouts = *timeouts;
     p->call.user = NULL;
+    p->call.n_interim = 0;
     p->n_calls++;
     p->has_call = true;
     p->is_body_stalled = p->has_waiting_output = p->has_ended_early = false;

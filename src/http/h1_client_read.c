@@ -1,6 +1,8 @@
 /* The reading half of a connection: heads and bodies of responses. */
 #include "http/h1_client_int.h"
 
+#include <assert.h>
+
 static void fail_reading(struct dm_h1_peer *p, int fault)
 {
     dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_FAULT, fault, 0});
@@ -33,11 +35,8 @@ static void begin_response(struct dm_h1_peer *p)
     struct dm_http_head *head = &p->base.client->head;
     int rc = dm_http_body_init(&p->body, head, &p->base.client->settings.limits, UINT64_MAX);
 
+    assert(rc == 0); /* nothing is above that */
     p->scan = 0;
-    if (rc < 0) {
-        fail_reading(p, -rc);
-        return;
-    }
     p->reading = READ_BODY;
     p->is_closing = p->is_closing || !head->keep_alive || head->framing == DM_HTTP_FRAMING_CLOSE;
     if (!dm_http_body_is_done(&p->body)) {
@@ -73,10 +72,10 @@ static bool read_head(struct dm_h1_peer *p, const char *ptr, size_t len)
     p->position += (size_t)rc;
     if (DM_UNLIKELY(client->head.status == 101))
         return switch_protocol(p);
-    if (client->head.status >= 200)
+    if (DM_LIKELY(client->head.status >= 200))
         begin_response(p);
-    else if (client->handler->on_inform)
-        client->handler->on_inform(p->call.user, &p->call, &client->head);
+    else if ((rc = dm_http_call_inform(&p->call, &client->head)) < 0)
+        fail_reading(p, -rc);
     return true;
 }
 

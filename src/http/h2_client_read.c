@@ -279,13 +279,12 @@ static void end_response(struct dm_h2_call *call, struct dm_http_head *trailers)
 
 static void take_head(struct dm_h2_call *call, struct dm_http_head *head, bool is_end_stream)
 {
-    const struct dm_http_call_handler *handler = call->base.peer->client->handler;
+    int rc = head->status < 200 ? dm_http_call_inform(&call->base, head) : 0;
 
-    if (head->status < 200) {
-        if (handler->on_inform)
-            handler->on_inform(call->base.user, &call->base, head);
+    if (rc < 0)
+        refuse_message(call, -rc);
+    if (head->status < 200)
         return;
-    }
     respond(call, head);
     if (!call->is_over && is_end_stream)
         end_response(call, NULL);
