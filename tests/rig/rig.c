@@ -265,11 +265,26 @@ void rig_close(struct rig *rig, struct rig_socket *socket)
 
 /* --- origins ------------------------------------------------------------------------------------------------------ */
 
+/* Always whole, and the connection goes on. */
+static bool answer_next(struct rig_origin *origin, struct rig_socket *socket)
+{
+    if (origin->next_answer.len == 0 || !strstr(socket->asked, "/next"))
+        return false;
+    rig_send(socket, origin->next_answer);
+    return true;
+}
+
 static void answer(struct rig_origin *origin, struct rig_socket *socket)
 {
     struct dm_tls_info info;
 
     origin->n_requests++;
+    if (origin->answers_early)
+        dm_buf_printf(&origin->requests, "%s early\n", socket->asked);
+    else
+        dm_buf_printf(&origin->requests, "%s %llu\n", socket->asked, (unsigned long long)socket->body.total);
+    if (answer_next(origin, socket))
+        return;
     origin->n_resumed += dm_tls_info(&socket->stream, &info) && info.is_resumed;
     if (origin->cuts)
         dm_stream_close(&socket->stream);
@@ -292,6 +307,7 @@ static int read_head(struct rig_origin *origin, struct rig_socket *socket)
         return rc;
     socket->parsed += (size_t)rc;
     socket->is_in_body = true;
+    snprintf(socket->asked, sizeof(socket->asked), "%.*s %.*s", DM_STR_ARG(head.method_name), DM_STR_ARG(head.target));
     if (origin->answers_early)
         answer(origin, socket);
     return dm_http_body_init(&socket->body, &head, &limits, UINT64_MAX) < 0 ? -1 : 1;
@@ -376,6 +392,7 @@ void rig_origin_init_at(struct rig *rig, struct rig_origin *origin, struct dm_st
     origin->rig = rig;
     origin->answer = answer;
     dm_buf_init(&origin->received, 64u << 20);
+    dm_buf_init(&origin->requests, 64u << 20);
     assert_int_equal(dm_addr_parse(addr, &any, NULL), 0);
     assert_int_equal(dm_listener_open(&origin->listener, rig->worker.loop, &any, 64, false, on_origin_accept, &err), 0);
 }
@@ -387,11 +404,13 @@ void rig_origin_done(struct rig_origin *origin)
         rig_close(origin->rig, origin->sockets[i]);
     rig_settle(origin->rig);
     dm_buf_done(&origin->received);
+    dm_buf_done(&origin->requests);
 }
 
 void rig_origin_reset(struct rig_origin *origin)
 {
     dm_buf_reset(&origin->received);
+    dm_buf_reset(&origin->requests);
     for (size_t i = 0; i < origin->n_sockets; i++) {
         dm_buf_consume(&origin->sockets[i]->received, origin->sockets[i]->parsed);
         origin->sockets[i]->parsed = 0;

@@ -41,6 +41,7 @@ struct rig_socket {
     /* origins: the request being read */
     struct dm_http_body body;
     size_t parsed, scan;
+    char asked[128];            /* "METHOD TARGET" */
     bool is_in_body, is_tunnel; /* tunnel: behind an answer with 101 */
 };
 /* Turns the loop as long as there is something to do at once. */
@@ -64,6 +65,8 @@ struct rig_origin {
     struct rig_socket *sockets[512];
     size_t n_sockets;
     struct dm_str answer;                 /* empty: none */
+    struct dm_str next_answer;            /* to a target with /next; empty: as the others */
+    struct dm_buf requests;               /* "METHOD TARGET BYTES", or "METHOD TARGET early", of each, as lines */
     struct dm_buf received;               /* of all connections, in order of arrival */
     size_t n_accepted, n_requests, n_bad; /* bad: what was no request; the connection is closed */
     size_t n_resumed;                     /* requests on a TLS session that was there before */

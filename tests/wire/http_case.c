@@ -2,8 +2,8 @@
 #include "base/mem.h"
 
 static const char *const kinds[] = {
-    [CASE_REQUEST] = "request",     [CASE_RESPONSE] = "response", [CASE_PATH] = "path",
-    [CASE_PATH_KEEP] = "path-keep", [CASE_HOST] = "host",         [CASE_QUERY] = "query",
+    [CASE_REQUEST] = "request", [CASE_RESPONSE] = "response", [CASE_PATH] = "path",     [CASE_PATH_KEEP] = "path-keep",
+    [CASE_HOST] = "host",       [CASE_QUERY] = "query",       [CASE_FRAMES] = "frames",
 };
 
 struct dm_str http_case_file(const char *path)
@@ -32,24 +32,24 @@ static int digit(char c)
                                   : 0;
 }
 
-static void add_escaped(struct dm_buf *buf, struct dm_str s)
+void http_case_unescape(struct dm_str text, struct dm_buf *out)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] != '\\' || i + 1 == s.len) {
-            dm_buf_add_char(buf, s.ptr[i]);
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] != '\\' || i + 1 == text.len) {
+            dm_buf_add_char(out, text.ptr[i]);
             continue;
         }
-        switch (s.ptr[++i]) {
-        case 'r': dm_buf_add_char(buf, '\r'); break;
-        case 'n': dm_buf_add_char(buf, '\n'); break;
-        case 't': dm_buf_add_char(buf, '\t'); break;
-        case 's': dm_buf_add_char(buf, ' '); break;
+        switch (text.ptr[++i]) {
+        case 'r': dm_buf_add_char(out, '\r'); break;
+        case 'n': dm_buf_add_char(out, '\n'); break;
+        case 't': dm_buf_add_char(out, '\t'); break;
+        case 's': dm_buf_add_char(out, ' '); break;
         case 'x':
-            if (i + 2 < s.len)
-                dm_buf_add_char(buf, (char)(digit(s.ptr[i + 1]) << 4 | digit(s.ptr[i + 2])));
+            if (i + 2 < text.len)
+                dm_buf_add_char(out, (char)(digit(text.ptr[i + 1]) << 4 | digit(text.ptr[i + 2])));
             i += 2;
             break;
-        default: dm_buf_add_char(buf, s.ptr[i]);
+        default: dm_buf_add_char(out, text.ptr[i]);
         }
     }
 }
@@ -103,18 +103,28 @@ static bool take_kind(struct http_case *ret, struct dm_str line)
     return false;
 }
 
+static void add_input(struct http_case *ret, struct dm_str text)
+{
+    if (ret->kind != CASE_FRAMES) {
+        http_case_unescape(text, &ret->input);
+        return;
+    }
+    dm_buf_add(&ret->input, text);
+    dm_buf_add_char(&ret->input, '\n');
+}
+
 static bool take_line(struct http_case *ret, struct dm_str line)
 {
     struct dm_str rest = dm_str_skip(line, 2), count = DM_STR_NULL;
 
     if (dm_str_starts(line, DM_STR("> "))) {
-        add_escaped(&ret->input, rest);
+        add_input(ret, rest);
     } else if (dm_str_starts(line, DM_STR(">*"))) {
         rest = dm_str_skip(line, 3);
         if (!dm_str_cut(&rest, ' ', &count))
             return false;
         for (uint64_t n = number(count); n > 0; n--)
-            add_escaped(&ret->input, rest);
+            add_input(ret, rest);
     } else if (dm_str_starts(line, DM_STR("< "))) {
         if (ret->expect_count == CASE_EXPECT_MAX)
             return false;

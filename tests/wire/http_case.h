@@ -7,7 +7,8 @@
 
 #define CASE_EXPECT_MAX 64
 
-enum case_kind { CASE_REQUEST, CASE_RESPONSE, CASE_PATH, CASE_PATH_KEEP, CASE_HOST, CASE_QUERY };
+/* CASE_FRAMES: the lines of the input as they stand, each ended by LF (proxy/frames.h). */
+enum case_kind { CASE_REQUEST, CASE_RESPONSE, CASE_PATH, CASE_PATH_KEEP, CASE_HOST, CASE_QUERY, CASE_FRAMES };
 
 /* Slices borrow from the text of the file, but for the input. */
 struct http_case {
@@ -24,6 +25,9 @@ struct http_case {
 /* Reads the next case from *text and moves behind it. 1, 0 at the end, -1 after saying what is wrong. The caller calls
  * dm_buf_done(&ret->input). */
 int http_case_next(struct dm_str *text, struct http_case *ret);
+
+/* Adds the text with its escapes (README.md) replaced. */
+void http_case_unescape(struct dm_str text, struct dm_buf *out);
 
 /* Whole file; aborts with a message when it cannot be read. Freed by the caller. */
 struct dm_str http_case_file(const char *path);

@@ -282,5 +282,6 @@ void http_render(const struct http_case *c, struct cutting cutting, struct dm_bu
     case CASE_PATH_KEEP: render_path(c, out); break;
     case CASE_HOST: render_host(c, out); break;
     case CASE_QUERY: render_query(c, out); break;
+    case CASE_FRAMES: break; /* of the proxy */
     }
 }
