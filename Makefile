@@ -5,7 +5,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench lint format install clean help
+.PHONY: build run test coverage bench lint format install clean help
 
 ## build     release build in build/release (what plain `make` does)
 build:
@@ -20,6 +20,11 @@ run: build
 test:
 	@tools/setup run test
 	@exec tests/run $(SUITES)
+
+## coverage  set up, then run the tests of http and io and say which of their lines ran; below 90 % it fails
+coverage:
+	@tools/setup run test coverage
+	@exec tools/coverage
 
 ## bench     set up (nginx and haproxy too), then measure and write bench/results
 bench:
