@@ -71,9 +71,13 @@ static void keeps_its_codes(void **state)
         {"backend_tls", 502},
         {"backend_timeout", 504},
         {"backend_bad_response", 502},
+        {"backend_not_grpc", 501},
         {"internal_error", 500},
         {"client_closed", 0},
         {"backend_closed", 0},
+        {"tunnel_idle", 0},
+        {"tunnel_expired", 0},
+        {"draining", 0},
     };
 
     assert_int_equal(DM_COUNT(kept), DM_REASON_COUNT - 1);
