@@ -225,6 +225,8 @@ void dm_worker_look_at_others(struct dm_worker *worker)
 {
     const struct dm_gateway_options *options = worker->options;
     char path[DM_GATEWAY_PATH_MAX];
+    struct dm_map_slot *tenant;
+    size_t at = 0;
 
     for (unsigned slot = 0; slot < options->n_workers; slot++)
         for (unsigned bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
@@ -233,6 +235,8 @@ void dm_worker_look_at_others(struct dm_worker *worker)
             dm_gateway_path(options, path, DM_GATEWAY_COUNTERS, slot, dm_gateway_bank_suffix[bank]);
             dm_counter_pages_look(&worker->pages, slot * DM_GATEWAY_BANKS + bank, path);
         }
+    while (worker->pages.n_others > 0 && (tenant = dm_map_next(&worker->tenants, &at)))
+        dm_upstream_share_yield(&((struct dm_live_tenant *)tenant->value)->share);
 }
 
 void dm_worker_end_tunnels(struct dm_worker *worker)

@@ -78,7 +78,7 @@ size_t dm_worker_connections(const struct dm_worker *worker);
 void dm_worker_drain(struct dm_worker *worker);
 /* Clients between requests are not waited for any longer. */
 void dm_worker_drain_end(struct dm_worker *worker);
-/* Finds the counters of workers that have started lately, for the caps of tenants. */
+/* Every second: finds the counters of workers that have started lately, for the caps of tenants, and leaves them room (U5). */
 void dm_worker_look_at_others(struct dm_worker *worker);
 /* Ends all tunnels with their protocol's goodbye, which is on its way some turns of the loop later; dm_worker_done() says it too, but
  * waits for nothing. */

@@ -504,6 +504,21 @@ static bool close_idle(struct dm_upstream *u)
     return false;
 }
 
+/* Is the room worth more to another worker than the connection here? */
+static bool must_yield(const struct dm_upstream *u)
+{
+    return DM_UNLIKELY(u->share->connections_max > 0) && u->env.pages->n_others > 0 && is_full(u);
+}
+
+void dm_upstream_share_yield(struct dm_upstream_share *share)
+{
+    if (!share->first || !must_yield(share->first))
+        return;
+    for (struct dm_upstream *at = share->first; at; at = at->next)
+        while (close_idle(at))
+            ;
+}
+
 /* U5 */
 static bool make_room(struct dm_upstream *u)
 {
@@ -652,8 +667,8 @@ static void on_room(void *owner, struct dm_http_peer *peer)
 {
     struct conn *c = owner;
 
-    (void)peer;
-    if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX))
+    if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX) ||
+        (DM_UNLIKELY(must_yield(c->endpoint->upstream)) && !dm_http_peer_has_calls(peer)))
         close_conn(c);
     else if (!c->is_idle)
         move_conn(c, true);

@@ -8,7 +8,7 @@
  * U4. An endpoint that could not be connected to is passed over for a second, unless all are. Endpoints take turns by weight,
  *     evenly spread; the addresses of a name take turns, and those that the grants do not hold are passed over.
  * U5. A tenant has at most connections_max connections that can take calls. At that bound an idle one of its makes way, whichever
- *     upstream has it, or the request is refused.
+ *     upstream has it, or the request is refused; and none is kept idle that another worker may want the room of.
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
@@ -81,6 +81,8 @@ struct dm_str dm_upstream_authority(const struct dm_upstream *upstream, uint32_t
 /* The tenant's certificates have changed: connections of a backend that is shown one are made with what find_certificate gives
  * from here on, and the idle ones end. */
 void dm_upstream_renew_tls(struct dm_upstream *upstream);
+/* At its bound over all workers a tenant keeps nothing idle here, so that another worker has room: now and then. */
+void dm_upstream_share_yield(struct dm_upstream_share *share);
 /* U3: connections to addresses that the grants no longer hold end, behind the call in hand. grants NULL: all, and none is kept
  * idle from here on. */
 void dm_upstream_recheck(struct dm_upstream *upstream, const struct dm_unit *grants);

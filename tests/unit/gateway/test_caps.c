@@ -665,6 +665,32 @@ static void test_upstream_connections_of_other_workers_count(void **state)
     dm_free(other);
 }
 
+/* What is idle here would keep another worker from its backends. */
+static void test_idle_upstream_connections_yield_to_other_workers(void **state)
+{
+    struct stage *s = *state;
+    struct dm_counters_page *other = add_other_worker(s);
+    struct rig_socket *a;
+
+    apply_caps(s, "\"upstream_connections\":2");
+    a = stage_ask(s, GET, OK);
+    ask(s, a, GET, OK);
+    assert_int_equal(s->origin.n_accepted, 1);
+    assert_int_equal(counters(s)->upstream_connections, 1);
+    other->tenants[1].upstream_connections = 1;
+    dm_worker_look_at_others(&s->rig.worker); /* the other wants no more than it has: it can't know */
+    assert_int_equal(counters(s)->upstream_connections, 0);
+    ask(s, a, GET, OK);
+    assert_int_equal(s->origin.n_accepted, 2);
+    assert_int_equal(counters(s)->upstream_connections, 0); /* not kept */
+    other->tenants[1].upstream_connections = 0;
+    ask(s, a, GET, OK);
+    dm_worker_look_at_others(&s->rig.worker);
+    assert_int_equal(counters(s)->upstream_connections, 1);
+    end(s, a);
+    dm_free(other);
+}
+
 /* --- neighbours, changes ------------------------------------------------------------------------------------------ */
 
 /* A caller of a name that is nobody's, on a connection of its own, is told what it always is. */
@@ -776,6 +802,7 @@ int main(void)
         TEST(test_upstream_connections),
         TEST(test_idle_upstream_connections_make_way),
         TEST(test_upstream_connections_of_other_workers_count),
+        TEST(test_idle_upstream_connections_yield_to_other_workers),
         TEST(test_nobody_else_notices),
         TEST(test_caps_change),
         TEST(test_other_workers_are_found),
