@@ -178,6 +178,18 @@ static void a_backend_that_fails_before_it_answers(void **state)
     stage_try(s, CALL(""), "hello");
 }
 
+static void a_body_that_is_none(void **state)
+{
+    struct stage *s = *state;
+
+    stage_try(s,
+              "POST /pkg.Service/Method HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY
+              "Content-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbody1\r\nzz\r\n",
+              STATUS(13) "grpc-message: The request does not follow HTTP; `fault` says in which way. "
+                         "(bad_chunk_size)\r\n");
+    assert_int_equal(counters(s)->reasons[DM_REASON_BAD_REQUEST], 1);
+}
+
 static void a_backend_of_http1(void **state)
 {
     struct stage *s = *state;
@@ -249,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deadline_in_the_middle_of_the_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deadline_that_is_none_or_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_backend_that_fails_before_it_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_backend_of_http1, setup, teardown),
         cmocka_unit_test_setup_teardown(trailers_are_the_callers, setup_headers, teardown),
         cmocka_unit_test_setup_teardown(a_call_may_be_silent, setup_impatient, teardown),
