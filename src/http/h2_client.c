@@ -75,6 +75,26 @@ void dm_h2_peer_leave(struct dm_h2_peer *p)
 
 /* --- ends of calls ------------------------------------------------------------------------------------------------ */
 
+static void arm_call(struct dm_h2_call *call, uint32_t ms)
+{
+    struct dm_loop *loop = call->base.peer->client->loop;
+
+    if (ms > 0)
+        dm_timer_arm(loop, &call->timer, ms);
+    else
+        dm_timer_cancel(loop, &call->timer);
+}
+
+static void unlink_call(struct dm_h2_call **list, struct dm_h2_call *call)
+{
+    if (call->next)
+        call->next->prev = call->prev;
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        *list = call->next;
+}
+
 /* The call is over, and its stream nobody's. */
 static void remove_call(struct dm_h2_call *call)
 {
@@ -87,12 +107,7 @@ static void remove_call(struct dm_h2_call *call)
         p->block_call = NULL;
     if (call->stream_id > 0)
         (void)nghttp2_session_set_stream_user_data(p->session, call->stream_id, NULL);
-    if (call->next)
-        call->next->prev = call->prev;
-    if (call->prev)
-        call->prev->next = call->next;
-    else
-        p->calls = call->next;
+    unlink_call(&p->calls, call);
     p->n_calls--;
     p->kept_ms = call->base.timeouts.kept_ms;
     call->next = p->gone;
@@ -159,7 +174,37 @@ static void cancel(struct dm_http_call *base)
     dm_h2_peer_leave(p);
 }
 
-/* A window that lets `last` through lets our END_STREAM through as well: then the stream ends as one that went well. */
+/* Nothing but the memory of a stream that its backend should end. */
+static void on_left_due(struct dm_timer *timer)
+{
+    struct dm_h2_call *call = DM_CONTAINER_OF(timer, struct dm_h2_call, timer);
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    dm_h2_peer_enter(p);
+    if (nghttp2_session_get_stream_remote_close(p->session, call->stream_id) >= 0)
+        reset(call, NGHTTP2_CANCEL);
+    unlink_call(&p->left, call);
+    call->next = p->gone;
+    p->gone = call;
+    dm_h2_peer_leave(p);
+}
+
+/* As on a connection of its own: the backend ends its direction too, or is cut. */
+static void linger(struct dm_h2_call *call)
+{
+    struct dm_h2_peer *p = dm_h2_call_peer(call);
+
+    p->gone = call->next;
+    call->next = p->left;
+    call->prev = NULL;
+    if (call->next)
+        call->next->prev = call;
+    p->left = call;
+    call->timer.on_due = on_left_due;
+    arm_call(call, LINGER_MS);
+}
+
+/* A window that lets `last` through lets our END_STREAM through as well; otherwise the stream is reset. */
 static void leave_tunnel(struct dm_http_call *base, struct dm_str last)
 {
     struct dm_h2_call *call = dm_h2_call_of(base);
@@ -170,8 +215,11 @@ static void leave_tunnel(struct dm_http_call *base, struct dm_str last)
     dm_h2_peer_enter(p);
     if (call->is_tunnel && !p->base.is_closed)
         dm_h2_call_end_with(call, last);
-    reset(call, call->is_eof_sent ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    if (!call->is_eof_sent)
+        reset(call, NGHTTP2_CANCEL);
     remove_call(call);
+    if (call->is_eof_sent && call->stream_id > 0 && !p->base.is_closed)
+        linger(call);
     dm_h2_peer_settle(p);
     dm_h2_peer_leave(p);
 }
@@ -277,8 +325,14 @@ static void leave(struct dm_http_peer *peer)
 static void free_peer(struct dm_http_peer *peer)
 {
     struct dm_h2_peer *p = dm_h2_peer_of(peer);
+    struct dm_h2_call *call;
 
     reap(p);
+    while ((call = p->left)) {
+        p->left = call->next;
+        dm_timer_cancel(peer->client->loop, &call->timer);
+        free_call(call);
+    }
     nghttp2_session_del(p->session);
     if (p->block_memory)
         dm_freelist_give(&peer->client->free_waiting, p->block_memory);
@@ -286,16 +340,6 @@ static void free_peer(struct dm_http_peer *peer)
 }
 
 /* --- timers ------------------------------------------------------------------------------------------------------- */
-
-static void arm_call(struct dm_h2_call *call, uint32_t ms)
-{
-    struct dm_loop *loop = call->base.peer->client->loop;
-
-    if (ms > 0)
-        dm_timer_arm(loop, &call->timer, ms);
-    else
-        dm_timer_cancel(loop, &call->timer);
-}
 
 static bool awaits_head(const struct dm_h2_call *call)
 {

@@ -66,8 +66,8 @@ struct dm_h2_call {
 struct dm_h2_peer {
     struct dm_http_peer base;
     nghttp2_session *session;
-    struct dm_h2_call *calls, *gone;
-    struct dm_h2_block block; /* being received, of block_call */
+    struct dm_h2_call *calls, *gone, *left; /* left: tunnels whose stream the backend may still end */
+    struct dm_h2_block block;               /* being received, of block_call */
     struct dm_h2_call *block_call;
     struct dm_h2_waiting *block_memory;
     uint32_t n_calls,

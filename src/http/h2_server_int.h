@@ -3,6 +3,7 @@
  *
  * request    BODY --[END_STREAM, all taken]--> COMPLETE
  *            BODY --[head of a tunnel request]--> OFFERED --[tunnel]--> BODY       (what comes in OFFERED is kept)
+ *            a tunnel --[leave]--> no request; both directions end, or the stream is reset after a while
  * response   NONE --[respond, tunnel, reply]--> BODY --[end]--> ENDING --[END_STREAM is out]--> DONE
  * connection OPEN --[drain]--> NOTICED --[PING answered, or a second]--> FINAL --[no streams]--> closed
  *            any --[abuse, fault, idle]--> GOAWAY, closed                any --[socket]--> closed

@@ -238,7 +238,9 @@ static void judge_tunnel(struct dm_h2_stream *s)
     const struct dm_http_server_settings *settings = &s->request.conn->server->settings;
     uint64_t now_ns = dm_loop_now_ns(s->request.conn->server->loop);
 
-    if (s->tunnel_due_ns > 0 && now_ns >= s->tunnel_due_ns)
+    if (!s->has_request && now_ns >= s->tunnel_due_ns)
+        dm_h2_stream_fail(s, DM_HTTP_ABORT_SHUTDOWN, 0, NGHTTP2_CANCEL); /* it was left */
+    else if (s->tunnel_due_ns > 0 && now_ns >= s->tunnel_due_ns)
         dm_h2_stream_end_tunnel(s, DM_HTTP_ABORT_SHUTDOWN);
     else if (dm_http_pace_judge(&s->in, settings->tunnel_idle_timeout_ms, 0) != DM_HTTP_PACE_FINE)
         dm_h2_stream_end_tunnel(s, DM_HTTP_ABORT_IDLE);

@@ -353,27 +353,20 @@ static void tunnel(struct dm_http_request *request, const struct dm_http_message
     dm_h2_stream_resume(s);
 }
 
-/* Our END_STREAM, and then NO_ERROR if the client has not ended its direction (response_through). Sent later: the stream would be
- * freed with it. */
-static void end_unasked(struct dm_h2_stream *s, struct dm_str last)
+/* Our END_STREAM behind the last bytes. Sent later: with it the stream may be gone, and freed. */
+static void end_behind(struct dm_h2_stream *s, struct dm_str last)
 {
-    struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
-
-    if (s->writing == H2_WRITE_DONE) {
-        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+    if (s->writing != H2_WRITE_BODY)
         return;
-    }
-    if (s->writing == H2_WRITE_BODY) {
-        s->out = last.ptr;
-        s->out_len = last.len;
-        s->out_at = 0;
-        s->writing = H2_WRITE_ENDING;
-    }
+    s->out = last.ptr;
+    s->out_len = last.len;
+    s->out_at = 0;
+    s->writing = H2_WRITE_ENDING;
     resume_data(s);
     own_rest(s);
-    dm_h2_stream_look(s);
 }
 
+/* As on a connection of its own (DM_HTTP_LINGER_MS): the client ends its direction too, or is cut. */
 static void leave(struct dm_http_request *request, struct dm_str last)
 {
     struct dm_h2_stream *s = dm_h2_stream_of(request);
@@ -384,12 +377,12 @@ static void leave(struct dm_http_request *request, struct dm_str last)
         return;
     }
     dm_h2_ring_del(&s->todo);
-    s->has_request = s->is_tunnel = s->wants_writable = s->is_resumed = false;
+    s->has_request = s->wants_writable = s->is_resumed = false;
     s->request.user = NULL;
     s->is_ignoring = true;
+    s->tunnel_due_ns = dm_loop_now_ns(c->base.server->loop) + DM_HTTP_LINGER_MS * UINT64_C(1000000);
     dm_h2_stream_drop_kept(s);
-    dm_http_pace_reset(&s->in);
-    end_unasked(s, last);
+    end_behind(s, last);
     dm_h2_conn_run_later(c);
 }
 

@@ -533,11 +533,18 @@ static void h2_check_alive(void)
 
 static void h2_an_idle_tunnel_says_goodbye(void **state)
 {
-    h2_open();
-    rig_pass_ms(75000);
+    int32_t id = h2_open();
+
+    for (int s = 0; s < 75 && rig.heard.len == 0; s++)
+        rig_pass_ms(1000);
     check_heard("T:idle_timeout");
-    check_seen("D1:3 E1 X1:0");
+    check_seen("D1:3 E1");
+    say(id, "what comes behind it is nobody's");
+    h2.is_open = false;
+    say(id, "");
     h2_check_alive();
+    rig_pass_ms(10000);
+    check_seen(""); /* it ended without a reset */
 }
 
 static void h2_the_server_ends_its_tunnels(void **state)
@@ -554,7 +561,20 @@ static void h2_the_server_ends_its_tunnels(void **state)
     h2_check_alive();
 }
 
-/* It waits for the client's window, as long as answers do. */
+static void h2_a_client_that_does_not_end(void **state)
+{
+    h2_open();
+    dm_http_request_end(rig.request, DM_STR_NULL);
+    check_seen("E1");
+    dm_http_server_end_tunnels(rig.server);
+    check_heard("T:shutdown");
+    check_seen("");
+    rig_pass_ms(6000);
+    check_seen("X1:8");
+    h2_check_alive();
+}
+
+/* It waits for the client's window, for a while. */
 static void h2_a_goodbye_without_a_window(void **state)
 {
     static char block[70000];
@@ -567,7 +587,7 @@ static void h2_a_goodbye_without_a_window(void **state)
     check_seen("");
     nghttp2_session_consume(h2.session, id, 65535);
     h2.is_quiet = false;
-    check_seen("D1:3 E1 X1:0");
+    check_seen("D1:3 E1");
     h2_check_alive();
 }
 
@@ -579,9 +599,8 @@ static void h2_a_goodbye_that_nobody_takes(void **state)
     h2.holds_back = h2.is_quiet = true;
     assert_int_equal(dm_http_request_write(rig.request, block, sizeof(block)), 65535);
     dm_http_server_end_tunnels(rig.server);
-    rig_pass_ms(60000);
+    rig_pass_ms(6000);
     check_seen("X1:8");
-    assert_int_equal(dm_http_server_http2_counters(rig.server)->slow_streams, 1);
 }
 
 static void h2_a_server_that_goes_says_goodbye(void **state)
@@ -590,7 +609,7 @@ static void h2_a_server_that_goes_says_goodbye(void **state)
     dm_http_server_free(rig.server);
     rig.server = NULL;
     check_heard("T:shutdown");
-    check_seen("D1:3 E1 X1:0");
+    check_seen("D1:3 E1");
 }
 
 #define H1(name) cmocka_unit_test_setup_teardown(name, setup_h1, teardown_h1)
@@ -627,6 +646,7 @@ int main(void)
         H2(h2_back_pressure),
         H2(h2_an_idle_tunnel_says_goodbye),
         H2(h2_the_server_ends_its_tunnels),
+        H2(h2_a_client_that_does_not_end),
         H2(h2_a_goodbye_without_a_window),
         H2(h2_a_goodbye_that_nobody_takes),
         H2(h2_a_server_that_goes_says_goodbye),
