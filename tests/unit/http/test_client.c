@@ -767,6 +767,23 @@ static void freed_with_connections_just_closed(void **state)
     check_heard("R200 B2 E D");
 }
 
+/* A long poll: the answer has the time that the owner gives it. */
+static void an_answer_may_take_long(void **state)
+{
+    static const struct dm_http_timeouts long_poll = {.response_ms = 90000, .idle_ms = 8000, .kept_ms = 20000};
+
+    rig.peer = dm_http_client_connect(rig.client, &(struct dm_http_peer_settings){rig.addr, 1000}, &rig.loop);
+    rig.call = dm_http_peer_open(rig.peer, &long_poll);
+    dm_http_call_set_user(rig.call, &rig);
+    dm_http_call_send(rig.call, &get);
+    dm_http_call_end(rig.call, DM_STR_NULL);
+    accept_peer();
+    pass_ms(60000);
+    check_heard("");
+    answer(OK2);
+    check_heard("R200 B2 E D");
+}
+
 /* --- tunnels ------------------------------------------------------------------------------------------------------ */
 
 #define UPGRADE "GET / HTTP/1.1\r\nHost: b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -1092,6 +1109,7 @@ int main(void)
         TEST(closes_from_callbacks),
         TEST(a_connection_may_be_left_with_its_call),
         TEST(freed_with_connections_just_closed),
+        TEST(an_answer_may_take_long),
         TEST(a_tunnel_carries_bytes_both_ways),
         TEST(a_tunnel_ends_on_either_side_first),
         TEST(what_is_written_before_a_tunnel_waits),
