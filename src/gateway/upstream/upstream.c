@@ -507,7 +507,7 @@ static bool close_idle(struct dm_upstream *u)
 /* Is the room worth more to another worker than the connection here? */
 static bool must_yield(const struct dm_upstream *u)
 {
-    return DM_UNLIKELY(u->share->connections_max > 0) && u->env.pages->n_others > 0 && is_full(u);
+    return u->share->connections_max > 0 && u->env.pages->n_others > 0 && is_full(u);
 }
 
 void dm_upstream_share_yield(struct dm_upstream_share *share)
@@ -663,13 +663,24 @@ void dm_upstream_cancel(struct dm_upstream_request *r)
     r->upstream = NULL;
 }
 
+/* Of a tenant with a cap. */
+static void keep_or_yield(struct conn *c)
+{
+    if (must_yield(c->endpoint->upstream) && !dm_http_peer_has_calls(c->peer))
+        close_conn(c);
+    else if (!c->is_idle)
+        move_conn(c, true);
+}
+
 static void on_room(void *owner, struct dm_http_peer *peer)
 {
     struct conn *c = owner;
 
-    if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX) ||
-        (DM_UNLIKELY(must_yield(c->endpoint->upstream)) && !dm_http_peer_has_calls(peer)))
+    (void)peer;
+    if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX))
         close_conn(c);
+    else if (DM_UNLIKELY(c->endpoint->upstream->share->connections_max > 0))
+        keep_or_yield(c);
     else if (!c->is_idle)
         move_conn(c, true);
 }
