@@ -4,6 +4,7 @@
 #include "gateway/connection.h"
 #include "gateway/forward.h"
 #include "gateway/grpc_call.h"
+#include "gateway/hops.h"
 #include "gateway/policy/policy.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
@@ -282,6 +283,8 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
     if ((reason = match_rules(ex, ex->head->query)) != DM_REASON_NONE ||
         (reason = authorise(ex, &plan)) != DM_REASON_NONE)
         return reason;
+    if (DM_UNLIKELY(ex->is_last = dm_hops_are_over(ex)))
+        return DM_REASON_NONE;
     if ((reason = find_backend(ex)) != DM_REASON_NONE || (reason = build_request(ex)) != DM_REASON_NONE)
         return reason;
     return take_limits(ex, plan);

@@ -6,7 +6,7 @@
 #include "gateway/exchange.h"
 
 /* Fills what was decided into the exchange. NONE: forward it, or answer the preflight if ex->is_preflight, the redirect
- * if ex->is_redirect. */
+ * if ex->is_redirect, with nothing if ex->is_last. */
 enum dm_reason dm_decide(struct dm_exchange *ex);
 
 #endif

@@ -285,7 +285,7 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
     reason = dm_decide(ex);
     if (reason != DM_REASON_NONE) {
         dm_answer(ex, reason);
-    } else if (ex->is_preflight) {
+    } else if (ex->is_preflight || ex->is_last) {
         dm_answer_preflight(ex);
     } else if (ex->is_redirect) {
         dm_answer_redirect(ex);
