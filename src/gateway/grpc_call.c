@@ -6,7 +6,8 @@
 
 #define TIMEOUT DM_STR("grpc-timeout")
 #define TIMEOUT_LINE_MAX 32
-#define WAIT_MAX_MS 3600000u /* a longer deadline is waited for in parts */
+#define GRACE_NS UINT64_C(100000000) /* G2 */
+#define WAIT_MAX_MS 3600000u         /* a longer deadline is waited for in parts */
 
 struct dm_grpc_deadline {
     struct dm_timer timer;
@@ -23,9 +24,18 @@ static uint64_t left_ns(const struct dm_grpc_deadline *deadline)
     return deadline->due_ns > now_ns ? deadline->due_ns - now_ns : 0;
 }
 
+/* Until the gateway ends it. */
+static uint64_t wait_ns(const struct dm_grpc_deadline *deadline)
+{
+    uint64_t now_ns = dm_loop_now_ns(deadline->ex->worker->loop);
+    uint64_t end_ns = deadline->due_ns + (deadline->ex->is_responding ? GRACE_NS : 0);
+
+    return end_ns > now_ns ? end_ns - now_ns : 0;
+}
+
 static void arm(struct dm_grpc_deadline *deadline)
 {
-    uint64_t ms = (left_ns(deadline) + 999999) / 1000000;
+    uint64_t ms = (wait_ns(deadline) + 999999) / 1000000;
 
     dm_timer_arm(deadline->ex->worker->loop, &deadline->timer, (uint32_t)DM_MIN(ms, (uint64_t)WAIT_MAX_MS));
 }
@@ -34,7 +44,7 @@ static void on_due(struct dm_timer *timer)
 {
     struct dm_grpc_deadline *deadline = DM_CONTAINER_OF(timer, struct dm_grpc_deadline, timer);
 
-    if (left_ns(deadline) > 0)
+    if (wait_ns(deadline) > 0)
         arm(deadline);
     else
         dm_exchange_expire(deadline->ex);

@@ -3,8 +3,10 @@
  *
  * G1. A deadline counts from the head of the request and bounds everything, also waiting for a connection, further tries, and an
  *     answer that the caller does not take.
- * G2. The backend is told what is left of it when the call is sent, also when it is sent again.
- * G3. A plain exchange has neither memory nor timer of this. */
+ * G2. An answer that is under way gets a tenth of a second more: caller and backend keep the same deadline, and end the call in
+ *     gRPC's words (status 4) where the gateway could only reset it.
+ * G3. The backend is told what is left of it when the call is sent, also when it is sent again.
+ * G4. A plain exchange has neither memory nor timer of this. */
 #ifndef DM_GATEWAY_GRPC_CALL_H
 #define DM_GATEWAY_GRPC_CALL_H
 
@@ -17,7 +19,7 @@ enum dm_reason dm_grpc_call_request(struct dm_exchange *ex);
 DM_MUST_USE int dm_grpc_call_keep_fields(struct dm_exchange *ex, struct dm_str fields, struct dm_str *ret);
 /* The call is going to be forwarded: from here on the deadline may end it with dm_exchange_expire(). */
 void dm_grpc_call_begin(struct dm_exchange *ex);
-/* Just before the request is sent: G2. */
+/* Just before the request is sent: G3. */
 void dm_grpc_call_send(struct dm_exchange *ex);
 /* The caller's side is through. */
 void dm_grpc_call_end(struct dm_exchange *ex);
