@@ -16,9 +16,10 @@ import { prove } from './proof.mjs';
 import { change } from './scenarios/change.mjs';
 import { cpu } from './scenarios/cpu.mjs';
 import { edge } from './scenarios/edge.mjs';
+import { h2Attack } from './scenarios/h2_attack.mjs';
 import { idle, idleTls, idleWs } from './scenarios/idle.mjs';
 
-const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change];
+const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;
@@ -70,7 +71,7 @@ function coresOf(text) {
 
 // Which scenarios, and which goals of theirs (null: all, and what is informative too).
 function selectionOf(only) {
-  if (only === undefined) return { scenarios: SCENARIOS, goals: null };
+  if (only === undefined) return { scenarios: SCENARIOS.filter(({ isAside }) => !isAside), goals: null };
   const scenario = SCENARIOS.find(({ name }) => name === only);
   if (scenario) return { scenarios: [scenario], goals: null };
   const goal = GOALS.find(({ name }) => name === only);
