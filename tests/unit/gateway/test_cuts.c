@@ -548,11 +548,14 @@ static void check_next(struct scene *s)
 static void cut_everywhere(struct scene *s, struct sample *sample, enum front front)
 {
     struct outcome outcome;
+    size_t first;
 
     load(&s->cutter, sample);
+    /* A client hears of a head when it is whole: one kind is enough for what comes before. */
+    first = front == FRONT_HTTP11 ? 0 : sample->head_len - 1;
     for (int ending = 0; ending < N_ENDINGS; ending++) {
         s->cutter.ending = (enum ending)ending;
-        for (size_t n = 0; n <= s->cutter.response.len; n++) {
+        for (size_t n = first; n <= s->cutter.response.len; n++) {
             s->cutter.n_send = n;
             outcome = ask(s, front, "GET");
             check(s, sample, front, &outcome);
