@@ -111,7 +111,13 @@ suite('tls-attacks', () => {
   // The first flight of a real client.
   function firstFlight(servername) {
     return new Promise((resolve) => {
-      const server = net.createServer((socket) => socket.once('data', (data) => resolve(data) || server.close() || socket.destroy()));
+      const server = net.createServer((socket) =>
+        socket.once('data', (data) => {
+          socket.destroy();
+          server.close();
+          resolve(data);
+        })
+      );
       server.listen(0, '127.0.0.1', () => {
         const client = tls.connect({ port: server.address().port, host: '127.0.0.1', servername });
         client.on('error', () => {});
