@@ -77,7 +77,7 @@ struct dm_exchange {
     bool is_secure;      /* the caller came by https, at the latest front that is trusted */
     bool is_redirect;    /* to https */
     struct dm_str hsts;  /* value of Strict-Transport-Security; in the arena */
-    bool is_last; /* it may pass no other hop */
+    bool is_last;        /* it may pass no other hop */
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done
