@@ -35,6 +35,8 @@ static void remove_tenant(struct dm_worker *worker, struct dm_live_tenant *tenan
     tenant->is_gone = true;
     dm_routes_update(&worker->routes, tenant);
     dm_map_del(&worker->tenants, tenant->name);
+    if (worker->vault)
+        dm_vault_drop(worker->vault, tenant->id);
     dm_live_tenant_unref(tenant);
 }
 
