@@ -543,6 +543,19 @@ static void await_end(pid_t pid)
     close(fd);
 }
 
+/* With other options, others take the workers' place; what is live is so on the former ones too, so their end is what shows it. */
+static void replace_workers(struct controller *c, uint64_t sequence)
+{
+    int former[WORKERS];
+
+    for (unsigned i = 0; i < WORKERS; i++)
+        former[i] = worker_pid(c, i);
+    next_keeper(c, SIGUSR1);
+    await_service(c, sequence);
+    for (unsigned i = 0; i < WORKERS; i++)
+        await_end(former[i]);
+}
+
 /* The former ones serve until the others do, and who is connected to them is not cut. */
 static void test_other_options_replace_the_workers(void **state)
 {
@@ -666,8 +679,7 @@ static void test_unix_listener_is_handed_over(void **state)
     assert_int_equal(dm_listener_parse(dm_str_n(text, (size_t)n), options->listen, &options->n_listen, NULL), 0);
     options->listen_text[options->n_listen_text++] = text;
     await_service(c, 1);
-    next_keeper(c, SIGUSR1);
-    await_service(c, 3);
+    replace_workers(c, 3);
     next_keeper(c, SIGKILL);
     await_service(c, 5);
     signal_workers(c, SIGSTOP);
