@@ -2,7 +2,7 @@
 #ifndef DM_HTTP_CHARS_INT_H
 #define DM_HTTP_CHARS_INT_H
 
-#include "base/defs.h"
+#include "base/str.h"
 
 enum dm_http_char {
     DM_CHAR_TOKEN = 1,       /* tchar, RFC 9110 section 5.6.2 */
@@ -72,6 +72,37 @@ static inline const char *dm_http_skip_visible(const char *p, const char *end)
     while (p < end && (dm_http_char(*p) & DM_CHAR_VALUE))
         p++;
     return p;
+}
+
+/* A word that consists of the bytes of a text of at most 7, and of spaces. */
+static inline uint64_t dm_http_short_word(struct dm_str s)
+{
+    uint32_t first, last;
+
+    if (s.len == 0)
+        return 0x20 * DM_HTTP_ONES;
+    if (s.len < 4)
+        return 0x2020202020000000u | (uint64_t)(uint8_t)s.ptr[0] << 16 | (uint64_t)(uint8_t)s.ptr[s.len / 2] << 8 |
+               (uint8_t)s.ptr[s.len - 1];
+    memcpy(&first, s.ptr, 4);
+    memcpy(&last, s.ptr + s.len - 4, 4);
+    return (uint64_t)first << 32 | last;
+}
+
+/* Is every byte 0x20-0x7E? By whole words, of which the last two may overlap. */
+static inline bool dm_http_is_printable(struct dm_str s)
+{
+    uint64_t x;
+
+    if (s.len < 8)
+        return dm_http_special_bytes(dm_http_short_word(s)) == 0;
+    for (size_t i = 0; i + 8 < s.len; i += 8) {
+        memcpy(&x, s.ptr + i, 8);
+        if (dm_http_special_bytes(x) != 0)
+            return false;
+    }
+    memcpy(&x, s.ptr + s.len - 8, 8);
+    return dm_http_special_bytes(x) == 0;
 }
 
 /* The byte that a '%' at ptr escapes, or -1. */

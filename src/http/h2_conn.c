@@ -212,6 +212,13 @@ static bool is_through(const struct dm_h2_conn *c)
     return c->n_streams == 0 && (c->drain == H2_FINAL || c->is_parting);
 }
 
+void dm_h2_conn_rest(struct dm_h2_conn *c)
+{
+    c->idle_since_ns = dm_loop_now_ns(loop_of(c));
+    if (is_through(c))
+        dm_h2_conn_run_later(c);
+}
+
 void dm_h2_conn_settle(struct dm_h2_conn *c)
 {
     if (c->is_closed)

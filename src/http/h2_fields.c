@@ -64,11 +64,14 @@ static struct dm_str keep(struct dm_h2_block *block, struct dm_str s)
     return dm_str_n(at, s.len);
 }
 
-/* F1. The fault of a name, or 0. */
-static int check_name(struct dm_str name, uint8_t *ret_flags)
+/* F1. The fault of a name, or 0. id is what dm_http_field_id_of() takes it for. */
+static int check_name(struct dm_str name, enum dm_http_field_id id, uint8_t *ret_flags)
 {
     uint8_t seen = 0, class;
 
+    *ret_flags = 0;
+    if (id != DM_HTTP_FIELD_ID_OTHER && dm_str_eq(name, dm_http_field_name(id)))
+        return 0;
     for (size_t i = 0; i < name.len; i++) {
         class = dm_http_char(name.ptr[i]);
         if (!(class & DM_CHAR_TOKEN) || (name.ptr[i] >= 'A' && name.ptr[i] <= 'Z'))
@@ -88,6 +91,8 @@ static int check_value(const struct dm_h2_block *block, struct dm_str value, uin
 {
     const char *p = value.ptr, *end = p + value.len;
 
+    if (dm_http_is_printable(value))
+        p = end;
     while ((p = dm_http_skip_visible(p, end)) < end) {
         if (!((uint8_t)*p & 0x80) || !block->limits->allows_obs_text)
             return DM_HTTP_BAD_FIELD_VALUE;
@@ -227,29 +232,30 @@ static bool take_later_crumb(struct dm_h2_block *block, struct dm_str name, stru
     return true;
 }
 
-static struct dm_http_field *append(struct dm_h2_block *block, struct dm_str name, struct dm_str value, uint8_t flags)
+static struct dm_http_field *append(struct dm_h2_block *block, struct dm_str name, struct dm_str value)
 {
     struct dm_http_head *head = block->head;
     struct dm_http_field *field = &head->fields[head->field_count++];
+    char *at = block->text + block->text_len;
 
-    field->name = keep(block, name);
-    keep(block, DM_STR(": "));
-    field->value = keep(block, value);
-    keep(block, DM_STR("\r\n"));
-    field->flags = flags | DM_HTTP_FIELD_WIRE;
-    field->id = (uint8_t)dm_http_field_id_of(name);
+    field->name = dm_str_n(at, name.len);
+    at = dm_str_put_lit(dm_str_put(at, name), ": ");
+    field->value = dm_str_n(at, value.len);
+    at = dm_str_put_lit(dm_str_put(at, value), "\r\n");
+    block->text_len = (size_t)(at - block->text);
     return field;
 }
 
 static void take_field(struct dm_h2_block *block, struct dm_str name, struct dm_str value)
 {
     struct dm_http_head *head = block->head;
+    enum dm_http_field_id id = dm_http_field_id_of(name);
     struct dm_http_field *field;
-    uint8_t flags = 0;
+    uint8_t flags;
     int fault;
 
     block->has_field = true;
-    if ((fault = check_name(name, &flags)) != 0 || (fault = check_value(block, value, &flags)) != 0) {
+    if ((fault = check_name(name, id, &flags)) != 0 || (fault = check_value(block, value, &flags)) != 0) {
         refuse_malformed(block, fault);
         return;
     }
@@ -260,11 +266,13 @@ static void take_field(struct dm_h2_block *block, struct dm_str name, struct dm_
         refuse(block, DM_HTTP_TOO_MANY_FIELDS);
         return;
     }
-    field = append(block, name, value, flags);
-    if (field->id == DM_HTTP_FIELD_ID_OTHER)
+    field = append(block, name, value);
+    field->id = (uint8_t)id;
+    field->flags = flags | DM_HTTP_FIELD_WIRE;
+    if (id == DM_HTTP_FIELD_ID_OTHER)
         return;
     take_known(block, field);
-    if (field->id == DM_HTTP_FIELD_ID_COOKIE && block->kind == DM_H2_REQUEST) {
+    if (id == DM_HTTP_FIELD_ID_COOKIE && block->kind == DM_H2_REQUEST) {
         field->flags &= (uint8_t)~DM_HTTP_FIELD_WIRE;
         block->has_cookie = true;
         block->cookie = (uint8_t)(head->field_count - 1);
@@ -505,16 +513,23 @@ static uint8_t index_flag(enum dm_http_field_id id)
 /* The first line of *rest, without its end; false: it has no name. */
 static bool cut_line(struct dm_str *rest, struct dm_str *ret_name, struct dm_str *ret_value)
 {
-    size_t len = dm_str_find(*rest, '\n'), colon;
-    struct dm_str line = {rest->ptr, len};
+    const char *p = rest->ptr, *end = memchr(p, '\n', rest->len), *colon;
+    size_t len = end ? (size_t)(end - p) : rest->len;
 
     *rest = dm_str_skip(*rest, len + 1);
-    if (line.len > 0 && line.ptr[line.len - 1] == '\r')
-        line.len--;
-    colon = dm_str_find(line, ':');
-    *ret_name = dm_str_n(line.ptr, colon);
-    *ret_value = dm_str_trim(dm_str_skip(line, colon + 1));
-    return colon > 0 && colon < line.len;
+    len -= len > 0 && p[len - 1] == '\r';
+    if (!(colon = memchr(p, ':', len)) || colon == p)
+        return false;
+    *ret_name = dm_str_n(p, (size_t)(colon - p));
+    *ret_value = dm_str_trim(dm_str_n(colon + 1, (size_t)(p + len - colon - 1)));
+    return true;
+}
+
+static struct dm_str lower(struct dm_str name, char *at)
+{
+    for (size_t i = 0; i < name.len; i++)
+        at[i] = dm_http_lower(name.ptr[i]);
+    return dm_str_n(at, name.len);
 }
 
 bool dm_h2_fields_of_lines(struct dm_str lines, char *names, nghttp2_nv *ret, size_t max, size_t *n)
@@ -530,10 +545,10 @@ bool dm_h2_fields_of_lines(struct dm_str lines, char *names, nghttp2_nv *ret, si
             continue;
         if (*n == max)
             return false;
-        ret[*n] = dm_h2_field(dm_str_n(names, name.len), value);
+        name = id != DM_HTTP_FIELD_ID_OTHER ? dm_http_field_name(id) : lower(name, names);
+        ret[*n] = dm_h2_field(name, value);
         ret[(*n)++].flags |= index_flag(id);
-        for (size_t i = 0; i < name.len; i++)
-            *names++ = dm_http_lower(name.ptr[i]);
+        names += name.len;
     }
     return true;
 }

@@ -75,6 +75,7 @@ struct dm_h2_stream {
     bool has_length;    /* the response's: ends with length_left 0 */
     bool is_bodiless;   /* the response's head ends it */
     bool end_out;       /* END_STREAM is out */
+    bool is_offered;    /* nghttp2 knows of the response's body */
     bool is_deferred;   /* nghttp2 waits for us */
     bool wants_writable;
     bool needs_room;                  /* deferred because the queue is full */
@@ -221,6 +222,8 @@ void dm_h2_conn_send(struct dm_h2_conn *conn);
 void dm_h2_conn_run_later(struct dm_h2_conn *conn);
 /* Streams must move from now on. */
 void dm_h2_conn_look(struct dm_h2_conn *conn);
+/* The last stream is gone: idle from now on, or through. */
+void dm_h2_conn_rest(struct dm_h2_conn *conn);
 /* The client answered a PING. */
 void dm_h2_conn_on_pong(struct dm_h2_conn *conn, const uint8_t opaque[8]);
 /* Also ends the connection if that is due. From the loop only. */

@@ -44,7 +44,7 @@ void dm_h2_stream_maybe_free(struct dm_h2_stream *s)
     if (c->block_stream == s)
         c->block_stream = NULL;
     if (--c->n_streams == 0)
-        c->idle_since_ns = dm_loop_now_ns(c->base.server->loop);
+        dm_h2_conn_rest(c);
     dm_freelist_give(&dm_h2_shared_of(c)->streams, s);
 }
 

@@ -62,22 +62,40 @@ static void let_copy(struct head *head)
         head->nv[i].flags &= (uint8_t) ~(NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
 }
 
-static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
-                         nghttp2_data_source *source, void *conn);
-
-/* Out to nghttp2, and on its way if that is possible now. */
-static void submit_head(struct dm_h2_stream *s, struct head *head, bool is_last)
+/* nghttp2 hears of a body when there is one (offer_data()): asked for a body before, it would call in vain. */
+static void submit_head(struct dm_h2_stream *s, struct head *head, uint8_t flags)
 {
     struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
-    nghttp2_data_provider provider = {.source = {.ptr = s}, .read_callback = on_source};
 
     if (!goes_at_once(c))
         let_copy(head);
-    (void)nghttp2_submit_response(c->session, s->id, head->nv, head->n, is_last ? NULL : &provider);
-    dm_h2_conn_send(c);
+    (void)nghttp2_submit_headers(c->session, flags, s->id, NULL, head->nv, head->n, NULL);
 }
 
-/* S3: a head that can't be sent must not be followed by its body. With ENDING, out is the whole body. */
+static void resume_data(struct dm_h2_stream *s)
+{
+    if (!s->is_deferred)
+        return;
+    s->is_deferred = false;
+    (void)nghttp2_session_resume_data(dm_h2_conn_of_stream(s)->session, s->id);
+}
+
+static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                         nghttp2_data_source *source, void *conn);
+
+/* There is something for on_source() to give, or an end. */
+static void offer_data(struct dm_h2_stream *s)
+{
+    nghttp2_data_provider provider = {.source = {.ptr = s}, .read_callback = on_source};
+
+    if (s->is_offered)
+        resume_data(s);
+    else if (!s->is_bodiless)
+        (void)nghttp2_submit_data(dm_h2_conn_of_stream(s)->session, NGHTTP2_FLAG_END_STREAM, s->id, &provider);
+    s->is_offered = true;
+}
+
+/* S3: a head that can't be sent must not be followed by its body. With ENDING, out is the whole body, and goes out too. */
 static void submit_response(struct dm_h2_stream *s, const struct dm_http_message *m, enum dm_h2_writing writing)
 {
     bool has_length = m->framing == DM_HTTP_FRAMING_LENGTH && m->status != 204;
@@ -100,7 +118,10 @@ static void submit_response(struct dm_h2_stream *s, const struct dm_http_message
     s->writing = (uint8_t)writing;
     if (DM_UNLIKELY(m->is_closing))
         dm_h2_conn_part(dm_h2_conn_of_stream(s));
-    submit_head(s, &head, is_last);
+    submit_head(s, &head, is_last ? NGHTTP2_FLAG_END_STREAM : NGHTTP2_FLAG_NONE);
+    if (writing == H2_WRITE_ENDING)
+        offer_data(s);
+    dm_h2_conn_send(dm_h2_conn_of_stream(s));
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -126,7 +147,8 @@ static void send_last(struct dm_h2_stream *s)
 {
     struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
 
-    dm_h2_conn_send(c);
+    if (!s->end_out || nghttp2_session_get_outbound_queue_size(c->session) > 0)
+        dm_h2_conn_send(c);
     if (s->has_request && s->is_ending_told && s->todo.next && s->why == 0 && !c->is_busy && !c->is_telling)
         dm_h2_stream_tell_end(s);
     else if (c->is_busy || c->is_telling)
@@ -179,14 +201,6 @@ static void own_rest(struct dm_h2_stream *s)
     }
 }
 
-static void resume_data(struct dm_h2_stream *s)
-{
-    if (!s->is_deferred)
-        return;
-    s->is_deferred = false;
-    (void)nghttp2_session_resume_data(dm_h2_conn_of_stream(s)->session, s->id);
-}
-
 void dm_h2_stream_answer(struct dm_h2_stream *s, const struct dm_http_message *message, struct dm_str body)
 {
     struct dm_http_message m = *message;
@@ -222,9 +236,7 @@ static void inform(struct dm_http_request *request, unsigned status, struct dm_s
         (status == 100 && !s->is_expecting) || dm_stream_room(&c->base.stream) == 0 ||
         !write_head(&head, s, status, fields))
         return; /* a client that reads nothing misses nothing */
-    if (!goes_at_once(c))
-        let_copy(&head);
-    (void)nghttp2_submit_headers(c->session, NGHTTP2_FLAG_NONE, s->id, NULL, head.nv, head.n, NULL);
+    submit_head(s, &head, NGHTTP2_FLAG_NONE);
     if (status == 100) {
         s->is_expecting = false;
         dm_h2_stream_look(s);
@@ -250,7 +262,7 @@ static size_t write_now(struct dm_h2_stream *s, const char *ptr, size_t len)
     s->out = ptr;
     s->out_len = len;
     s->out_at = 0;
-    resume_data(s);
+    offer_data(s);
     dm_h2_conn_send(dm_h2_conn_of_stream(s));
     if (s->is_gone)
         return len;
@@ -302,7 +314,7 @@ static void end(struct dm_http_request *request, struct dm_str trailers)
         s->writing = H2_WRITE_ENDING;
         if (!s->has_length && !s->is_bodiless && !s->is_tunnel)
             s->trailers = trailers;
-        resume_data(s);
+        offer_data(s);
         dm_h2_conn_send(dm_h2_conn_of_stream(s));
         own_rest(s);
         dm_h2_stream_look(s);
@@ -362,7 +374,7 @@ static void end_behind(struct dm_h2_stream *s, struct dm_str last)
     s->out_len = last.len;
     s->out_at = 0;
     s->writing = H2_WRITE_ENDING;
-    resume_data(s);
+    offer_data(s);
     own_rest(s);
 }
 

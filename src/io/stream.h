@@ -49,6 +49,11 @@ struct dm_stream_type {
     uint32_t write_max_bytes; /* 0: 256 KiB */
 };
 
+static inline size_t dm_stream_write_max(const struct dm_stream_type *type)
+{
+    return type->write_max_bytes ? type->write_max_bytes : 256u << 10;
+}
+
 /* Members are the stream's own; owners read bytes_in and bytes_out and leave the others alone. */
 struct dm_stream {
     uint64_t bytes_in, bytes_out; /* received from and taken by the system; on TLS what they carry */
@@ -88,9 +93,25 @@ DM_MUST_USE int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t 
 /* Sends what has gathered now instead of at the end of the turn. */
 void dm_stream_flush(struct dm_stream *stream);
 /* Bytes that were accepted and not yet taken by the system. */
-size_t dm_stream_unsent(const struct dm_stream *stream);
+static inline size_t dm_stream_unsent(const struct dm_stream *stream)
+{
+    return stream->is_closing ? 0 : (size_t)stream->queued_bytes + stream->gathered_bytes + stream->held_bytes;
+}
+
+/* Is there no reason to refuse all bytes from now on? */
+static inline bool dm_stream_can_write(const struct dm_stream *stream)
+{
+    return !stream->is_closing && !stream->is_failed && !stream->is_lingering && !stream->wants_shutdown &&
+           stream->error == 0;
+}
+
 /* Bytes that dm_stream_write would take now. */
-size_t dm_stream_room(const struct dm_stream *stream);
+static inline size_t dm_stream_room(const struct dm_stream *stream)
+{
+    size_t unsent = dm_stream_unsent(stream), max = dm_stream_write_max(stream->type);
+
+    return dm_stream_can_write(stream) && unsent < max ? max - unsent : 0;
+}
 
 /* No on_read and no on_eof until resumed; may be called inside on_read, whose unconsumed rest is kept. */
 void dm_stream_pause(struct dm_stream *stream);

@@ -55,15 +55,10 @@ void dm_stream_drop_output(struct dm_stream *stream);
 char *dm_stream_take_buffer(struct dm_stream *stream, size_t bytes, uint32_t *ret_cap);
 void dm_stream_give_buffer(struct dm_stream *stream, char *ptr, uint32_t cap);
 
-static inline size_t dm_stream_write_max(const struct dm_stream *stream)
-{
-    return stream->type->write_max_bytes ? stream->type->write_max_bytes : 256u << 10;
-}
-
 /* May on_writable be told? */
 static inline bool dm_stream_is_due_writable(const struct dm_stream *stream)
 {
-    return stream->wants_writable && dm_stream_unsent(stream) <= dm_stream_write_max(stream) / 2;
+    return stream->wants_writable && dm_stream_unsent(stream) <= dm_stream_write_max(stream->type) / 2;
 }
 
 #endif

@@ -9,24 +9,6 @@
 
 enum { IOV_CHUNKS = 16 };
 
-static bool can_write(const struct dm_stream *stream)
-{
-    return !stream->is_closing && !stream->is_failed && !stream->is_lingering && !stream->wants_shutdown &&
-           stream->error == 0;
-}
-
-size_t dm_stream_unsent(const struct dm_stream *stream)
-{
-    return stream->is_closing ? 0 : stream->queued_bytes + stream->gathered_bytes + stream->held_bytes;
-}
-
-size_t dm_stream_room(const struct dm_stream *stream)
-{
-    size_t unsent = dm_stream_unsent(stream), max = dm_stream_write_max(stream);
-
-    return can_write(stream) && unsent < max ? max - unsent : 0;
-}
-
 static void drop_chunk(struct dm_stream *stream)
 {
     struct dm_stream_chunk *chunk = stream->head;
@@ -296,7 +278,7 @@ ssize_t dm_stream_write(struct dm_stream *stream, const void *ptr, size_t len)
 {
     size_t n;
 
-    if (!can_write(stream))
+    if (!dm_stream_can_write(stream))
         return DM_ECLOSED;
     n = len > 0 ? accept_bytes(stream, ptr, len, dm_stream_room(stream)) : 0;
     if (stream->error)
@@ -308,7 +290,7 @@ ssize_t dm_stream_write(struct dm_stream *stream, const void *ptr, size_t len)
 
 int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len)
 {
-    if (!can_write(stream))
+    if (!dm_stream_can_write(stream))
         return DM_ECLOSED;
     if (len == 0)
         return 0;
@@ -322,7 +304,7 @@ int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len)
 
 void dm_stream_shutdown(struct dm_stream *stream)
 {
-    if (!can_write(stream))
+    if (!dm_stream_can_write(stream))
         return;
     stream->wants_shutdown = true;
     stream->wants_writable = false;
