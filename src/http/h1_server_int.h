@@ -51,10 +51,10 @@ struct dm_h1_conn {
         body_rate_bytes; /* of the latest request: as in the server's settings, or as its owner said */
     uint8_t reading, writing;
     bool has_request, is_http10, is_head_request, is_ignoring, is_expecting, has_eof;
-    bool is_closing; /* after this response */
-    bool is_in_read, is_body_stalled;
-    bool is_sending; /* between requests, a client takes long over the last response */
-    bool may_tunnel, is_tunnel;
+    bool is_closing : 1; /* after this response */
+    bool is_in_read : 1, is_body_stalled : 1;
+    bool is_sending : 1; /* between requests, a client takes long over the last response */
+    bool may_tunnel : 1, is_tunnel : 1;
 };
 
 static inline struct dm_h1_conn *dm_h1_conn_of(struct dm_stream *stream)

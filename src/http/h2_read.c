@@ -215,8 +215,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         note_opened(c, s->id);
         (void)nghttp2_session_set_stream_user_data(session, s->id, s);
     }
-    dm_h2_block_init(&c->block, is_request ? DM_H2_REQUEST : DM_H2_TRAILERS, &server->settings.limits, &server->head,
-                     server->h2->text);
+    dm_h2_block_init(&server->h2->block, is_request ? DM_H2_REQUEST : DM_H2_TRAILERS, &server->settings.limits,
+                     &server->head, server->h2->text);
     c->has_block = true;
     c->block_stream = s;
     return go_on(c);
@@ -226,9 +226,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      const uint8_t *value, size_t value_len, uint8_t flags, void *conn)
 {
     struct dm_h2_conn *c = conn;
+    struct dm_h2_block *block = &dm_h2_shared_of(c)->block;
 
-    dm_h2_block_add(&c->block, dm_str_n((const char *)name, name_len), dm_str_n((const char *)value, value_len));
-    if (DM_UNLIKELY(c->block.unpacked_bytes > (size_t)DM_H2_BOMB_FACTOR * c->base.server->settings.limits.head_bytes))
+    dm_h2_block_add(block, dm_str_n((const char *)name, name_len), dm_str_n((const char *)value, value_len));
+    if (DM_UNLIKELY(block->unpacked_bytes > (size_t)DM_H2_BOMB_FACTOR * block->limits->head_bytes))
         dm_h2_conn_blame(c, DM_H2_HEADER_BOMB);
     return go_on(c);
 }
@@ -242,16 +243,22 @@ static uint64_t due_ns(const struct dm_h2_conn *c)
 
 void dm_h2_block_park(struct dm_h2_conn *c)
 {
+    struct dm_h2_shared *shared = dm_h2_shared_of(c);
+
     if (c->block_due_ns == 0)
         c->block_due_ns = due_ns(c);
-    c->parked = dm_freelist_take(&dm_h2_shared_of(c)->parked);
-    dm_h2_block_move(&c->block, &c->parked->head, c->parked->text);
+    c->parked = dm_freelist_take(&shared->parked);
+    c->parked->block = shared->block;
+    dm_h2_block_move(&c->parked->block, &c->parked->head, c->parked->text);
 }
 
 void dm_h2_block_unpark(struct dm_h2_conn *c)
 {
-    dm_h2_block_move(&c->block, &c->base.server->head, dm_h2_shared_of(c)->text);
-    dm_freelist_give(&dm_h2_shared_of(c)->parked, c->parked);
+    struct dm_h2_shared *shared = dm_h2_shared_of(c);
+
+    shared->block = c->parked->block;
+    dm_h2_block_move(&shared->block, &c->base.server->head, shared->text);
+    dm_freelist_give(&shared->parked, c->parked);
     c->parked = NULL;
 }
 
@@ -293,10 +300,11 @@ static void begin_request(struct dm_h2_conn *c, struct dm_h2_stream *s, bool has
 {
     struct dm_http_server *server = c->base.server;
     struct dm_http_head *head = &server->head;
-    int rc = dm_h2_block_end(&c->block, has_end, DM_HTTP_METHOD_OTHER);
+    struct dm_h2_block *block = &dm_h2_shared_of(c)->block;
+    int rc = dm_h2_block_end(block, has_end, DM_HTTP_METHOD_OTHER);
 
     s->bytes_in = c->block_bytes;
-    if (rc < 0 && c->block.is_malformed) {
+    if (rc < 0 && block->is_malformed) {
         malformed(s, -rc);
         return;
     }
@@ -322,10 +330,11 @@ static bool is_short(const struct dm_h2_stream *s)
 
 static void take_trailers(struct dm_h2_conn *c, struct dm_h2_stream *s, bool has_end)
 {
-    int rc = dm_h2_block_end(&c->block, has_end, DM_HTTP_METHOD_OTHER);
+    struct dm_h2_block *block = &dm_h2_shared_of(c)->block;
+    int rc = dm_h2_block_end(block, has_end, DM_HTTP_METHOD_OTHER);
 
     s->bytes_in += c->block_bytes;
-    if (rc < 0 && (c->block.is_malformed || s->may_tunnel)) {
+    if (rc < 0 && (block->is_malformed || s->may_tunnel)) {
         malformed(s, -rc);
     } else if (rc < 0) {
         s->has_end = has_end;
@@ -334,7 +343,7 @@ static void take_trailers(struct dm_h2_conn *c, struct dm_h2_stream *s, bool has
     } else if (is_short(s)) {
         malformed(s, DM_HTTP_BODY_LENGTH);
     } else {
-        dm_h2_stream_deliver_end(s, c->block.head->field_count > 0 ? &c->block : NULL);
+        dm_h2_stream_deliver_end(s, block->head->field_count > 0 ? block : NULL);
     }
 }
 
@@ -348,7 +357,7 @@ static void on_headers(struct dm_h2_conn *c, const nghttp2_frame *frame)
     c->block_due_ns = 0;
     if (!s)
         return;
-    if (c->block.kind == DM_H2_REQUEST)
+    if (dm_h2_shared_of(c)->block.kind == DM_H2_REQUEST)
         begin_request(c, s, has_end);
     else if (!s->is_ignoring)
         take_trailers(c, s, has_end);

@@ -76,6 +76,7 @@ struct dm_h2_stream {
     bool is_bodiless;   /* the response's head ends it */
     bool end_out;       /* END_STREAM is out */
     bool is_offered;    /* nghttp2 knows of the response's body */
+    bool is_presenting; /* is not freed meanwhile */
     bool is_deferred;   /* nghttp2 waits for us */
     bool wants_writable;
     bool needs_room;                  /* deferred because the queue is full */
@@ -100,17 +101,14 @@ struct dm_h2_conn {
     struct dm_http_conn base;
     nghttp2_session *session;
     struct dm_h2_link streams, ended, writable; /* rings */
-    size_t n_streams;
-    struct dm_task task; /* run_lists, after the owner's calls */
+    struct dm_task task;                        /* run_lists, after the owner's calls */
     struct dm_h2_guard guard;
-    struct dm_h2_block block; /* Q6 */
     struct dm_h2_parked *parked;
     struct dm_h2_stream *block_stream;
-    struct dm_h2_stream *presenting; /* is not freed meanwhile */
     uint64_t block_due_ns, drain_due_ns, idle_since_ns;
     uint64_t armed_ns;       /* when the timer fires */
     struct dm_http_pace out; /* of the queue, whatever stream it is of */
-    uint32_t block_bytes, work;
+    uint32_t n_streams, block_bytes, work;
     uint32_t body_timeout_ms; /* the shortest of any request; 0: none */
     uint32_t scan_left;       /* of a payload, or the preface */
     uint8_t scan_head[13], scan_have;
@@ -121,15 +119,17 @@ struct dm_h2_conn {
     uint32_t newest_id, reset_id; /* Q8 */
     uint32_t cancelled_id;        /* by the latest RST_STREAM that came */
     uint32_t gap_from, gap_to;    /* the latest identifiers that were left out lie between these */
-    bool is_telling;              /* from run_lists: on_done waits */
-    bool has_block, is_busy, is_closed, is_held;
-    bool has_blamed; /* the end is counted */
-    bool has_failed; /* nghttp2 found a fault of the connection and has said GOAWAY: streams don't go on */
-    bool is_parting; /* the client has said GOAWAY */
+    bool is_telling : 1;          /* from run_lists: on_done waits */
+    bool has_block : 1;           /* Q6: a header block is under way, in the shared memory or parked */
+    bool is_busy : 1, is_closed : 1, is_held : 1;
+    bool has_blamed : 1; /* the end is counted */
+    bool has_failed : 1; /* nghttp2 found a fault of the connection and has said GOAWAY: streams don't go on */
+    bool is_parting : 1; /* the client has said GOAWAY */
 };
 
 /* A block that waits, with its head and text. */
 struct dm_h2_parked {
+    struct dm_h2_block block;
     struct dm_http_head head;
     char text[];
 };
@@ -140,7 +140,8 @@ struct dm_h2_shared {
     struct dm_h2_memory memory;
     struct dm_freelist streams, pieces, parked;
     struct dm_stream_type type;
-    char *text; /* Q6 */
+    struct dm_h2_block block; /* Q6: the one that is being put together, in server->head */
+    char *text;               /* its text */
     char names[DM_H2_NAMES_BYTES];
     nghttp2_nv nv[DM_H2_NV_MAX];
 };

@@ -33,7 +33,7 @@ void dm_h2_stream_maybe_free(struct dm_h2_stream *s)
 {
     struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
 
-    if (!s->is_gone || s->has_request || c->presenting == s)
+    if (!s->is_gone || s->has_request || s->is_presenting)
         return;
     dm_h2_ring_del(&s->link);
     dm_h2_ring_del(&s->todo);
@@ -354,12 +354,10 @@ static void present(struct dm_h2_stream *s)
 
 void dm_h2_stream_present(struct dm_h2_stream *s)
 {
-    struct dm_h2_conn *c = dm_h2_conn_of_stream(s);
-
     s->is_resumed = false;
-    c->presenting = s;
+    s->is_presenting = true;
     present(s);
-    c->presenting = NULL;
+    s->is_presenting = false;
     dm_h2_stream_maybe_free(s);
 }
 

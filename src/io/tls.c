@@ -100,7 +100,7 @@ static void emit(struct dm_tls *tls, const char *ptr, size_t len)
     if (tls->write_error)
         return;
     if (!tls->held && (n = below_send(tls, ptr, len)) < 0 && n != -EAGAIN) {
-        tls->write_error = (int)n;
+        tls->write_error = (int16_t)n;
         return;
     }
     n = DM_MAX(n, 0);
@@ -110,7 +110,7 @@ static void emit(struct dm_tls *tls, const char *ptr, size_t len)
 
 static void push(struct dm_tls *tls)
 {
-    struct dm_tls_shared *shared = tls->shared;
+    struct dm_tls_shared *shared = dm_tls_shared_of(tls);
     size_t len = shared->out_len;
 
     shared->out_len = 0;
@@ -128,7 +128,7 @@ static int tls_flush(struct dm_stream *stream)
         if (n == -EAGAIN)
             return -EAGAIN;
         if (n < 0) {
-            tls->write_error = (int)n;
+            tls->write_error = (int16_t)n;
             break;
         }
         chunk->start += (uint32_t)n;
@@ -153,28 +153,29 @@ static void release_carried(struct dm_tls *tls)
 static bool fill(struct dm_tls *tls)
 {
     const struct dm_stream *stream = tls->stream;
+    struct dm_tls_shared *shared = dm_tls_shared_of(tls);
     bool may_hide_end = stream->has_hup || stream->error;
-    size_t limit = DM_MIN(tls->read_limit, tls->read_budget);
+    size_t limit = DM_MIN(shared->read_limit, shared->read_budget);
     ssize_t n;
 
     if (limit == 0 || (tls->is_empty && !may_hide_end)) {
-        tls->is_starved = true;
+        shared->is_starved = true;
         return false;
     }
     release_carried(tls);
-    n = below_recv(tls, tls->shared->in, limit);
+    n = below_recv(tls, shared->in, limit);
     if (DM_LIKELY(n > 0)) {
-        tls->in = tls->shared->in;
+        tls->in = shared->in;
         tls->in_len = (uint32_t)n;
-        tls->read_budget -= (uint32_t)n;
+        shared->read_budget -= (uint32_t)n;
         tls->has_begun = true;
         tls->is_empty = (size_t)n < limit && tls->below->short_read_is_empty;
         return true;
     }
     tls->is_empty = n == -EAGAIN;
-    tls->is_starved = n == -EAGAIN;
+    shared->is_starved = n == -EAGAIN;
     tls->has_fin = n == 0;
-    tls->read_error = n < 0 && n != -EAGAIN ? (int)n : 0;
+    shared->read_error = n < 0 && n != -EAGAIN ? (int)n : 0;
     return false;
 }
 
@@ -193,31 +194,29 @@ static void settle(struct dm_tls *tls)
     tls->in = tls->carried;
 }
 
-static struct dm_tls *current_of(BIO *bio)
-{
-    return ((struct dm_tls_shared *)BIO_get_data(bio))->current;
-}
-
 /* OpenSSL is called for this one. */
 static SSL *enter(struct dm_tls *tls)
 {
-    tls->shared->current = tls;
+    dm_tls_shared_of(tls)->current = tls;
     return tls->ssl;
 }
 
 struct dm_tls *dm_tls_of_ssl(const SSL *ssl)
 {
-    return current_of(SSL_get_rbio(ssl));
+    const struct dm_tls_shared *shared = BIO_get_data(SSL_get_rbio(ssl));
+
+    return shared->current;
 }
 
 static int bio_read(BIO *bio, char *ret, int len)
 {
-    struct dm_tls *tls = current_of(bio);
+    struct dm_tls_shared *shared = BIO_get_data(bio);
+    struct dm_tls *tls = shared->current;
     size_t n;
 
     BIO_clear_retry_flags(bio);
     if (tls->in_len == 0 && !fill(tls)) {
-        if (tls->is_starved)
+        if (shared->is_starved)
             BIO_set_retry_read(bio);
         return tls->has_fin ? 0 : -1;
     }
@@ -230,8 +229,8 @@ static int bio_read(BIO *bio, char *ret, int len)
 
 static int bio_write(BIO *bio, const char *ptr, int len)
 {
-    struct dm_tls *tls = current_of(bio);
-    struct dm_tls_shared *shared = tls->shared;
+    struct dm_tls_shared *shared = BIO_get_data(bio);
+    struct dm_tls *tls = shared->current;
 
     if (tls->is_last_record && shared->out_len == 0) {
         emit(tls, ptr, (size_t)len);
@@ -254,15 +253,20 @@ static long bio_ctrl(BIO *bio, int what, long number, void *ptr)
 
 static void begin_read(struct dm_tls *tls, size_t limit)
 {
-    tls->read_limit = (uint32_t)DM_MIN(limit, sizeof(tls->shared->in));
-    tls->read_budget = READ_BUDGET_BYTES;
-    tls->is_empty = tls->is_starved = false;
+    struct dm_tls_shared *shared = dm_tls_shared_of(tls);
+
+    shared->read_limit = (uint32_t)DM_MIN(limit, sizeof(shared->in));
+    shared->read_budget = READ_BUDGET_BYTES;
+    shared->read_error = 0;
+    shared->is_starved = tls->is_empty = false;
 }
 
 static int fail(struct dm_tls *tls)
 {
-    if (tls->read_error) {
-        tls->failure = tls->read_error;
+    int read_error = dm_tls_shared_of(tls)->read_error;
+
+    if (read_error) {
+        tls->failure = (int16_t)read_error;
         ERR_clear_error();
     } else if (tls->has_fin) {
         tls->reason = tls->has_begun ? DM_TLS_REASON_TRUNCATED : DM_TLS_REASON_NONE;
@@ -278,10 +282,12 @@ static int fail(struct dm_tls *tls)
 /* Why OpenSSL did not read: 0 at the end, -EAGAIN, DM_EAGAIN when it is for this call's bound only, or a failure. */
 static int why_not(struct dm_tls *tls, int rc)
 {
+    const struct dm_tls_shared *shared = dm_tls_shared_of(tls);
+
     if (tls->is_put_off)
         return -EAGAIN;
-    if (tls->is_starved)
-        return tls->read_budget == 0 ? DM_EAGAIN : -EAGAIN;
+    if (shared->is_starved)
+        return shared->read_budget == 0 ? DM_EAGAIN : -EAGAIN;
     if (SSL_get_error(tls->ssl, rc) == SSL_ERROR_ZERO_RETURN) {
         tls->has_ended = true;
         return 0;
@@ -351,7 +357,7 @@ static void skip(struct pieces *pieces, size_t len)
 /* The plaintext of the next record: a piece that is large enough as it lies, small ones put together. */
 static struct dm_str next_record(struct dm_tls *tls, struct pieces *pieces)
 {
-    char *record = tls->shared->record;
+    char *record = dm_tls_shared_of(tls)->record;
     size_t len = 0;
 
     while (pieces->n > 0 && len < DM_TLS_RECORD_BYTES) {
@@ -441,7 +447,7 @@ static int tls_handshake(struct dm_stream *stream)
     settle(tls);
     if (tls->is_ready) {
         ERR_clear_error(); /* what a search that went on found on its way */
-        if (tls->client)
+        if (!tls->is_server)
             dm_tls_client_established(tls);
         forget_name(tls);
         stream->is_readable = tls->in_len > 0 || !tls->is_empty || stream->has_hup;
@@ -477,7 +483,7 @@ static int tls_shutdown_write(struct dm_stream *stream)
 static void tls_done(struct dm_stream *stream, bool is_whole)
 {
     struct dm_tls *tls = stream->transport_state;
-    struct dm_tls_shared *shared = tls->shared;
+    struct dm_tls_shared *shared = dm_tls_shared_of(tls);
 
     if (is_whole)
         say_end(tls);
@@ -488,8 +494,10 @@ static void tls_done(struct dm_stream *stream, bool is_whole)
     while (tls->held)
         drop_first_held(tls);
     release_carried(tls);
-    dm_tls_profile_unref(tls->profile);
-    dm_tls_client_unref(tls->client);
+    if (tls->is_server)
+        dm_tls_profile_unref(tls->server.profile);
+    else
+        dm_tls_client_unref(tls->client.client);
     dm_free(tls->server_name);
     stream->held_bytes = 0;
     stream->transport = tls->below;
@@ -554,7 +562,6 @@ struct dm_tls *dm_tls_attach(struct dm_stream *stream, SSL *ssl)
     *tls = (struct dm_tls){
         .ssl = ssl,
         .stream = stream,
-        .shared = shared,
         .below = stream->transport,
         .below_state = stream->transport_state,
         .alert = -1,

@@ -88,7 +88,7 @@ static int unseal(const struct dm_tls *tls, const struct dm_tls_sealing *sealing
         if (!dm_secret_eq(name, sealings[i].name, sizeof(sealings[i].name)))
             continue;
         if (!set_mac_key(mac, &sealings[i]) ||
-            EVP_DecryptInit_ex2(cipher, tls->acceptor->cipher, sealings[i].cipher_key, iv, NULL) != 1)
+            EVP_DecryptInit_ex2(cipher, tls->server.acceptor->cipher, sealings[i].cipher_key, iv, NULL) != 1)
             return -1;
         return i == PREVIOUS || SSL_version(tls->ssl) == TLS1_3_VERSION ? 2 : 1;
     }
@@ -101,10 +101,10 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     struct dm_tls *tls = dm_tls_of_ssl(ssl);
     const struct dm_tls_sealing *sealings;
 
-    if (!tls->profile)
+    if (!tls->server.profile)
         return -1;
-    sealings = sealings_of(tls->acceptor, tls->profile);
-    return is_new ? seal(tls->acceptor, &sealings[CURRENT], name, iv, cipher, mac)
+    sealings = sealings_of(tls->server.acceptor, tls->server.profile);
+    return is_new ? seal(tls->server.acceptor, &sealings[CURRENT], name, iv, cipher, mac)
                   : unseal(tls, sealings, name, iv, cipher, mac);
 }
 
@@ -190,7 +190,7 @@ static void adopt(struct dm_tls *tls, struct dm_tls_profile *profile)
 {
     SSL *ssl = tls->ssl;
 
-    tls->profile = dm_tls_profile_ref(profile);
+    tls->server.profile = dm_tls_profile_ref(profile);
     SSL_set_SSL_CTX(ssl, profile->ctx);
     SSL_set_session_id_context(ssl, profile->scope, sizeof(profile->scope));
     if (profile->min_version == DM_TLS_1_3)
@@ -218,7 +218,7 @@ static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
     size_t len;
 
     /* A second ClientHello follows a request to retry; its name can't change what is decided. */
-    if (tls->profile)
+    if (tls->server.profile)
         return SSL_CLIENT_HELLO_SUCCESS;
     if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ptr, &len) == 1) {
         if (parse_server_name(ptr, len, &name) < 0)
@@ -283,7 +283,8 @@ void dm_tls_serve(struct dm_stream *stream, struct dm_tls_acceptor *acceptor)
 {
     struct dm_tls *tls = dm_tls_attach(stream, SSL_new(acceptor->ctx));
 
-    tls->acceptor = acceptor;
+    tls->is_server = true;
+    tls->server.acceptor = acceptor;
     SSL_set_accept_state(tls->ssl);
     stream->is_connecting = stream->is_handshaking = true;
 }

@@ -106,13 +106,13 @@ struct dm_tls_client {
 /* The newest session replaces the one before; false when it has no place. */
 static bool keep(struct dm_tls *tls, SSL_SESSION *session)
 {
-    struct dm_tls_session *slot = tls->slot;
+    struct dm_tls_session *slot = tls->client.slot;
 
     if (!slot || !session || !SSL_SESSION_is_resumable(session))
         return false;
     dm_tls_session_done(slot);
     slot->session = session;
-    slot->client = dm_tls_client_ref(tls->client);
+    slot->client = dm_tls_client_ref(tls->client.client);
     return true;
 }
 
@@ -126,7 +126,7 @@ void dm_tls_client_established(struct dm_tls *tls)
 {
     SSL_SESSION *session;
 
-    if (!tls->slot || SSL_version(tls->ssl) != TLS1_2_VERSION || !SSL_session_reused(tls->ssl))
+    if (!tls->client.slot || SSL_version(tls->ssl) != TLS1_2_VERSION || !SSL_session_reused(tls->ssl))
         return;
     session = SSL_get1_session(tls->ssl);
     if (!keep(tls, session))
@@ -228,8 +228,8 @@ void dm_tls_connect(struct dm_stream *stream, struct dm_tls_client *client, stru
 {
     struct dm_tls *tls = dm_tls_attach(stream, SSL_new(client->ctx));
 
-    tls->client = dm_tls_client_ref(client);
-    tls->slot = slot;
+    tls->client.client = dm_tls_client_ref(client);
+    tls->client.slot = slot;
     SSL_set_connect_state(tls->ssl);
     dm_tls_set_verify_time(tls);
     if (client->names_host && SSL_set_tlsext_host_name(tls->ssl, client->server_name) != 1)

@@ -55,8 +55,8 @@ static enum dm_tls_reason reason_of_verification(long result)
 
 static enum dm_tls_reason reason_of_certificate(const struct dm_tls *tls)
 {
-    return tls->acceptor ? DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID
-                         : reason_of_verification(SSL_get_verify_result(tls->ssl));
+    return tls->is_server ? DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID
+                          : reason_of_verification(SSL_get_verify_result(tls->ssl));
 }
 
 static const struct {
@@ -150,12 +150,12 @@ struct dm_tls_profile *dm_tls_stream_profile(const struct dm_stream *stream)
 {
     const struct dm_tls *tls = dm_tls_of(stream);
 
-    return tls ? tls->profile : NULL;
+    return tls && tls->is_server ? tls->server.profile : NULL;
 }
 
 static void describe_client(const struct dm_tls *tls, struct dm_tls_info *info)
 {
-    X509 *x509 = tls->acceptor ? SSL_get0_peer_certificate(tls->ssl) : NULL;
+    X509 *x509 = tls->is_server ? SSL_get0_peer_certificate(tls->ssl) : NULL;
 
     info->has_client_certificate = x509 && SSL_get_verify_result(tls->ssl) == X509_V_OK;
     info->client_subject[0] = info->client_fingerprint[0] = '\0';

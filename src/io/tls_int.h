@@ -20,6 +20,9 @@ struct dm_tls_shared {
     BIO_METHOD *method;
     BIO *bio;
     struct dm_tls *current;
+    uint32_t read_limit, read_budget; /* of a receive, of all of a call */
+    int read_error;                   /* of the socket, found inside OpenSSL */
+    bool is_starved;                  /* a receive found nothing, or was not to look */
     struct dm_freelist states;
     size_t out_len;
     char in[DM_STREAM_SCRATCH_BYTES]; /* ciphertext received */
@@ -27,30 +30,39 @@ struct dm_tls_shared {
     char record[DM_TLS_RECORD_BYTES]; /* plaintext of one record, from several pieces */
 };
 
-/* A stream's transport_state. */
+/* A stream's transport_state. Idle connections are counted by the thousand: what matters during a call only is shared. */
 struct dm_tls {
     SSL *ssl;
     struct dm_stream *stream;
-    struct dm_tls_shared *shared;
     const struct dm_transport *below;
     void *below_state;
     const char *in; /* ciphertext received, not read: in the scratch during a call, in carried between calls */
     char *carried;
     uint32_t in_len, carried_cap;
-    uint32_t read_limit, read_budget;         /* of a receive, of all of a call */
     struct dm_stream_chunk *held, *held_tail; /* ciphertext that the system did not take */
-    struct dm_tls_acceptor *acceptor;         /* a server's */
-    struct dm_tls_profile *profile;
-    struct dm_tls_client *client; /* a client's */
-    struct dm_tls_session *slot;
-    char *server_name;           /* NUL-terminated; NULL: none, or OpenSSL has the same */
-    int failure;                 /* what every call returns from now on */
-    int read_error, write_error; /* of the socket, found inside OpenSSL */
+    union {
+        struct {
+            struct dm_tls_acceptor *acceptor;
+            struct dm_tls_profile *profile; /* NULL: none yet */
+        } server;                           /* with is_server */
+        struct {
+            struct dm_tls_client *client;
+            struct dm_tls_session *slot;
+        } client;
+    };
+    char *server_name;            /* NUL-terminated; NULL: none, or OpenSSL has the same */
+    int16_t failure, write_error; /* what every call returns from now on; of the socket, found inside OpenSSL */
     int16_t alert;
     uint8_t reason;
-    bool is_starved : 1, is_empty : 1, has_fin : 1, has_begun : 1; /* of receiving */
+    bool is_server : 1;
+    bool is_empty : 1, has_fin : 1, has_begun : 1; /* of receiving */
     bool is_last_record : 1, has_ended : 1, is_ready : 1, is_put_off : 1;
 };
+
+static inline struct dm_tls_shared *dm_tls_shared_of(const struct dm_tls *tls)
+{
+    return tls->stream->loop->tls;
+}
 
 extern const struct dm_transport dm_transport_tls;
 
@@ -59,7 +71,7 @@ static inline struct dm_tls *dm_tls_of(const struct dm_stream *stream)
     return stream->transport == &dm_transport_tls ? stream->transport_state : NULL;
 }
 
-/* Puts TLS on the stream; the SSL object is the stream's from here on. */
+/* Puts TLS on the stream, a client's as long as nobody says is_server; the SSL object is the stream's from here on. */
 struct dm_tls *dm_tls_attach(struct dm_stream *stream, SSL *ssl);
 
 /* Every context's versions, ciphers, groups and modes; NULL when out of memory, which is fatal anyway. */
