@@ -20,13 +20,14 @@ const HOLD_SECONDS = 120;
 const READY_MS = 60000;
 const SETTLE_MS = 300;
 const SETTLE_TRIES = 20;
+const SETTLE_QUIET = 9; // in a row: what is given back in quiet times has been
 
-// Waits, within a bound, until the processes have nothing more to do.
+// Waits, within a bound, until the processes have had nothing to do for some seconds.
 async function settle(pids) {
-  for (let tries = 0; tries < SETTLE_TRIES; tries++) {
+  for (let tries = 0, quiet = 0; tries < SETTLE_TRIES && quiet < SETTLE_QUIET; tries++) {
     const before = cpuNs(pids);
     await delay(SETTLE_MS);
-    if (cpuNs(pids) - before < 0.02 * SETTLE_MS * 1e6) return;
+    quiet = cpuNs(pids) - before < 0.02 * SETTLE_MS * 1e6 ? quiet + 1 : 0;
   }
 }
 

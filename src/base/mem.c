@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 
 static _Atomic uint64_t calls; /* a count for tests and metrics; decides nothing */
@@ -55,6 +56,11 @@ void *dm_realloc(void *ptr, size_t size)
 void dm_free(void *ptr)
 {
     free(ptr);
+}
+
+void dm_mem_trim(void)
+{
+    (void)malloc_trim(0);
 }
 
 char *dm_strdup(struct dm_str s)

@@ -14,6 +14,9 @@ void dm_free(void *ptr);
 /* NUL-terminated heap copy. */
 char *dm_strdup(struct dm_str s) __attribute__((malloc, returns_nonnull));
 
+/* Gives pages that are free back to the system, which the allocator keeps else. Milliseconds, after a peak: for quiet times. */
+void dm_mem_trim(void);
+
 /* Allocations (new and grown; not frees) since start, by this program's own code. */
 uint64_t dm_mem_calls(void);
 

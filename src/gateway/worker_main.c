@@ -16,6 +16,8 @@
 
 #define RECONNECT_MS 100
 #define TICK_MS 1000
+#define BUSY_NS 250000000 /* of a second */
+#define QUIET_NS 50000000
 #define DRAIN_TICK_MS 20
 #define GOODBYE_MS 100
 #define IDLE_MS 1000       /* for clients between requests, when a signal ends us */
@@ -40,6 +42,8 @@ struct process {
     struct dm_addr keeper;
     struct dm_channel channel;
     struct dm_timer reconnect, tick, drain, idle;
+    uint64_t seen_busy_ns; /* of the loop, at the last tick */
+    bool was_busy;         /* and gave no memory back since */
     struct dm_hook flush;
     struct door *doors;
     uint64_t n_accepted; /* by doors that are gone */
@@ -147,6 +151,20 @@ static void say_goodbye(struct process *p)
     p->has_said_goodbye = true;
 }
 
+/* What a busy time needed at most goes back in the first quiet second behind it. */
+static void give_memory_back(struct process *p)
+{
+    uint64_t busy_ns = dm_loop_stats(p->worker.loop)->busy_ns, grown_ns = busy_ns - p->seen_busy_ns;
+
+    p->seen_busy_ns = busy_ns;
+    if (grown_ns > BUSY_NS) {
+        p->was_busy = true;
+    } else if (p->was_busy && grown_ns < QUIET_NS) {
+        p->was_busy = false;
+        dm_mem_trim();
+    }
+}
+
 static void on_tick(struct dm_timer *timer)
 {
     struct process *p = DM_CONTAINER_OF(timer, struct process, tick);
@@ -155,8 +173,10 @@ static void on_tick(struct dm_timer *timer)
     p->worker.wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     report_counters(p);
     report_usage(p);
-    if (!p->is_draining)
+    if (!p->is_draining) {
         dm_worker_look_at_others(&p->worker);
+        give_memory_back(p);
+    }
     part_when_all_is_said(p);
     dm_timer_arm(p->worker.loop, &p->tick, p->is_draining || p->is_parting ? DRAIN_TICK_MS : TICK_MS);
     if (p->is_draining)
