@@ -33,6 +33,13 @@
 #define DM_ASAN 0
 #endif
 
+/* Asks for the memory around ptr, which is going to be used in a moment. ptr may be anything. */
+static inline void dm_prefetch(const void *ptr, size_t before, size_t behind)
+{
+    for (size_t at = 0; at < before + behind; at += 64)
+        __builtin_prefetch((const void *)((uintptr_t)ptr - before + at), 1);
+}
+
 /* The object that holds `member` at `ptr`. */
 #define DM_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

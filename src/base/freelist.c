@@ -38,6 +38,7 @@ static void *pop(struct dm_freelist *list)
 
     set_poison(list, link, false);
     list->free = link->next;
+    dm_prefetch(list->free, 0, 64); /* the next one's link, at least */
     list->n_free--;
     return link;
 }

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 
 #define IDLE_MAX 1024 /* kept per endpoint */
+#define PEER_AHEAD 256 /* bytes of a connection that a call begins with */
 #define CONNS_KEEP 64 /* records of connections, for reuse */
 #define DOWN_NS (1000ull * 1000 * 1000)
 
@@ -377,6 +378,8 @@ static struct dm_http_call *open_idle(struct endpoint *e, const struct dm_upstre
     if (r->wants_fresh)
         return NULL;
     move_conn(c, false);
+    if (e->idle)
+        dm_prefetch(e->idle->peer, 0, PEER_AHEAD); /* for the request that comes next */
     return dm_http_peer_open(c->peer, &r->timeouts);
 }
 
