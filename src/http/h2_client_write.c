@@ -98,7 +98,8 @@ static void end_frames(struct dm_h2_peer *p, struct dm_h2_call *call, uint32_t *
     names = lines.len > 0 ? dm_buf_room(&client->out, lines.len) : NULL;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     call->is_eof_sent = true;
-    if (!names || !dm_h2_fields_of_lines(lines, names, client->h2_fields, DM_COUNT(client->h2_fields), &n) || n == 0)
+    if (!names || !dm_h2_fields_of_lines(lines, false, names, client->h2_fields, DM_COUNT(client->h2_fields), &n) ||
+        n == 0)
         return;
     for (size_t i = 0; i < n; i++)
         client->h2_fields[i].flags &= NGHTTP2_NV_FLAG_NO_INDEX; /* copied */
@@ -202,7 +203,8 @@ static bool make_fields(struct dm_h2_peer *p, const struct dm_http_message *m, s
         add(f, DM_STR(":protocol"), m->protocol);
     if (!(names = dm_buf_room(out, m->fields.len + 32)))
         return false;
-    if (m->fields.len > 0 && !dm_h2_fields_of_lines(m->fields, names, f->nv, DM_COUNT(client->h2_fields) - 2, &f->n))
+    if (m->fields.len > 0 &&
+        !dm_h2_fields_of_lines(m->fields, false, names, f->nv, DM_COUNT(client->h2_fields) - 2, &f->n))
         return false;
     out->len = m->fields.len; /* the names */
     add(f, DM_STR("te"), DM_STR("trailers"));

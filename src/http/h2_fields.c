@@ -497,15 +497,15 @@ void dm_h2_block_move(struct dm_h2_block *block, struct dm_http_head *head, char
 
 /* --- on the way out ----------------------------------------------------------------------------------------------- */
 
-/* Unique values would only push others out of the table. */
-static uint8_t index_flag(enum dm_http_field_id id)
+/* Unique values would only push others out of the table; names that all have in common it learns once. */
+static uint8_t index_flag(enum dm_http_field_id id, bool is_first)
 {
     switch (id) {
     case DM_HTTP_FIELD_ID_X_REQUEST_ID:
+    case DM_HTTP_FIELD_ID_TRACEPARENT: return is_first ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX;
     case DM_HTTP_FIELD_ID_SET_COOKIE:
     case DM_HTTP_FIELD_ID_AUTHORIZATION:
-    case DM_HTTP_FIELD_ID_PROXY_AUTHORIZATION:
-    case DM_HTTP_FIELD_ID_TRACEPARENT: return NGHTTP2_NV_FLAG_NO_INDEX;
+    case DM_HTTP_FIELD_ID_PROXY_AUTHORIZATION: return NGHTTP2_NV_FLAG_NO_INDEX;
     default: return NGHTTP2_NV_FLAG_NONE;
     }
 }
@@ -532,7 +532,7 @@ static struct dm_str lower(struct dm_str name, char *at)
     return dm_str_n(at, name.len);
 }
 
-bool dm_h2_fields_of_lines(struct dm_str lines, char *names, nghttp2_nv *ret, size_t max, size_t *n)
+bool dm_h2_fields_of_lines(struct dm_str lines, bool is_first, char *names, nghttp2_nv *ret, size_t max, size_t *n)
 {
     struct dm_str name, value;
 
@@ -547,7 +547,7 @@ bool dm_h2_fields_of_lines(struct dm_str lines, char *names, nghttp2_nv *ret, si
             return false;
         name = id != DM_HTTP_FIELD_ID_OTHER ? dm_http_field_name(id) : lower(name, names);
         ret[*n] = dm_h2_field(name, value);
-        ret[(*n)++].flags |= index_flag(id);
+        ret[(*n)++].flags |= index_flag(id, is_first);
         names += name.len;
     }
     return true;

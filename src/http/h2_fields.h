@@ -52,8 +52,9 @@ void dm_h2_block_move(struct dm_h2_block *block, struct dm_http_head *head, char
 
 /* Lines (each ended by CR LF, valid, as in struct dm_http_message) as fields of HTTP/2, from ret[*n] on: names in lower case,
  * which stand in `names` (as many bytes as the lines have), values borrowed, both to be used at once (NO_COPY flags are set).
- * What belongs to a connection is left out. false: more than max. */
-DM_MUST_USE bool dm_h2_fields_of_lines(struct dm_str lines, char *names, nghttp2_nv *ret, size_t max, size_t *n);
+ * What belongs to a connection is left out. is_first: nothing was sent on the connection before. false: more than max. */
+DM_MUST_USE bool dm_h2_fields_of_lines(struct dm_str lines, bool is_first, char *names, nghttp2_nv *ret, size_t max,
+                                       size_t *n);
 /* A field that is no line; name and value are to be used at once. */
 static inline nghttp2_nv dm_h2_field(struct dm_str name, struct dm_str value)
 {

@@ -46,7 +46,7 @@ static bool write_head(struct head *head, const struct dm_h2_stream *s, unsigned
     head->nv = shared->nv;
     write_status(head, status);
     return fields.len <= sizeof(shared->names) &&
-           dm_h2_fields_of_lines(fields, shared->names, shared->nv, DM_H2_NV_MAX - 1, &head->n);
+           dm_h2_fields_of_lines(fields, s->id == 1, shared->names, shared->nv, DM_H2_NV_MAX - 1, &head->n);
 }
 
 /* May the fields be borrowed? They are sent during this call, or have to be copied. */
@@ -491,7 +491,7 @@ static void submit_trailers(struct dm_h2_stream *s, uint32_t *flags)
     struct head head = {.nv = shared->nv};
 
     if (s->trailers.len > sizeof(shared->names) ||
-        !dm_h2_fields_of_lines(s->trailers, shared->names, shared->nv, DM_H2_NV_MAX, &head.n) || head.n == 0)
+        !dm_h2_fields_of_lines(s->trailers, false, shared->names, shared->nv, DM_H2_NV_MAX, &head.n) || head.n == 0)
         return;
     let_copy(&head);
     if (nghttp2_submit_trailer(dm_h2_conn_of_stream(s)->session, s->id, head.nv, head.n) == 0)

@@ -8,9 +8,9 @@
 
 #include <netinet/in.h>
 
-#define IDLE_MAX 1024 /* kept per endpoint */
+#define IDLE_MAX 1024  /* kept per endpoint */
 #define PEER_AHEAD 256 /* bytes of a connection that a call begins with */
-#define CONNS_KEEP 64 /* records of connections, for reuse */
+#define CONNS_KEEP 64  /* records of connections, for reuse */
 #define DOWN_NS (1000ull * 1000 * 1000)
 
 /* One connection, from connect to its end. Idle ones (HTTP/2: those with room for a call) are a stack, so that the rest grows

@@ -392,7 +392,7 @@ static void lines_become_fields(void **state)
     nghttp2_nv nv[4];
     size_t n = 1;
 
-    assert_true(dm_h2_fields_of_lines(lines, names, nv, 4, &n));
+    assert_true(dm_h2_fields_of_lines(lines, false, names, nv, 4, &n));
     assert_int_equal(n, 4);
     assert_memory_equal(nv[1].name, "content-type", 12);
     assert_memory_equal(nv[1].value, "text/plain", 10);
@@ -402,13 +402,19 @@ static void lines_become_fields(void **state)
     assert_memory_equal(nv[3].name, "x-request-id", 12);
     assert_int_equal(nv[3].valuelen, 1);
     assert_true(nv[3].flags & NGHTTP2_NV_FLAG_NO_INDEX);
-    n = 2;
-    assert_false(dm_h2_fields_of_lines(lines, names, nv, 4, &n));
+    n = 1;
+    assert_true(dm_h2_fields_of_lines(lines, true, names, nv, 4, &n));
+    assert_false(nv[3].flags & NGHTTP2_NV_FLAG_NO_INDEX);
     n = 0;
-    assert_true(dm_h2_fields_of_lines(DM_STR_NULL, names, nv, 4, &n));
+    assert_true(dm_h2_fields_of_lines(DM_STR("Set-Cookie: secret\r\n"), true, names, nv, 4, &n));
+    assert_true(nv[0].flags & NGHTTP2_NV_FLAG_NO_INDEX);
+    n = 2;
+    assert_false(dm_h2_fields_of_lines(lines, false, names, nv, 4, &n));
+    n = 0;
+    assert_true(dm_h2_fields_of_lines(DM_STR_NULL, false, names, nv, 4, &n));
     assert_int_equal(n, 0);
-    assert_false(dm_h2_fields_of_lines(DM_STR("no colon\r\n"), names, nv, 4, &n));
-    assert_false(dm_h2_fields_of_lines(DM_STR(": x\r\n"), names, nv, 4, &n));
+    assert_false(dm_h2_fields_of_lines(DM_STR("no colon\r\n"), false, names, nv, 4, &n));
+    assert_false(dm_h2_fields_of_lines(DM_STR(": x\r\n"), false, names, nv, 4, &n));
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
