@@ -214,11 +214,19 @@ static void go_on(struct dm_exchange *ex)
         dm_http_request_resume(ex->caller);
 }
 
+static void note_tls_failure(struct dm_exchange *ex, unsigned failure)
+{
+    ex->tls_failure = (uint16_t)failure;
+    ex->tenant->counters->upstream_tls_failures[dm_tls_failure_reason(failure)]++;
+}
+
 static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call, enum dm_reason reason)
 {
     struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
 
     if (!call) {
+        if (reason == DM_REASON_BACKEND_TLS)
+            note_tls_failure(ex, wish->tls_reason);
         dm_answer(ex, reason);
         return;
     }
@@ -675,6 +683,8 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
     bool again = !ex->is_responding && may_try_again(ex, call, end);
 
     ex->call = NULL;
+    if (DM_UNLIKELY(end.why == DM_HTTP_ABORT_TLS))
+        note_tls_failure(ex, (unsigned)end.error);
     if (did_connect(end))
         count_upstream(ex, call);
     else

@@ -67,8 +67,9 @@ struct dm_exchange {
     struct dm_grpc_deadline *deadline;         /* of a gRPC call that has one (grpc_call.h) */
     struct dm_tunnel *tunnel;                  /* NULL: none */
     unsigned status;
-    uint8_t reason; /* enum dm_reason */
-    uint8_t fault;  /* enum dm_http_fault, when it is the reason */
+    uint8_t reason;       /* enum dm_reason */
+    uint16_t tls_failure; /* io/tls.h, of the last connection to a backend that failed of it; 0: none */
+    uint8_t fault;        /* enum dm_http_fault, when it is the reason */
     uint8_t tries;
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;

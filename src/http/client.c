@@ -126,15 +126,24 @@ void dm_http_peer_on_closed(struct dm_stream *stream)
 /* It was reached, and did not agree on TLS: said so, or hung up. */
 static bool is_of_handshake(const struct dm_http_peer *p, int code)
 {
+    if (p->is_connected)
+        return code == DM_ETLS && dm_tls_was_refused(&p->stream);
     return code == DM_ETLS || (p->tls && (code == 0 || code == DM_ECLOSED || code == -ECONNRESET || code == -EPIPE));
+}
+
+static struct dm_http_end end_of_tls(const struct dm_http_peer *p)
+{
+    unsigned failure = dm_tls_failure(&p->stream);
+
+    return (struct dm_http_end){DM_HTTP_ABORT_TLS, 0, (int)(failure ? failure : DM_TLS_REASON_TRUNCATED)};
 }
 
 struct dm_http_end dm_http_peer_end_of(const struct dm_http_peer *p, int code)
 {
     enum dm_http_abort why = DM_HTTP_ABORT_PEER_RESET;
 
-    if (!p->is_connected && is_of_handshake(p, code))
-        return (struct dm_http_end){DM_HTTP_ABORT_TLS, 0, (int)dm_tls_reason(&p->stream)};
+    if (is_of_handshake(p, code))
+        return end_of_tls(p);
     if (code == 0)
         why = DM_HTTP_ABORT_PEER_CLOSED;
     else if (!p->is_connected)

@@ -33,7 +33,7 @@ enum dm_http_abort {
     DM_HTTP_ABORT_CANCELLED, /* the peer reset the stream (HTTP/2) */
     DM_HTTP_ABORT_FLOOD,     /* the peer abused the connection (HTTP/2) */
     DM_HTTP_ABORT_REFUSED,   /* the peer never began it (HTTP/2) */
-    DM_HTTP_ABORT_TLS,       /* no connection: its handshake failed */
+    DM_HTTP_ABORT_TLS,       /* no connection: its handshake failed, or the backend did not take our certificate */
 };
 const char *dm_http_abort_name(enum dm_http_abort why);
 
@@ -66,7 +66,7 @@ enum dm_http2_code {
 struct dm_http_end {
     enum dm_http_abort why;
     int fault; /* enum dm_http_fault, positive; 0: bytes that belong to no message */
-    int error; /* negative errno of the socket, when there is one; with ABORT_TLS the enum dm_tls_reason; with ABORT_CANCELLED
+    int error; /* negative errno of the socket, when there is one; with ABORT_TLS the failure (io/tls.h); with ABORT_CANCELLED
                   of a call the code of the backend's RST_STREAM */
 };
 

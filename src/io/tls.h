@@ -55,10 +55,11 @@ enum dm_tls_reason {
     DM_TLS_REASON_CERTIFICATE_UNKNOWN_ISSUER,
     DM_TLS_REASON_CERTIFICATE_HOST_MISMATCH,
     DM_TLS_REASON_CERTIFICATE_INVALID,
-    DM_TLS_REASON_ALERT,     /* the peer gave up; see dm_tls_alert() */
-    DM_TLS_REASON_RECORD,    /* a record that is malformed or fails its check */
-    DM_TLS_REASON_TRUNCATED, /* the peer's end came without its close_notify */
-    DM_TLS_REASON_FLOOD,     /* the peer asks for answers that it does not read */
+    DM_TLS_REASON_ALERT,         /* the peer gave up; see dm_tls_alert() */
+    DM_TLS_REASON_RECORD,        /* a record that is malformed or fails its check */
+    DM_TLS_REASON_TRUNCATED,     /* the peer's end came without its close_notify */
+    DM_TLS_REASON_FLOOD,         /* the peer asks for answers that it does not read */
+    DM_TLS_REASON_NO_TRUSTED_CA, /* there are no CA certificates to verify a server with */
     DM_TLS_REASON_COUNT
 };
 const char *dm_tls_reason_name(enum dm_tls_reason reason);
@@ -169,5 +170,14 @@ bool dm_tls_is_on(const struct dm_stream *stream);
 enum dm_tls_reason dm_tls_reason(const struct dm_stream *stream);
 /* The alert that the peer sent (RFC 8446 section 6); -1: none. */
 int dm_tls_alert(const struct dm_stream *stream);
+
+/* A failure is the reason, and with ALERT the alert, as one number below 65536 for whoever passes it on; 0: none. */
+unsigned dm_tls_failure(const struct dm_stream *stream);
+enum dm_tls_reason dm_tls_failure_reason(unsigned failure);
+/* Stable: the reason's name, or "alert_" and what RFC 8446 calls the alert. */
+const char *dm_tls_failure_name(unsigned failure);
+/* Did a server end a connection, whose handshake is through on this side, before its first byte with an alert about the
+ * client's certificate? With TLS 1.3 that is how it refuses one. */
+bool dm_tls_was_refused(const struct dm_stream *stream);
 
 #endif

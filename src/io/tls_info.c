@@ -7,6 +7,8 @@
 #include "io/certificate_int.h"
 #include "io/tls_int.h"
 
+enum { ALERT_SHIFT = 8 }; /* of a failure */
+
 _Static_assert((int)DM_TLS_SUBJECT_MAX >= (int)DM_CERTIFICATE_SUBJECT_MAX, "a subject fits");
 _Static_assert((int)DM_TLS_FINGERPRINT_MAX >= (int)DM_CERTIFICATE_FINGERPRINT_MAX, "a fingerprint fits");
 
@@ -31,6 +33,7 @@ const char *dm_tls_reason_name(enum dm_tls_reason reason)
         [DM_TLS_REASON_RECORD] = "record",
         [DM_TLS_REASON_TRUNCATED] = "truncated",
         [DM_TLS_REASON_FLOOD] = "flood",
+        [DM_TLS_REASON_NO_TRUSTED_CA] = "no_trusted_ca",
     };
 
     return (unsigned)reason < DM_TLS_REASON_COUNT ? names[reason] : "unknown";
@@ -144,6 +147,78 @@ int dm_tls_alert(const struct dm_stream *stream)
     const struct dm_tls *tls = dm_tls_of(stream);
 
     return tls ? tls->alert : -1;
+}
+
+/* RFC 8446 section 6, and of RFC 5246 what is left of TLS 1.2. */
+static const char *alert_name(unsigned alert)
+{
+    switch (alert) {
+    case SSL_AD_CLOSE_NOTIFY: return "alert_close_notify";
+    case SSL_AD_UNEXPECTED_MESSAGE: return "alert_unexpected_message";
+    case SSL_AD_BAD_RECORD_MAC: return "alert_bad_record_mac";
+    case SSL_AD_RECORD_OVERFLOW: return "alert_record_overflow";
+    case SSL_AD_HANDSHAKE_FAILURE: return "alert_handshake_failure";
+    case SSL_AD_BAD_CERTIFICATE: return "alert_bad_certificate";
+    case SSL_AD_UNSUPPORTED_CERTIFICATE: return "alert_unsupported_certificate";
+    case SSL_AD_CERTIFICATE_REVOKED: return "alert_certificate_revoked";
+    case SSL_AD_CERTIFICATE_EXPIRED: return "alert_certificate_expired";
+    case SSL_AD_CERTIFICATE_UNKNOWN: return "alert_certificate_unknown";
+    case SSL_AD_ILLEGAL_PARAMETER: return "alert_illegal_parameter";
+    case SSL_AD_UNKNOWN_CA: return "alert_unknown_ca";
+    case SSL_AD_ACCESS_DENIED: return "alert_access_denied";
+    case SSL_AD_DECODE_ERROR: return "alert_decode_error";
+    case SSL_AD_DECRYPT_ERROR: return "alert_decrypt_error";
+    case SSL_AD_PROTOCOL_VERSION: return "alert_protocol_version";
+    case SSL_AD_INSUFFICIENT_SECURITY: return "alert_insufficient_security";
+    case SSL_AD_INTERNAL_ERROR: return "alert_internal_error";
+    case SSL_AD_INAPPROPRIATE_FALLBACK: return "alert_inappropriate_fallback";
+    case SSL_AD_USER_CANCELLED: return "alert_user_canceled";
+    case SSL_AD_NO_RENEGOTIATION: return "alert_no_renegotiation";
+    case SSL_AD_MISSING_EXTENSION: return "alert_missing_extension";
+    case SSL_AD_UNSUPPORTED_EXTENSION: return "alert_unsupported_extension";
+    case SSL_AD_UNRECOGNIZED_NAME: return "alert_unrecognized_name";
+    case SSL_AD_BAD_CERTIFICATE_STATUS_RESPONSE: return "alert_bad_certificate_status_response";
+    case SSL_AD_UNKNOWN_PSK_IDENTITY: return "alert_unknown_psk_identity";
+    case SSL_AD_CERTIFICATE_REQUIRED: return "alert_certificate_required";
+    case SSL_AD_NO_APPLICATION_PROTOCOL: return "alert_no_application_protocol";
+    default: return "alert";
+    }
+}
+
+unsigned dm_tls_failure(const struct dm_stream *stream)
+{
+    int alert = dm_tls_alert(stream);
+
+    return dm_tls_reason(stream) | (alert > 0 ? (unsigned)alert << ALERT_SHIFT : 0);
+}
+
+enum dm_tls_reason dm_tls_failure_reason(unsigned failure)
+{
+    return (enum dm_tls_reason)(failure & ((1u << ALERT_SHIFT) - 1));
+}
+
+const char *dm_tls_failure_name(unsigned failure)
+{
+    enum dm_tls_reason reason = dm_tls_failure_reason(failure);
+
+    return reason == DM_TLS_REASON_ALERT ? alert_name(failure >> ALERT_SHIFT) : dm_tls_reason_name(reason);
+}
+
+bool dm_tls_was_refused(const struct dm_stream *stream)
+{
+    if (stream->bytes_in > 0)
+        return false;
+    switch (dm_tls_alert(stream)) {
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+    case SSL_AD_ACCESS_DENIED:
+    case SSL_AD_CERTIFICATE_REQUIRED: return true;
+    default: return false;
+    }
 }
 
 struct dm_tls_profile *dm_tls_stream_profile(const struct dm_stream *stream)

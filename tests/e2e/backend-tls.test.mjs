@@ -6,6 +6,7 @@ import { Pki } from './lib/pki.mjs';
 import { fetchText } from './lib/http.mjs';
 import { before, suite, test } from './lib/testing.mjs';
 import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { until } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 suite('backend-tls', () => {
@@ -30,8 +31,16 @@ suite('backend-tls', () => {
     assert.equal(answer.body.live.gateways, answer.body.live.of, answer.text);
   }
 
-  const ask = () =>
-    fetchText(`http://127.0.0.1:${world.gateway.port}/`, { headers: { host: domainOf('alpha'), 'x-api-key': keyOf('alpha') } });
+  const ask = (path = '/') =>
+    fetchText(`http://127.0.0.1:${world.gateway.port}${path}`, { headers: { host: domainOf('alpha'), 'x-api-key': keyOf('alpha') } });
+
+  // What an operator reads of a call that failed.
+  async function failureOf(path) {
+    const answer = await ask(path);
+    assert.equal(answer.status, 502, answer.text);
+    assert.match(answer.text, /"backend_tls"/);
+    return (await until('its line', () => world.gateway.accessLog().find((line) => line.path === path))).backend_tls_error;
+  }
 
   before(async () => {
     world = await World.start({ workers: 1 });
@@ -47,17 +56,19 @@ suite('backend-tls', () => {
     assert.equal(good.status, 200, good.text);
     assert.equal(JSON.parse(good.text).name, 'inner.test');
     await apply(port, { ca: pki.root.certificate, server_name: 'other.test' });
-    const wrongName = await ask();
-    assert.equal(wrongName.status, 502, wrongName.text);
-    assert.match(wrongName.text, /backend_tls/);
+    assert.equal(await failureOf('/wrong-name'), 'certificate_host_mismatch');
     await apply(port, { server_name: 'inner.test' });
-    assert.match((await ask()).text, /backend_tls/, 'the system does not know the issuer');
+    assert.equal(await failureOf('/wrong-issuer'), 'certificate_unknown_issuer', 'the system does not know the issuer');
+    assert.equal(await world.gateway.metric('daemun_upstream_tls_failures_total', { tenant: 'alpha', reason: 'certificate_host_mismatch' }), 1);
+    assert.equal(await world.gateway.metric('daemun_upstream_tls_failures_total', { tenant: 'alpha', reason: 'certificate_unknown_issuer' }), 1);
     await apply(port, { server_name: 'other.test', verify: false });
     assert.equal((await ask()).status, 200);
   });
 
   test('a backend is shown the team’s certificate, and its renewal at once', async () => {
     const port = await startBackend(pki.issue(['inner.test']), { requestCert: true, rejectUnauthorized: true, ca: pki.root.certificate });
+    await apply(port, { ca: pki.root.certificate, server_name: 'inner.test' });
+    assert.equal(await failureOf('/shows-none'), 'alert_certificate_required');
     const tls = { ca: pki.root.certificate, server_name: 'inner.test', client_certificate: 'mine' };
     const first = pki.issue([], { subject: '/CN=alpha', isClient: true });
     await apply(port, tls, { certificates: [{ name: 'mine', chain: first.chain, key: first.key }] });

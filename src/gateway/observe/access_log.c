@@ -145,6 +145,8 @@ static void write_line(struct dm_access_log *log, struct dm_jsonw *w, const stru
         dm_jsonw_member_cstr(w, "reason", dm_reason_info((enum dm_reason)ex->reason)->code);
     if (ex->fault)
         dm_jsonw_member_cstr(w, "fault", dm_http_fault_name((enum dm_http_fault)ex->fault));
+    if (DM_UNLIKELY(ex->tls_failure))
+        dm_jsonw_member_cstr(w, "backend_tls_error", dm_tls_failure_name(ex->tls_failure));
     dm_jsonw_member_u64(w, "bytes_in", ex->bytes_in);
     dm_jsonw_member_u64(w, "bytes_out", ex->bytes_out);
     dm_jsonw_member_u64(w, "duration_us", (now_ns - ex->begun_ns) / 1000);

@@ -10,7 +10,7 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 9
+#define DM_COUNTERS_VERSION 10
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -49,6 +49,7 @@ struct dm_tenant_counters {
     uint64_t compression_bytes_in, compression_bytes_out;
     uint64_t compression_skipped; /* for want of memory */
     uint64_t upstream_connects, upstream_reuses, upstream_failures, upstream_retries;
+    uint64_t upstream_tls_failures[DM_TLS_REASON_COUNT];
     uint64_t exchanges_begun, exchanges_ended; /* in flight = the difference */
     uint64_t tunnels_begun, tunnels_ended;     /* open = the difference */
     uint64_t latency_us_sum;

@@ -235,6 +235,22 @@ static void write_reasons(const struct sums *sums, struct dm_buf *ret)
 }
 
 /* Only those that occurred. */
+static void write_upstream_tls(const struct sums *sums, struct dm_buf *ret)
+{
+    begin(ret, "daemun_upstream_tls_failures_total", "counter",
+          "Attempts at a backend that failed because of TLS, by reason.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (int reason = 0; reason < DM_TLS_REASON_COUNT; reason++) {
+            uint64_t n = sums->items[i].counters.upstream_tls_failures[reason];
+            if (n == 0)
+                continue;
+            begin_sample(ret, "daemun_upstream_tls_failures_total", "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "reason", dm_tls_reason_name((enum dm_tls_reason)reason));
+            end_sample(ret, n);
+        }
+}
+
+/* Only those that occurred. */
 static void write_refused(const struct sums *sums, struct dm_buf *ret)
 {
     begin(ret, "daemun_tenant_refused_total", "counter",
@@ -343,6 +359,7 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_in_flight(&sums, ret);
     write_statuses(&sums, ret);
     write_reasons(&sums, ret);
+    write_upstream_tls(&sums, ret);
     write_refused(&sums, ret);
     write_timeouts(&sums, ret);
     write_latencies(&sums, ret);

@@ -422,8 +422,8 @@ static int find_trust(const struct dm_upstream *u, struct dm_tls_trust **ret)
     return rc;
 }
 
-static int new_client(const struct endpoint *e, struct dm_upstream_request *r, struct dm_tls_trust *trust,
-                      struct dm_tls_client **ret)
+static enum dm_tls_reason new_client(const struct endpoint *e, struct dm_upstream_request *r,
+                                     struct dm_tls_trust *trust, struct dm_tls_client **ret)
 {
     const struct tls *tls = e->upstream->tls;
     struct dm_str name = dm_str_of(tls->client_certificate);
@@ -439,30 +439,31 @@ static int new_client(const struct endpoint *e, struct dm_upstream_request *r, s
     int rc;
 
     if (name.len > 0 && !(r->find_certificate && r->find_certificate(r, name, &settings.chain_pem, &key, &key_len)))
-        return DM_ENOENT;
+        return DM_TLS_REASON_CLIENT_CERTIFICATE_MISSING;
     settings.key_pem = dm_str_n(key, key_len);
     rc = dm_tls_client_new(&settings, ret, NULL);
     dm_secret_free(key);
-    return rc;
+    return rc < 0 ? DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID : DM_TLS_REASON_NONE;
 }
 
 /* Made once, with the first connection. */
-static int make_tls(struct endpoint *e, struct dm_upstream_request *r)
+static bool make_tls(struct endpoint *e, struct dm_upstream_request *r)
 {
     struct dm_tls_trust *trust = NULL;
     struct dm_tls_client *client;
-    int rc;
 
     if (e->tls)
-        return 0;
-    if (e->upstream->tls->verifies && (rc = find_trust(e->upstream, &trust)) < 0)
-        return rc;
-    if ((rc = new_client(e, r, trust, &client)) == 0) {
+        return true;
+    r->tls_reason = DM_TLS_REASON_NO_TRUSTED_CA;
+    if (e->upstream->tls->verifies && find_trust(e->upstream, &trust) < 0)
+        return false;
+    r->tls_reason = new_client(e, r, trust, &client);
+    if (r->tls_reason == DM_TLS_REASON_NONE) {
         e->tls = dm_http_tls_new(client);
         dm_tls_client_unref(client);
     }
     dm_tls_trust_unref(trust);
-    return rc;
+    return e->tls != NULL;
 }
 
 void dm_upstream_renew_tls(struct dm_upstream *u)
@@ -568,7 +569,7 @@ static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm
         r->on_call(r, NULL, DM_REASON_TENANT_OVER_CAP);
         return;
     }
-    if (u->tls && make_tls(e, r) < 0) {
+    if (u->tls && !make_tls(e, r)) {
         r->on_call(r, NULL, DM_REASON_BACKEND_TLS);
         return;
     }

@@ -16,6 +16,7 @@
 
 #include "http/client.h"
 #include "io/dns.h"
+#include "io/tls.h"
 #include "snapshot/release.h"
 
 struct dm_upstream;
@@ -51,7 +52,7 @@ bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_uni
 /* A wish for a call on a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {
     /* call: on a connection that is connected, connecting or was idle; set_user and send follow. NULL: reason says why not
-     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS, TENANT_OVER_CAP). endpoint: index, for dm_upstream_failed. */
+     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS with tls_reason, TENANT_OVER_CAP). endpoint: index, for dm_upstream_failed. */
     void (*on_call)(struct dm_upstream_request *request, struct dm_http_call *call, enum dm_reason reason);
     struct dm_upstream *upstream; /* NULL when not waiting */
     const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */
@@ -64,6 +65,8 @@ struct dm_upstream_request {
     struct dm_http_timeouts timeouts;
     struct dm_dns_query query;
     uint32_t endpoint;
+    enum dm_tls_reason
+        tls_reason;   /* why TLS can't be spoken: no trusted CA, or our own certificate is missing or unfit */
     bool wants_fresh; /* no idle connection (a second try) */
 };
 

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -130,6 +131,93 @@ static void verified_by_default(void **state)
     pki_free(other);
 }
 
+/* --- what the operator reads -------------------------------------------------------------------------------------- */
+
+static int log_fds[2];
+
+static void open_log(struct stage *s)
+{
+    assert_int_equal(pipe2(log_fds, O_CLOEXEC | O_NONBLOCK), 0);
+    dm_access_log_set_fd(&s->rig.worker.log, log_fds[1]);
+    s->rig.options.access_log = true;
+}
+
+static void close_log(struct stage *s)
+{
+    s->rig.options.access_log = false;
+    dm_access_log_set_fd(&s->rig.worker.log, -1);
+    close(log_fds[0]);
+}
+
+/* The request fails, its line names the failure, and the metric its reason. */
+static void assert_explained(struct stage *s, const char *error, enum dm_tls_reason reason)
+{
+    const uint64_t *counter = &s->rig.counters->tenants[1].upstream_tls_failures[reason];
+    uint64_t before = *counter;
+    char line[4096], member[100];
+    ssize_t n;
+
+    stage_try(s, GET, "\"backend_tls\"");
+    rig_settle(&s->rig);
+    dm_access_log_flush(&s->rig.worker.log);
+    n = read(log_fds[0], line, sizeof(line) - 1);
+    assert_true(n > 0);
+    line[n] = '\0';
+    snprintf(member, sizeof(member), "\"reason\":\"backend_tls\",\"backend_tls_error\":\"%s\"", error);
+    if (!strstr(line, member))
+        fail_msg("'%s' is not in %s", member, line);
+    assert_int_equal(*counter - before, 1);
+}
+
+static void a_certificate_that_is_not_taken(void **state)
+{
+    struct pki_identity *other = pki_make(&(struct pki_spec){.subject = "other", .is_ca = true}, NULL);
+    struct pki_identity *old = pki_make(
+        &(struct pki_spec){
+            .subject = "old", .names = "IP:127.0.0.1", .not_before_s = 1000000000, .not_after_s = 1100000000},
+        root);
+    struct stage *s = *state;
+    uint16_t port = rig_origin_port(&s->origin);
+
+    s->origin.tls = acceptor;
+    open_log(s);
+    apply(s, port, root, ",\"server_name\":\"else.test\"}");
+    assert_explained(s, "certificate_host_mismatch", DM_TLS_REASON_CERTIFICATE_HOST_MISMATCH);
+    apply(s, port, other, "}");
+    assert_explained(s, "certificate_unknown_issuer", DM_TLS_REASON_CERTIFICATE_UNKNOWN_ISSUER);
+    serve_as(old, false, DM_TLS_CLIENT_AUTH_NONE);
+    apply(s, port, root, "}");
+    assert_explained(s, "certificate_expired", DM_TLS_REASON_CERTIFICATE_EXPIRED);
+    close_log(s);
+    pki_free(old);
+    pki_free(other);
+}
+
+/* By either side: with TLS 1.3 the refusal comes when the handshake is through here. */
+static void a_backend_that_does_not_take_us(void **state)
+{
+    struct stage *s = *state;
+    uint16_t port = rig_origin_port(&s->origin);
+
+    open_log(s);
+    s->origin.tls = acceptor;
+    serve_as(server, false, DM_TLS_CLIENT_AUTH_REQUIRED);
+    apply(s, port, root, "}");
+    assert_explained(s, "alert_certificate_required", DM_TLS_REASON_ALERT);
+    apply(s, port, root, "},\"protocol\":\"http2\"");
+    serve_as(server, true, DM_TLS_CLIENT_AUTH_REQUIRED);
+    assert_explained(s, "alert_certificate_required", DM_TLS_REASON_ALERT);
+    serve_as(server, false, DM_TLS_CLIENT_AUTH_NONE);
+    assert_explained(s, "alert_no_application_protocol", DM_TLS_REASON_ALERT);
+    apply(s, port, root, ",\"client_certificate\":\"none\"}");
+    assert_explained(s, "client_certificate_missing", DM_TLS_REASON_CLIENT_CERTIFICATE_MISSING);
+    s->origin.tls = NULL;
+    apply(s, port, root, "}");
+    assert_explained(s, "truncated", DM_TLS_REASON_TRUNCATED); /* it hung up on what it could not read */
+    assert_int_equal(s->origin.n_requests, 0);
+    close_log(s);
+}
+
 static void sessions_are_used_again(void **state)
 {
     struct stage *s = *state;
@@ -177,7 +265,7 @@ static void client_certificates(void **state)
     s->origin.tls = acceptor;
     serve_as(server, false, DM_TLS_CLIENT_AUTH_REQUIRED);
     apply(s, rig_origin_port(&s->origin), root, "}");
-    stage_try(s, GET, "\"backend_");
+    stage_try(s, GET, "\"backend_tls\"");
     apply(s, rig_origin_port(&s->origin), root, ",\"client_certificate\":\"none\"}");
     stage_try(s, GET, "\"backend_tls\"");
 }
@@ -211,6 +299,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(verified_by_default, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_certificate_that_is_not_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_backend_that_does_not_take_us, setup, teardown),
         cmocka_unit_test_setup_teardown(sessions_are_used_again, setup, teardown),
         cmocka_unit_test_setup_teardown(http2_by_agreement, setup, teardown),
         cmocka_unit_test_setup_teardown(client_certificates, setup, teardown),

@@ -83,6 +83,8 @@ static void test_sums_over_workers(void **state)
     pages[1]->tenants[5].upstream_connections = 2;
     pages[0]->tenants[5].refused[DM_CAP_CONNECTIONS] = 5;
     pages[1]->tenants[5].refused[DM_CAP_BODY_BYTES] = 6;
+    pages[0]->tenants[5].upstream_tls_failures[DM_TLS_REASON_CERTIFICATE_EXPIRED] = 2;
+    pages[1]->tenants[5].upstream_tls_failures[DM_TLS_REASON_CERTIFICATE_EXPIRED] = 1;
     pages[0]->tenants[5].timeouts[DM_HTTP_TIMEOUT_READER] = 8;
     write_view(&tenant, 1);
     assert_has("daemun_requests_total{tenant=\"orders\"} 42");
@@ -94,6 +96,8 @@ static void test_sums_over_workers(void **state)
     assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"connections\"} 5");
     assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"body_bytes\"} 6");
     assert_has_not("cap=\"headers\"");
+    assert_has("daemun_upstream_tls_failures_total{tenant=\"orders\",reason=\"certificate_expired\"} 3");
+    assert_has_not("reason=\"alert\"");
     assert_has("daemun_tenant_timeouts_total{tenant=\"orders\",what=\"reader\"} 8");
     assert_has_not("what=\"idle\"");
     assert_has("daemun_requests_in_flight{tenant=\"orders\"} 3");
