@@ -348,7 +348,7 @@ static void ask_next_in_frames(struct play *p)
 /* The same client, on the same connection. */
 static void ask_next(struct play *p)
 {
-    struct dm_buf request DM_CLEANUP(dm_buf_done);
+    struct dm_buf request DM_CLEANUP(dm_buf_done) = {0};
     size_t before = p->client->received.len;
 
     if (p->client->has_eof || p->client->is_failed)
