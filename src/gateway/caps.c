@@ -28,8 +28,8 @@ void dm_caps_init(struct dm_worker *worker)
 
 static bool has_request_caps(const struct dm_ucaps *caps)
 {
-    return caps->exchanges > 0 || caps->header_bytes > 0 || caps->headers > 0 || caps->url_bytes > 0 ||
-           caps->body_bytes > 0 || caps->body_timeout_ms > 0 || caps->body_rate_bytes > 0;
+    return caps->exchanges > 0 || caps->buffered_bytes > 0 || caps->header_bytes > 0 || caps->headers > 0 ||
+           caps->url_bytes > 0 || caps->body_bytes > 0 || caps->body_timeout_ms > 0 || caps->body_rate_bytes > 0;
 }
 
 void dm_caps_set(struct dm_live_tenant *tenant)
@@ -94,20 +94,23 @@ void dm_caps_bound_connection(const struct dm_worker_listener *listener, const s
 
 /* --- exchanges ---------------------------------------------------------------------------------------------------- */
 
-/* Looked at once a turn: the pages are other processors' cache lines. */
-static uint64_t others_exchanges(const struct dm_worker *worker, struct dm_live_tenant *tenant)
+static uint64_t others(const struct dm_worker *worker, const struct dm_live_tenant *tenant, size_t offset)
+{
+    return dm_counter_pages_others(&worker->pages, tenant->counters, offset);
+}
+
+/* Once a turn: the pages are other processors' cache lines. */
+static void look_at_others(const struct dm_worker *worker, struct dm_live_tenant *tenant)
 {
     uint64_t now_ns = dm_loop_now_ns(worker->loop), begun, ended;
 
     if (tenant->looked_ns == now_ns)
-        return tenant->others;
-    ended =
-        dm_counter_pages_others(&worker->pages, tenant->counters, offsetof(struct dm_tenant_counters, exchanges_ended));
-    begun =
-        dm_counter_pages_others(&worker->pages, tenant->counters, offsetof(struct dm_tenant_counters, exchanges_begun));
+        return;
+    ended = others(worker, tenant, offsetof(struct dm_tenant_counters, exchanges_ended));
+    begun = others(worker, tenant, offsetof(struct dm_tenant_counters, exchanges_begun));
     tenant->looked_ns = now_ns;
     tenant->others = begun > ended ? begun - ended : 0;
-    return tenant->others;
+    tenant->others_bytes = others(worker, tenant, offsetof(struct dm_tenant_counters, buffered_bytes));
 }
 
 /* This one is counted already. */
@@ -118,7 +121,14 @@ static bool has_room_for_exchange(const struct dm_exchange *ex)
 
     if (cap == 0)
         return own <= ex->worker->tenant_exchanges;
-    return own <= cap && own + others_exchanges(ex->worker, ex->tenant) <= cap;
+    return own <= cap && own + ex->tenant->others <= cap;
+}
+
+static bool has_room_for_bytes(const struct dm_live_tenant *tenant)
+{
+    uint64_t cap = tenant->caps->buffered_bytes;
+
+    return cap == 0 || tenant->counters->buffered_bytes + tenant->others_bytes < cap;
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
@@ -180,8 +190,12 @@ enum dm_reason dm_caps_check(struct dm_exchange *ex)
 {
     enum dm_reason reason;
 
+    if (ex->tenant->caps->exchanges > 0 || ex->tenant->caps->buffered_bytes > 0)
+        look_at_others(ex->worker, ex->tenant);
     if (!has_room_for_exchange(ex))
         return refuse(ex->tenant, DM_CAP_EXCHANGES, DM_REASON_TENANT_OVER_CAP);
+    if (!has_room_for_bytes(ex->tenant))
+        return refuse(ex->tenant, DM_CAP_BUFFERED_BYTES, DM_REASON_TENANT_OVER_CAP);
     bound_pace(ex);
     if ((reason = check_head(ex->tenant, ex->head)) != DM_REASON_NONE)
         return reason;

@@ -1,13 +1,15 @@
 /* The caps of a tenant: how much of the gateway it may hold, and what one request or connection of its may take.
  *
  * K1. A cap allows nothing that the listener does not. One that is 0 is the listener's, or what is derived from it.
- * K2. connections, exchanges and upstream_connections hold for all workers of the gateway together. Two workers that take at the same
+ * K2. connections, exchanges, upstream_connections and buffered_bytes hold for all workers of the gateway together. Two workers that take at the same
  *     time, or within one turn, may pass a cap by what they took meanwhile. Without a cap a tenant may have, in each worker, three quarters
  *     of the connections of the listener, and of those of all listeners (at least a thousand) as exchanges and as connections to
  *     backends: the rest is the others' (P1).
  * K3. connections and streams, idle and head timeouts are a connection's: they hold from where it becomes the tenant's on, as they were then.
  *     The others are a request's, also on connections that are nobody's.
  * K4. Each refusal is counted by its cap.
+ * K5. buffered_bytes stops what begins, not what goes on: each of a tenant's exchanges holds at most what its two sides' queues and
+ *     windows take, so together with `exchanges` it is a bound. What connections of trusted fronts hold is nobody's.
  *
  * Cost: a comparison for each request of a tenant without caps. Threads: the worker's. */
 #ifndef DM_GATEWAY_CAPS_H

@@ -15,6 +15,7 @@ static struct dm_connection *connection_new(struct dm_http_conn *conn, struct dm
     connection = dm_freelist_take(&listener->worker->connections);
     *connection = (struct dm_connection){.worker = listener->worker, .tenant = dm_live_tenant_ref(tenant)};
     dm_http_conn_set_user(conn, connection);
+    dm_http_conn_set_account(conn, &tenant->counters->buffered_bytes);
     dm_caps_bound_connection(listener, tenant, conn);
     return connection;
 }

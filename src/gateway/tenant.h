@@ -35,7 +35,7 @@ struct dm_live_tenant {
     struct dm_tenant_counters *counters;
     const struct dm_ucaps *caps; /* in the grants, or all 0; caps.h */
     uint64_t free_exchanges;     /* with up to so many in this worker, a request needs no look at the caps */
-    uint64_t looked_ns, others;  /* exchanges in flight on other workers, at this loop time */
+    uint64_t looked_ns, others, others_bytes; /* exchanges in flight and buffers on other workers, at this loop time */
     struct dm_upstream_share share;
     size_t encoder_bytes; /* reserved by policy/encoder */
     const struct dm_upstream_env *env;

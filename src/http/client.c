@@ -29,6 +29,7 @@ static bool mark_closed(struct dm_http_peer *p)
     if (p->is_closed)
         return false;
     p->is_closed = true;
+    dm_stream_set_account(&p->stream, NULL);
     p->client->n_open--;
     dm_timer_cancel(p->client->loop, &p->timer);
     return true;
@@ -168,9 +169,11 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
     if ((rc = dm_stream_connect(&p->stream, client->loop, type, &p->addr, settings->connect_ms)) < 0) {
         p->is_stream_closed = true;
         dm_http_peer_die(p, (struct dm_http_end){DM_HTTP_ABORT_CONNECT_FAILED, 0, rc});
-    } else if (p->tls) {
-        dm_tls_connect(&p->stream, p->tls->client, &p->tls->session);
+        return;
     }
+    dm_stream_set_account(&p->stream, settings->buffered);
+    if (p->tls)
+        dm_tls_connect(&p->stream, p->tls->client, &p->tls->session);
 }
 
 struct dm_http_tls *dm_http_tls_new(struct dm_tls_client *client)

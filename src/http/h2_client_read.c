@@ -40,13 +40,19 @@ static enum dm_http_abort abort_of(uint32_t code)
 
 /* --- bodies ------------------------------------------------------------------------------------------------------- */
 
+static void give_piece(struct dm_http_peer *peer, struct dm_h2_piece *piece)
+{
+    dm_stream_count_buffer(&peer->stream, -(int32_t)sizeof(*piece));
+    dm_freelist_give(&peer->client->free_pieces, piece);
+}
+
 void dm_h2_call_drop_kept(struct dm_h2_call *call)
 {
     struct dm_h2_piece *piece;
 
     while ((piece = call->kept)) {
         call->kept = piece->next;
-        dm_freelist_give(&call->base.peer->client->free_pieces, piece);
+        give_piece(call->base.peer, piece);
     }
     call->last_kept = NULL;
 }
@@ -59,6 +65,7 @@ static void keep(struct dm_h2_call *call, const char *ptr, size_t len)
 
         if (!piece || piece->end == sizeof(piece->data)) {
             piece = dm_freelist_take(&call->base.peer->client->free_pieces);
+            dm_stream_count_buffer(&call->base.peer->stream, (int32_t)sizeof(*piece));
             piece->next = NULL;
             piece->start = piece->end = 0;
             if (call->last_kept)
@@ -115,7 +122,7 @@ static bool present_piece(struct dm_h2_call *call, struct dm_h2_piece *piece)
     call->kept = piece->next;
     if (!call->kept)
         call->last_kept = NULL;
-    dm_freelist_give(&client->free_pieces, piece);
+    give_piece(call->base.peer, piece);
     return true;
 }
 

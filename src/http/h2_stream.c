@@ -304,6 +304,7 @@ static void drop_piece(struct dm_h2_stream *s)
 
     if (!(s->first = piece->next))
         s->last = NULL;
+    dm_stream_count_buffer(&s->request.conn->stream, -(int32_t)sizeof(*piece));
     dm_freelist_give(&s->request.conn->server->h2->pieces, piece);
 }
 
@@ -382,6 +383,7 @@ static void keep(struct dm_h2_stream *s, const char *ptr, size_t len)
         struct dm_h2_piece *piece = s->last;
         if (!piece || piece->end == sizeof(piece->data)) {
             piece = dm_freelist_take(&s->request.conn->server->h2->pieces);
+            dm_stream_count_buffer(&s->request.conn->stream, (int32_t)sizeof(*piece));
             piece->next = NULL;
             piece->start = piece->end = 0;
             if (s->last)

@@ -335,6 +335,11 @@ const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn)
     return &conn->stream;
 }
 
+void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered)
+{
+    dm_stream_set_account(&conn->stream, buffered);
+}
+
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream)
 {
     return dm_http_conn_of(stream);

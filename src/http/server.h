@@ -156,6 +156,8 @@ void *dm_http_conn_user(const struct dm_http_conn *conn);
 /* A Unix socket comes without its name. */
 void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
+/* Counts its buffers there, until it is gone (on_conn_end). */
+void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered);
 /* The connection whose stream it is; for callbacks of TLS. */
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream);
 /* The arg of the handler, of the connection's server. */

@@ -67,6 +67,7 @@ char *dm_stream_take_buffer(struct dm_stream *stream, size_t bytes, uint32_t *re
     while (cap < bytes)
         cap *= 4;
     *ret_cap = (uint32_t)cap;
+    dm_stream_count_buffer(stream, (int32_t)cap);
     list = kept_class(stream, cap);
     return list ? dm_freelist_take(list) : dm_alloc(cap);
 }
@@ -75,6 +76,7 @@ void dm_stream_give_buffer(struct dm_stream *stream, char *ptr, uint32_t cap)
 {
     struct dm_freelist *list = kept_class(stream, cap);
 
+    dm_stream_count_buffer(stream, -(int32_t)cap);
     if (list)
         dm_freelist_give(list, ptr);
     else
@@ -418,6 +420,15 @@ void dm_stream_resume(struct dm_stream *stream)
 size_t dm_stream_unread(const struct dm_stream *stream)
 {
     return stream->kept_len;
+}
+
+void dm_stream_set_account(struct dm_stream *stream, uint64_t *account)
+{
+    if (stream->account)
+        *stream->account -= stream->buffered_bytes;
+    stream->account = account;
+    if (account)
+        *account += stream->buffered_bytes;
 }
 
 void dm_stream_set_type(struct dm_stream *stream, const struct dm_stream_type *type)

@@ -70,6 +70,8 @@ struct dm_stream {
     uint32_t queued_bytes;               /* in chunks */
     uint32_t gathered_bytes;             /* in the scratch buffer */
     uint32_t held_bytes;                 /* accepted by the transport, not taken by the system */
+    uint32_t buffered_bytes;             /* memory of chunks, kept input and what the owner counts here */
+    uint64_t *account;                   /* where they are counted as well */
     int error;
     bool is_connecting : 1, is_handshaking : 1, is_paused : 1, is_closing : 1, is_lingering : 1, is_failed : 1;
     bool is_readable : 1, has_hup : 1, has_eof : 1, is_resumed : 1;
@@ -133,6 +135,17 @@ void dm_stream_reset(struct dm_stream *stream);
  * linger_ms, so that the peer reads our last bytes instead of a reset (RFC 9112 section 9.6). The one callback still to come
  * is on_closed. */
 void dm_stream_close_gracefully(struct dm_stream *stream, uint32_t linger_ms);
+
+/* Counts the memory that the stream holds in buffers in *account from here on, what it has now too; NULL: nowhere. The account is
+ * borrowed: it outlives the stream, or is taken away before. */
+void dm_stream_set_account(struct dm_stream *stream, uint64_t *account);
+/* The same of memory that the owner holds for what came by the stream or goes by it; negative: it was given back. */
+static inline void dm_stream_count_buffer(struct dm_stream *stream, int32_t bytes)
+{
+    stream->buffered_bytes += (uint32_t)bytes;
+    if (stream->account)
+        *stream->account += (uint64_t)(int64_t)bytes;
+}
 
 /* Hands the stream to another state of its owner (a tunnel after an upgrade). Not inside on_closed. */
 void dm_stream_set_type(struct dm_stream *stream, const struct dm_stream_type *type);

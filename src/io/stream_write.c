@@ -15,6 +15,7 @@ static void drop_chunk(struct dm_stream *stream)
 
     if (!(stream->head = chunk->next))
         stream->tail = NULL;
+    dm_stream_count_buffer(stream, -(int32_t)sizeof(*chunk));
     dm_freelist_give(&stream->loop->streams->chunks, chunk);
 }
 
@@ -49,6 +50,7 @@ static struct dm_stream_chunk *add_chunk(struct dm_stream *stream)
 {
     struct dm_stream_chunk *chunk = dm_freelist_take(&stream->loop->streams->chunks);
 
+    dm_stream_count_buffer(stream, (int32_t)sizeof(*chunk));
     chunk->next = NULL;
     chunk->start = chunk->end = 0;
     if (stream->tail)

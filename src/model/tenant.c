@@ -14,7 +14,9 @@ static const struct dm_field caps_fields[] = {
          "Requests in flight, tunnels among them. Beyond: 503 `tenant_over_cap`. 0: three quarters of the connections "
          "of all listeners, at least 1000, in each worker process."},
     {"buffered_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, buffered_bytes), .max = INT64_C(1) << 40,
-     .doc = "Bytes held in buffers. Kept; gateways do not hold a tenant to it yet."},
+     .doc =
+         "Memory of buffers: what clients and backends sent and the other side has not taken yet, and what waits to be sent. "
+         "Beyond: 503 `tenant_over_cap` for requests that begin, until less is held; those under way go on. 0: no bound."},
     {"upstream_connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, upstream_connections), .max = 1000000,
      .doc = "Connections to backends. Beyond, an idle one makes way; where there is none: 503 `tenant_over_cap`. 0: as "
             "for `exchanges`."},
@@ -51,7 +53,7 @@ const struct dm_schema dm_schema_caps = {
         "that the listener does not; 0 is the listener's limit where nothing else is said. What connections, streams, heads and idle "
         "times are held to does not count on connections of trusted fronts, which are nobody's, and not on those that were there before "
         "the cap was set. Metrics, by tenant: `daemun_tenant_connections`, `daemun_requests_in_flight`, "
-        "`daemun_tenant_upstream_connections`; `daemun_tenant_refused_total{cap}`, what was beyond a cap, by the names here; "
+        "`daemun_tenant_buffered_bytes`, `daemun_tenant_upstream_connections`; `daemun_tenant_refused_total{cap}`, what was beyond a cap, by the names here; "
         "`daemun_tenant_timeouts_total{what}`, what did not come in time on the tenant's connections (`head`, `idle`, `body`, `reader`); "
         "and `daemun_refusals_total{reason}`.",
     DM_FIELDS(caps_fields),

@@ -49,7 +49,8 @@ static struct dm_ucaps caps_of(const struct dm_caps *caps)
                              .head_timeout_ms = (uint32_t)caps->head_timeout_ms,
                              .body_timeout_ms = (uint32_t)caps->body_timeout_ms,
                              .body_rate_bytes = (uint32_t)caps->body_rate_bytes,
-                             .body_bytes = (uint64_t)caps->body_bytes};
+                             .body_bytes = (uint64_t)caps->body_bytes,
+                             .buffered_bytes = (uint64_t)caps->buffered_bytes};
 }
 
 dm_off dm_compile_grants(struct dm_builder *b, const struct dm_grants_body *body)

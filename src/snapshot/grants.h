@@ -25,7 +25,7 @@ struct dm_ucaps {
     uint32_t idle_timeout_ms, head_timeout_ms, body_timeout_ms;
     uint32_t body_rate_bytes;
     uint32_t unused;
-    uint64_t body_bytes;
+    uint64_t body_bytes, buffered_bytes;
 };
 
 struct dm_ugrants {

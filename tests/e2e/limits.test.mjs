@@ -231,6 +231,23 @@ suite('limits', () => {
     assert.equal((await asks(client, get('capped'))).status, 200, 'on the same connection');
   });
 
+  test('buffers, over all workers: a caller that does not read stops what begins, and its end lets it go on', async () => {
+    await cap({ buffered_bytes: 1 });
+    const buffered = () => metric('daemun_tenant_buffered_bytes', { tenant: 'capped' });
+    const slow = await connect();
+    slow.socket.pause();
+    await slow.send(get('capped', '/large'));
+    await until('something to be held', async () => (await buffered()) > 0);
+    const answer = await asks(await connect(), get('capped'));
+    assert.equal(answer.status, 503);
+    assert.equal(answer.reason, 'tenant_over_cap');
+    assert.equal(await refusedOf('buffered_bytes'), 1);
+    await othersAreServed();
+    slow.close();
+    await until('nothing to be held', async () => (await buffered()) === 0);
+    assert.equal((await asks(await connect(), get('capped'))).status, 200);
+  });
+
   test('connections to backends', async () => {
     await cap({ upstream_connections: 1 });
     const upstreamConnections = () => metric('daemun_tenant_upstream_connections', { tenant: 'capped' });

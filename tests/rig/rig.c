@@ -23,6 +23,8 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
     dm_worker_listener_accept(&rig->worker.listeners[0], fd, peer);
 }
 
+#define TENANTS 8 /* more than a test has */
+
 void rig_init(struct rig *rig)
 {
     struct dm_err err = {0};
@@ -54,6 +56,8 @@ void rig_done(struct rig *rig)
 
     dm_listener_close(&rig->door);
     dm_worker_done(&rig->worker);
+    for (size_t i = 0; i < TENANTS; i++)
+        assert_int_equal(rig->counters->tenants[i].buffered_bytes, 0); /* all that was counted was given back */
     dm_buf_init_fixed(&text, path, sizeof(path));
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
     unlink(path);

@@ -21,6 +21,7 @@ extern const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1];
 #define DM_CAPS(X)                                                                                                     \
     X(CONNECTIONS, connections)                                                                                        \
     X(EXCHANGES, exchanges)                                                                                            \
+    X(BUFFERED_BYTES, buffered_bytes)                                                                                  \
     X(UPSTREAM_CONNECTIONS, upstream_connections)                                                                      \
     X(STREAMS, streams)                                                                                                \
     X(HEADER_BYTES, header_bytes)                                                                                      \
@@ -39,6 +40,7 @@ const char *dm_cap_name(enum dm_cap cap);
 
 struct dm_tenant_counters {
     uint64_t connections, upstream_connections; /* open now */
+    uint64_t buffered_bytes;                    /* held now */
     uint64_t refused[DM_CAP_COUNT];             /* connections, requests and streams above a cap */
     uint64_t timeouts[DM_HTTP_TIMEOUT_COUNT];   /* on connections of the tenant */
     uint64_t requests;

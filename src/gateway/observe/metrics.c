@@ -16,6 +16,8 @@ static const struct family tenant_families[] = {
     {"daemun_tenant_connections", "gauge", "Client connections open that belong to a tenant.", TENANT(connections), 0},
     {"daemun_tenant_upstream_connections", "gauge", "Connections open to a tenant's backends.",
      TENANT(upstream_connections), 0},
+    {"daemun_tenant_buffered_bytes", "gauge", "Memory that a tenant's connections hold in buffers.",
+     TENANT(buffered_bytes), 0},
     {"daemun_requests_total", "counter", "Requests of a tenant.", TENANT(requests), 0},
     {"daemun_received_bytes_total", "counter", "Bytes from clients.", TENANT(bytes_in), 0},
     {"daemun_sent_bytes_total", "counter", "Bytes to clients.", TENANT(bytes_out), 0},

@@ -557,7 +557,8 @@ static uint32_t known_calls_max(struct endpoint *e)
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
     struct dm_upstream *u = e->upstream;
-    struct dm_http_peer_settings settings = {.addr = *addr, .connect_ms = r->connect_ms, .is_http2 = u->is_http2};
+    struct dm_http_peer_settings settings = {
+        .addr = *addr, .connect_ms = r->connect_ms, .is_http2 = u->is_http2, .buffered = &u->counters->buffered_bytes};
     struct dm_http_call *call;
     struct conn *c;
 

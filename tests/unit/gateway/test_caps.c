@@ -1,5 +1,6 @@
 /* Caps of a tenant, below and beyond: connections, exchanges, streams, heads, bodies, times, connections to backends; over HTTP/1.1
  * and HTTP/2, with other workers, and what the neighbour notices: nothing. */
+#include "rig/h2_origin.h"
 #include "rig/stage.h"
 
 #include <setjmp.h>
@@ -421,6 +422,95 @@ static void test_exchanges_of_http2_and_of_fronts(void **state)
     h2_close(s, h2);
 }
 
+/* --- buffers ------------------------------------------------------------------------------------------------------ */
+
+static bool holds_some(void *arg)
+{
+    return counters(arg)->buffered_bytes > 0;
+}
+
+static bool holds_nothing(void *arg)
+{
+    return counters(arg)->buffered_bytes == 0;
+}
+
+/* A request that waits behind another one. */
+static void test_buffered_bytes(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *busy, *a;
+
+    apply_caps(s, "\"buffered_bytes\":1");
+    a = stage_ask(s, GET, OK);
+    assert_int_equal(counters(s)->buffered_bytes, 0);
+    busy = begin(s);
+    rig_send(busy, DM_STR(GET));
+    rig_run_until(&s->rig, holds_some, s);
+    ask(s, a, GET, OVER_CAP);
+    assert_int_equal(rig_count(dm_buf_str(&a->received), "HTTP/1.1 503 "), 1);
+    assert_int_equal(rig_count(dm_buf_str(&a->received), "Retry-After: "), 1);
+    assert_int_equal(refused(s, DM_CAP_BUFFERED_BYTES), 1);
+    assert_int_equal(counters(s)->reasons[DM_REASON_TENANT_OVER_CAP], 1);
+    end(s, busy);
+    rig_run_until(&s->rig, holds_nothing, s);
+    s->origin.answer = DM_STR(STAGE_OK);
+    ask(s, a, GET, OK);
+    end(s, a);
+}
+
+static void test_buffered_bytes_of_other_workers_count(void **state)
+{
+    struct stage *s = *state;
+    struct dm_counters_page *other = add_other_worker(s);
+
+    apply_caps(s, "\"buffered_bytes\":100000");
+    other->tenants[1].buffered_bytes = 100000;
+    stage_try(s, GET, OVER_CAP);
+    other->tenants[1].buffered_bytes = 99999;
+    stage_try(s, GET, OK);
+    dm_free(other);
+}
+
+/* A client of HTTP/2 that opens no window: the answer stays where it came from. */
+static void hold_an_answer(struct stage *s)
+{
+    struct h2 *slow = h2_connect(s);
+
+    nghttp2_submit_settings(slow->session, 0, &(nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}, 1);
+    h2_request(slow, "/", "", NULL);
+    h2_expect(s, slow, "1:200");
+    rig_run_until(&s->rig, holds_some, s);
+    stage_try(s, GET, OVER_CAP);
+    nghttp2_submit_settings(slow->session, 0, &(nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 65535},
+                            1);
+    h2_expect(s, slow, "1.");
+    rig_run_until(&s->rig, holds_nothing, s);
+    stage_try(s, GET, OK);
+    h2_close(s, slow);
+}
+
+static void test_buffered_bytes_of_answers(void **state)
+{
+    struct stage *s = *state;
+
+    apply_caps(s, "\"buffered_bytes\":1");
+    hold_an_answer(s);
+}
+
+static void test_buffered_bytes_of_answers_over_http2(void **state)
+{
+    struct stage *s = *state;
+    struct h2_origin origin;
+    char endpoints[100];
+
+    h2_origin_init(&s->rig, &origin);
+    apply_caps(s, "\"buffered_bytes\":1");
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
+    stage_release(s, &(struct stage_release){.endpoints = endpoints, .backend = ",\"protocol\":\"http2\""});
+    hold_an_answer(s);
+    h2_origin_done(&origin);
+}
+
 /* --- streams ------------------------------------------------------------------------------------------------------ */
 
 static void test_streams(void **state)
@@ -766,8 +856,9 @@ static void test_what_a_dead_worker_held_is_forgotten(void **state)
     struct dm_counters_page *other = add_other_worker(s);
     struct dm_tenant_counters *c = &other->tenants[1];
 
-    apply_caps(s, "\"connections\":3,\"upstream_connections\":2,\"exchanges\":9");
-    *c = (struct dm_tenant_counters){.connections = 3, .upstream_connections = 2, .exchanges_begun = 9, .requests = 7};
+    apply_caps(s, "\"connections\":3,\"upstream_connections\":2,\"exchanges\":9,\"buffered_bytes\":1000");
+    *c = (struct dm_tenant_counters){
+        .connections = 3, .upstream_connections = 2, .exchanges_begun = 9, .requests = 7, .buffered_bytes = 1000};
     stage_try(s, GET, CROWDED);
     dm_counters_close(other, 2);
     stage_try(s, GET, OK);
@@ -789,6 +880,10 @@ int main(void)
         TEST(test_exchanges_of_other_workers_count),
         TEST(test_exchanges_without_a_cap),
         TEST(test_exchanges_of_http2_and_of_fronts),
+        TEST(test_buffered_bytes),
+        TEST(test_buffered_bytes_of_other_workers_count),
+        TEST(test_buffered_bytes_of_answers),
+        TEST(test_buffered_bytes_of_answers_over_http2),
         TEST(test_streams),
         TEST(test_streams_of_the_listener),
         TEST(test_heads),
