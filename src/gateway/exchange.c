@@ -582,7 +582,10 @@ static void end_badly(struct dm_exchange *ex, enum dm_reason reason, struct dm_h
         dm_answer(ex, reason);
         return;
     }
-    cut_off(ex, DM_REASON_BACKEND_CLOSED, ex->is_grpc ? dm_grpc_code_of_end(end) : DM_HTTP2_CODE_INTERNAL);
+    if (DM_UNLIKELY(ex->tunnel != NULL))
+        cut_off(ex, DM_REASON_BACKEND_CLOSED, DM_HTTP2_CODE_CANCEL); /* RFC 8441 section 5 */
+    else
+        cut_off(ex, DM_REASON_BACKEND_CLOSED, ex->is_grpc ? dm_grpc_code_of_end(end) : DM_HTTP2_CODE_INTERNAL);
 }
 
 void dm_exchange_expire(struct dm_exchange *ex)

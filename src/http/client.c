@@ -41,6 +41,12 @@ void dm_http_peer_cut(struct dm_http_peer *p)
         dm_stream_abort(&p->stream);
 }
 
+void dm_http_peer_cut_short(struct dm_http_peer *p)
+{
+    if (mark_closed(p) && !p->is_stream_closed)
+        dm_stream_reset(&p->stream);
+}
+
 void dm_http_peer_cut_idle(struct dm_http_peer *p)
 {
     if (mark_closed(p) && !p->is_stream_closed)

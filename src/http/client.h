@@ -143,7 +143,8 @@ void dm_http_call_resume(struct dm_http_call *call);
 /* Ends a tunnel from our side: what was written is sent, and `last` behind it if there is room for all of it, then nothing; what the
  * backend still sends is read and dropped for a while. No callback follows. */
 void dm_http_call_leave(struct dm_http_call *call, struct dm_str last);
-/* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent. */
+/* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent, and what is cut in the middle (a
+ * body, a tunnel) is reset. */
 void dm_http_call_cancel(struct dm_http_call *call);
 /* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */
 bool dm_http_call_has_response(const struct dm_http_call *call);

@@ -118,6 +118,8 @@ void dm_http_peer_start(struct dm_http_peer *peer, struct dm_http_client *client
 void dm_http_peer_arm(struct dm_http_peer *peer, uint32_t ms);
 /* Closes the stream; nothing more comes from it. */
 void dm_http_peer_cut(struct dm_http_peer *peer);
+/* The same, so that the backend can tell it from an end: a reset in clear text. */
+void dm_http_peer_cut_short(struct dm_http_peer *peer);
 /* The same of one without a call, with TLS's goodbye. */
 void dm_http_peer_cut_idle(struct dm_http_peer *peer);
 /* The same, once what was written is sent and the backend has closed too, at the latest after linger_ms. */

@@ -24,6 +24,12 @@ static void fail(struct dm_http_peer *peer, struct dm_http_end end)
     dm_h1_peer_fail(dm_h1_peer_of(peer), end);
 }
 
+/* A tunnel, or a request whose body is not through: for some backends an end is but a half-close. */
+static bool is_cut_short(const struct dm_h1_peer *p)
+{
+    return p->tunnel_due_ns > 0 || p->writing == WRITE_BODY;
+}
+
 static void cancel(struct dm_http_call *call)
 {
     struct dm_h1_peer *p = dm_h1_peer_of_call(call);
@@ -32,7 +38,10 @@ static void cancel(struct dm_http_call *call)
         return;
     p->has_call = false;
     p->reading = READ_CLOSED;
-    dm_http_peer_cut(&p->base);
+    if (is_cut_short(p))
+        dm_http_peer_cut_short(&p->base);
+    else
+        dm_http_peer_cut(&p->base);
     dm_http_peer_tell_end(&p->base);
     dm_http_peer_free_later(&p->base);
 }

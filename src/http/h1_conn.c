@@ -12,14 +12,14 @@ void dm_h1_conn_close(struct dm_h1_conn *c)
     dm_stream_close(&c->base.stream);
 }
 
-/* Nothing of it may pass for an orderly end: a body that only the end of the connection delimits is one that the client can't tell
- * from a whole one in clear text but by a reset. */
+/* Nothing of it may pass for an orderly end: a body that only the end of the connection delimits, or a tunnel, is one that the client
+ * can't tell from a whole one in clear text but by a reset. */
 static void cut(struct dm_h1_conn *c)
 {
     c->reading = READ_CLOSED;
     dm_timer_cancel(c->base.server->loop, &c->base.timer);
     dm_stream_flush(&c->base.stream);
-    if (c->writer.framing == DM_HTTP_FRAMING_CLOSE && !c->is_tunnel)
+    if (c->writer.framing == DM_HTTP_FRAMING_CLOSE)
         dm_stream_reset(&c->base.stream);
     else
         dm_stream_abort(&c->base.stream);
@@ -27,7 +27,7 @@ static void cut(struct dm_h1_conn *c)
 
 void dm_h1_conn_break(struct dm_h1_conn *c)
 {
-    if (c->writing == WRITE_BODY || dm_stream_unsent(&c->base.stream) > 0)
+    if (c->writing == WRITE_BODY || c->is_tunnel || dm_stream_unsent(&c->base.stream) > 0)
         cut(c);
     else
         dm_h1_conn_close(c);

@@ -197,8 +197,8 @@ void dm_http_request_tunnel(struct dm_http_request *request, const struct dm_htt
  * client still sends is read and dropped for a while. No callback follows. */
 void dm_http_request_leave(struct dm_http_request *request, struct dm_str last);
 /* The response can't be completed: the connection is cut (HTTP/2: the stream is reset), so that the client sees it. One that only
- * the end of the connection would delimit (HTTP/1.0 without Content-Length) ends with a reset, on TLS without close_notify. No
- * callback follows. */
+ * the end of the connection would delimit (HTTP/1.0 without Content-Length), or a tunnel, ends with a reset, on TLS without
+ * close_notify. No callback follows. */
 void dm_http_request_abort(struct dm_http_request *request);
 /* The same, with the code that a client of HTTP/2 is told. */
 void dm_http_request_abort_with(struct dm_http_request *request, enum dm_http2_code code);

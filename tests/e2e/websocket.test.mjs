@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { RawClient, ask } from './lib/http.mjs';
 import { Pki } from './lib/pki.mjs';
@@ -351,7 +352,7 @@ suite('websocket', () => {
     assert.equal(session.closed || session.destroyed, false);
   });
 
-  test('a reset of either side ends the other', async () => {
+  test('a reset of either side is one of the other', async () => {
     const backend = await startMadeUp('rawbreak');
     const request = [`Host: ${domainOf('rawbreak')}`, `X-API-Key: ${keyOf('rawbreak')}`, 'Connection: upgrade', 'Upgrade: made-up/3'];
     for (const who of ['client', 'server']) {
@@ -363,10 +364,28 @@ suite('websocket', () => {
       const server = await backend.next();
       const ends = { client, server };
       const other = ends[who === 'client' ? 'server' : 'client'];
-      const closed = within('the end', Promise.race([once(other, 'end'), once(other, 'close')]));
+      const failed = within('the reset', once(other, 'error'));
       ends[who].resetAndDestroy();
-      await closed;
+      assert.equal((await failed)[0].code, 'ECONNRESET', who);
     }
+  });
+
+  // Node's client ends a stream before it resets it, and its server hears nothing behind an end.
+  test('a reset of the backend is one of the stream of HTTP/2, and a session that is gone one of the backend', async () => {
+    const backend = await startMadeUp('rawbreaktwo');
+    const session = await connectSession(`http://127.0.0.1:${port}`);
+    const authority = domainOf('rawbreaktwo');
+    const fields = { ':protocol': 'made-up', ':path': '/x', ':authority': authority, 'x-api-key': keyOf('rawbreaktwo') };
+    const connect = () => Promise.all([connectStream(session, fields), backend.next()]);
+    const [{ stream }, server] = await connect();
+    const closed = within('the end of the stream', once(stream, 'close'));
+    server.resetAndDestroy();
+    await closed;
+    assert.equal(stream.rstCode, http2.constants.NGHTTP2_CANCEL, 'RFC 8441, 5');
+    const [, other] = await connect();
+    const failed = within('the reset', once(other, 'error'));
+    session.destroy();
+    assert.equal((await failed)[0].code, 'ECONNRESET');
   });
 
   // --- what operators see -------------------------------------------------------------------------------------------

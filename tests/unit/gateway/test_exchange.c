@@ -130,6 +130,23 @@ static void test_ends_are_told_apart(void **state)
     assert_int_equal(counters->exchanges_begun, counters->exchanges_ended);
 }
 
+/* A backend that would take the end of a connection for a half-close can tell that the rest will not come. */
+static void test_a_body_that_is_cut_is_reset(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *c = rig_connect(&s->rig);
+
+    stage_apply(s, &usual);
+    s->origin.answer = DM_STR_NULL;
+    rig_send(c, DM_STR("POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 5\r\n\r\nab"));
+    while (rig_count(dm_buf_str(&s->origin.received), "\r\n\r\nab") == 0)
+        assert_true(dm_loop_turn(s->rig.worker.loop, 100) >= 0);
+    rig_close(&s->rig, c);
+    rig_expect_end(&s->rig, s->origin.sockets[0]);
+    assert_true(s->origin.sockets[0]->is_failed);
+    assert_false(s->origin.sockets[0]->has_eof);
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     return memcmp(a, b, DM_REQUEST_ID_LEN);
@@ -164,6 +181,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_units_change_under_a_request, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_reset_after_an_answer, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_ends_are_told_apart, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_a_body_that_is_cut_is_reset, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_request_ids_do_not_count, stage_setup, stage_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

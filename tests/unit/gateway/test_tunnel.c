@@ -229,6 +229,90 @@ static void a_goodbye_to_a_backend_of_http2(void **state)
     h2_origin_done(&origin);
 }
 
+/* --- resets ------------------------------------------------------------------------------------------------------- */
+
+static void reset_socket(struct stage *s, struct rig_socket *socket)
+{
+    dm_stream_reset(&socket->stream);
+    rig_settle(&s->rig);
+}
+
+static void check_was_reset(struct stage *s, struct rig_socket *socket)
+{
+    rig_expect_end(&s->rig, socket);
+    assert_true(socket->is_failed);
+    assert_false(socket->has_eof);
+}
+
+static bool is_failed(void *arg)
+{
+    return ((struct rig_socket *)arg)->is_failed;
+}
+
+static bool was_reset(void *arg)
+{
+    return ((struct h2_origin *)arg)->n_reset > 0;
+}
+
+static void a_reset_goes_through(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *c;
+
+    apply(s, ",\"tunnel_idle_timeout_ms\":100000");
+    c = open_websocket(s);
+    reset_socket(s, c);
+    check_was_reset(s, backend(s));
+    check_ended(s, c, DM_REASON_CLIENT_CLOSED, 1);
+    c = open_websocket(s);
+    reset_socket(s, backend(s));
+    check_was_reset(s, c);
+    check_ended(s, c, DM_REASON_BACKEND_CLOSED, 1);
+}
+
+/* One direction had ended in order. */
+static void a_reset_behind_an_end_goes_through(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *c;
+
+    apply(s, ",\"tunnel_idle_timeout_ms\":100000");
+    c = open_websocket(s);
+    dm_stream_shutdown(&c->stream);
+    rig_expect_end(&s->rig, backend(s));
+    reset_socket(s, backend(s));
+    check_was_reset(s, c);
+    check_ended(s, c, DM_REASON_BACKEND_CLOSED, 1);
+    c = open_websocket(s);
+    dm_stream_shutdown(&backend(s)->stream);
+    rig_expect_end(&s->rig, c);
+    reset_socket(s, c);
+    rig_run_until(&s->rig, is_failed, backend(s));
+    check_ended(s, c, DM_REASON_CLIENT_CLOSED, 1);
+}
+
+/* Of a backend of HTTP/2 the stream is reset, and the connection stays. */
+static void a_reset_goes_through_to_http2(void **state)
+{
+    static struct h2_origin origin;
+    struct stage *s = *state;
+    struct rig_socket *c;
+    char endpoints[100];
+
+    h2_origin_init(&s->rig, &origin);
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
+    stage_apply(s, &(struct stage_release){.endpoints = endpoints,
+                                           .backend = ",\"protocol\":\"http2\",\"tunnel_idle_timeout_ms\":100000",
+                                           .version = ",\"upgrades\":[\"websocket\"]"});
+    c = stage_ask(s, UPGRADE("/w", "websocket", "Sec-WebSocket-Key: abc\r\n"), "HTTP/1.1 101 ");
+    reset_socket(s, c);
+    rig_run_until(&s->rig, was_reset, &origin);
+    assert_int_equal(origin.reset_with, 8); /* CANCEL */
+    assert_int_equal(h2_origin_connections(&origin), 1);
+    check_ended(s, c, DM_REASON_CLIENT_CLOSED, 1);
+    h2_origin_done(&origin);
+}
+
 /* --- what is kept ------------------------------------------------------------------------------------------------- */
 
 static void an_idle_tunnel_holds_no_arena(void **state)
@@ -333,6 +417,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_busy_tunnel_expires, setup_long, stage_teardown),
         cmocka_unit_test_setup_teardown(a_gateway_that_goes_says_goodbye, setup_long, stage_teardown),
         cmocka_unit_test_setup_teardown(a_goodbye_to_a_backend_of_http2, setup_long, stage_teardown),
+        cmocka_unit_test_setup_teardown(a_reset_goes_through, setup_long, stage_teardown),
+        cmocka_unit_test_setup_teardown(a_reset_behind_an_end_goes_through, setup_long, stage_teardown),
+        cmocka_unit_test_setup_teardown(a_reset_goes_through_to_http2, setup_long, stage_teardown),
         cmocka_unit_test_setup_teardown(an_idle_tunnel_holds_no_arena, setup_long, stage_teardown),
         cmocka_unit_test_setup_teardown(its_line_tells_who_and_how_much, setup_long, stage_teardown),
         cmocka_unit_test_setup_teardown(a_long_path_is_kept, setup_long, stage_teardown),
