@@ -2,6 +2,7 @@
 
 #include "base/jsonw.h"
 #include "gateway/grpc.h"
+#include "gateway/grpc_call.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
 
@@ -102,7 +103,7 @@ static bool is_last(const struct dm_exchange *ex, enum dm_reason reason)
 }
 
 /* The sentence of the reason, with the fault where the caller made it. */
-static void write_grpc(const struct dm_exchange *ex, enum dm_reason reason, struct dm_buf *fields)
+static void write_grpc_status(const struct dm_exchange *ex, enum dm_reason reason, struct dm_buf *fields)
 {
     const struct dm_reason_info *info = dm_reason_info(reason);
     enum dm_grpc_status status = ex->grpc_status ? (enum dm_grpc_status)ex->grpc_status : dm_grpc_status_of(reason);
@@ -113,8 +114,13 @@ static void write_grpc(const struct dm_exchange *ex, enum dm_reason reason, stru
     dm_buf_add(&detail, dm_str_of(info->detail));
     if (ex->fault && info->who == DM_WHO_CALLER)
         dm_buf_printf(&detail, " (%s)", dm_http_fault_name((enum dm_http_fault)ex->fault));
-    write_common(ex->worker, fields, DM_STR("application/grpc"), info->code, ex->request_id);
     dm_grpc_write_status(fields, status, dm_buf_str(&detail));
+}
+
+static void write_grpc(const struct dm_exchange *ex, enum dm_reason reason, struct dm_buf *fields)
+{
+    write_common(ex->worker, fields, DM_STR("application/grpc"), dm_reason_info(reason)->code, ex->request_id);
+    write_grpc_status(ex, reason, fields);
 }
 
 /* A caller of gRPC reads fields only: the status stands there, and the exchange is a success of HTTP's. */
@@ -130,6 +136,19 @@ static void answer_grpc(struct dm_exchange *ex, enum dm_reason reason)
     message.fields = dm_buf_str(fields);
     ex->status = message.status;
     dm_http_request_reply(ex->caller, &message, DM_STR_NULL);
+}
+
+void dm_answer_grpc_end(struct dm_exchange *ex, enum dm_reason reason)
+{
+    struct dm_buf *fields = dm_worker_scratch(ex->worker);
+
+    ex->reason = (uint8_t)reason;
+    ex->is_answered = true;
+    if (ex->deadline)
+        dm_grpc_call_wait(ex);
+    write_grpc_status(ex, reason, fields);
+    dm_http_write_field(fields, DM_STR("daemun-reason"), dm_str_of(dm_reason_info(reason)->code));
+    dm_http_request_end(ex->caller, dm_buf_str(fields));
 }
 
 void dm_answer_grpc_fault(struct dm_exchange *ex, struct dm_http_end end, struct dm_http_message *ret)

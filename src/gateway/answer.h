@@ -17,6 +17,9 @@ enum dm_reason dm_answer_fault(struct dm_worker *worker, struct dm_http_end end,
                                struct dm_buf *fields, struct dm_buf *body);
 /* The same for a gRPC call whose body is at fault or too slow: fields alone, borrowed until the worker's scratch is used again. */
 void dm_answer_grpc_fault(struct dm_exchange *ex, struct dm_http_end end, struct dm_http_message *ret);
+/* Ends a response of gRPC's that is under way with trailers: the status of the reason, or the exchange's own, and why. It may be gone
+ * when this returns. */
+void dm_answer_grpc_end(struct dm_exchange *ex, enum dm_reason reason);
 /* The reason for which such a request is refused. */
 enum dm_reason dm_answer_reason(struct dm_http_end end);
 /* Was the request refused for its form or its slowness, and answered so if no response had begun? */

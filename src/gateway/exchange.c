@@ -5,7 +5,8 @@
  *   connecting   wish.upstream set or inside on_call             on_call: a call, or answer
  *   forwarding   call set, is_responding false                   on_response; on_call_abort: another try, or answer
  *   tunnel       tunnel set, is_responding: raw bytes both ways  as responding; each side ends its direction; its time is over
- *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off
+ *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off,
+ *                                                                or gRPC's status in trailers
  *   answered     is_answered: the gateway's own words            on_client_done
  *   ended        caller NULL; freed once call is NULL too
  *   any before answered ends by dm_exchange_expire() too: answer, or cut off
@@ -556,6 +557,8 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
     }
     ex->status = head->status;
     ex->is_responding = true;
+    if (DM_UNLIKELY(ex->is_grpc))
+        dm_grpc_call_response(ex, head);
     message.fields = dm_buf_str(fields);
     if (DM_UNLIKELY(head->status == 101))
         begin_tunnel(ex, &message);
@@ -574,29 +577,35 @@ static void cut_off(struct dm_exchange *ex, enum dm_reason reason, enum dm_http2
     free_if_ended(ex);
 }
 
+static enum dm_http2_code code_of_end(const struct dm_exchange *ex, struct dm_http_end end)
+{
+    if (DM_UNLIKELY(ex->tunnel != NULL))
+        return DM_HTTP2_CODE_CANCEL; /* RFC 8441 section 5 */
+    return ex->is_grpc ? dm_grpc_code_of_end(end) : DM_HTTP2_CODE_INTERNAL;
+}
+
 /* The backend failed: the client is told, or cut off. */
 static void end_badly(struct dm_exchange *ex, enum dm_reason reason, struct dm_http_end end)
 {
-    if (!ex->is_responding) {
+    if (DM_UNLIKELY(ex->is_grpc))
         ex->grpc_status = (uint8_t)dm_grpc_status_of_end(end);
+    if (!ex->is_responding)
         dm_answer(ex, reason);
-        return;
-    }
-    if (DM_UNLIKELY(ex->tunnel != NULL))
-        cut_off(ex, DM_REASON_BACKEND_CLOSED, DM_HTTP2_CODE_CANCEL); /* RFC 8441 section 5 */
+    else if (ex->may_say_status)
+        dm_answer_grpc_end(ex, DM_REASON_BACKEND_CLOSED);
     else
-        cut_off(ex, DM_REASON_BACKEND_CLOSED, ex->is_grpc ? dm_grpc_code_of_end(end) : DM_HTTP2_CODE_INTERNAL);
+        cut_off(ex, DM_REASON_BACKEND_CLOSED, code_of_end(ex, end));
 }
 
 void dm_exchange_expire(struct dm_exchange *ex)
 {
-    if (ex->is_answered)
-        return;
     drop_call(ex);
-    if (ex->is_responding)
-        cut_off(ex, DM_REASON_BACKEND_TIMEOUT, DM_HTTP2_CODE_CANCEL);
-    else
+    if (!ex->is_responding)
         dm_answer(ex, DM_REASON_BACKEND_TIMEOUT);
+    else if (ex->may_say_status && !ex->is_answered)
+        dm_answer_grpc_end(ex, DM_REASON_BACKEND_TIMEOUT);
+    else
+        cut_off(ex, ex->is_answered ? (enum dm_reason)ex->reason : DM_REASON_BACKEND_TIMEOUT, DM_HTTP2_CODE_CANCEL);
 }
 
 static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)

@@ -74,6 +74,7 @@ struct dm_exchange {
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
     bool is_grpc;
+    bool may_say_status; /* of gRPC, in trailers: the response is one of gRPC's, and can have them */
     uint8_t grpc_status; /* of the gateway's own answer, where more is known than the reason; 0: the reason's */
     bool is_secure;      /* the caller came by https, at the latest front that is trusted */
     bool is_redirect;    /* to https */
@@ -94,8 +95,8 @@ bool dm_exchange_certificate(const struct dm_exchange *ex, struct dm_str *ret_fi
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
 
-/* The deadline is over, from the loop: what is not answered yet is BACKEND_TIMEOUT, what is under way is reset on both sides. The
- * exchange may be gone when this returns. */
+/* The deadline is over, from the loop: what is not answered yet is BACKEND_TIMEOUT, what is under way ends with gRPC's status where it
+ * may, or is reset. The exchange may be gone when this returns. */
 void dm_exchange_expire(struct dm_exchange *ex);
 
 /* Callbacks of the servers (arg: the struct dm_worker_listener) and of the client of a worker. */

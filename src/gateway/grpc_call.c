@@ -24,11 +24,12 @@ static uint64_t left_ns(const struct dm_grpc_deadline *deadline)
     return deadline->due_ns > now_ns ? deadline->due_ns - now_ns : 0;
 }
 
-/* Until the gateway ends it. */
+/* Until the gateway ends it, or has said that it is over and cuts it off. */
 static uint64_t wait_ns(const struct dm_grpc_deadline *deadline)
 {
-    uint64_t now_ns = dm_loop_now_ns(deadline->ex->worker->loop);
-    uint64_t end_ns = deadline->due_ns + (deadline->ex->is_responding ? GRACE_NS : 0);
+    const struct dm_exchange *ex = deadline->ex;
+    uint64_t now_ns = dm_loop_now_ns(ex->worker->loop);
+    uint64_t end_ns = deadline->due_ns + (ex->is_responding ? GRACE_NS : 0) + (ex->is_answered ? GRACE_NS : 0);
 
     return end_ns > now_ns ? end_ns - now_ns : 0;
 }
@@ -46,7 +47,7 @@ static void on_due(struct dm_timer *timer)
 
     if (wait_ns(deadline) > 0)
         arm(deadline);
-    else
+    else if (deadline->ex->is_responding || !deadline->ex->is_answered)
         dm_exchange_expire(deadline->ex);
 }
 
@@ -111,6 +112,18 @@ void dm_grpc_call_send(struct dm_exchange *ex)
     dm_grpc_timeout_write(&line, left_ns(deadline));
     dm_buf_add_lit(&line, "\r\n");
     ex->request.fields.len = deadline->fields_len + line.len;
+}
+
+/* One with a length, or that is no gRPC, has no room for a status behind it. */
+void dm_grpc_call_response(struct dm_exchange *ex, const struct dm_http_head *head)
+{
+    ex->may_say_status = dm_http_request_is_http2(ex->caller) && !head->has_content_length &&
+                         dm_grpc_is(dm_http_head_value(head, DM_HTTP_FIELD_ID_CONTENT_TYPE));
+}
+
+void dm_grpc_call_wait(struct dm_exchange *ex)
+{
+    arm(ex->deadline);
 }
 
 void dm_grpc_call_end(struct dm_exchange *ex)

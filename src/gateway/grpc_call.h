@@ -3,8 +3,9 @@
  *
  * G1. A deadline counts from the head of the request and bounds everything, also waiting for a connection, further tries, and an
  *     answer that the caller does not take.
- * G2. An answer that is under way gets a tenth of a second more: caller and backend keep the same deadline, and end the call in
- *     gRPC's words (status 4) where the gateway could only reset it.
+ * G2. An answer that is under way gets a tenth of a second more: caller and backend keep the same deadline, and the backend may end
+ *     the call with more to say. Then the gateway says status 4 itself, in trailers where the answer can have them, and after another
+ *     tenth, when the caller does not even take those, resets it.
  * G3. The backend is told what is left of it when the call is sent, also when it is sent again.
  * G4. A plain exchange has neither memory nor timer of this. */
 #ifndef DM_GATEWAY_GRPC_CALL_H
@@ -21,6 +22,10 @@ DM_MUST_USE int dm_grpc_call_keep_fields(struct dm_exchange *ex, struct dm_str f
 void dm_grpc_call_begin(struct dm_exchange *ex);
 /* Just before the request is sent: G3. */
 void dm_grpc_call_send(struct dm_exchange *ex);
+/* The head of the backend's answer, before it goes on: may the gateway end it in gRPC's words? */
+void dm_grpc_call_response(struct dm_exchange *ex, const struct dm_http_head *head);
+/* The answer is ended in the gateway's words, and there is a deadline: G2. */
+void dm_grpc_call_wait(struct dm_exchange *ex);
 /* The caller's side is through. */
 void dm_grpc_call_end(struct dm_exchange *ex);
 

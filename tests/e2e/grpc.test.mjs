@@ -8,7 +8,7 @@ import { freePort } from './lib/ports.mjs';
 import { application, domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { after, before, suite, test } from './lib/testing.mjs';
 import { startUpstream } from './lib/upstream.mjs';
-import { until } from './lib/wait.mjs';
+import { until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 const { status: codes } = grpc;
@@ -192,6 +192,7 @@ suite('grpc', () => {
       stream.on('close', () => deaf.resets.push(stream.rstCode));
       stream.on('data', (bytes) => {
         if (/true/.test(bytes)) stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+        if (/much/.test(bytes)) stream.write(Buffer.alloc(1 << 20)); // more than the caller's window
       });
     });
     server.listen(0, '127.0.0.1');
@@ -219,7 +220,7 @@ suite('grpc', () => {
       const head = Buffer.alloc(5);
       head.writeUInt32BE(bytes.length, 1);
       stream.end(Buffer.concat([head, bytes]));
-      stream.resume();
+      if (!message.much) stream.resume();
       return stream;
     };
     const counted = await reasons('deaf', 'backend_timeout');
@@ -230,18 +231,28 @@ suite('grpc', () => {
     assert.equal(headers['daemun-reason'], 'backend_timeout');
     assert.match(headers['content-type'], /^application\/grpc/);
     const begun = post('Hang', { says: true }, { 'grpc-timeout': '200m' });
+    begun.on('trailers', (trailers) => (begun.trailers = trailers));
     begun.on('error', () => {});
     assert.equal((await once(begun, 'response'))[0]['grpc-status'], undefined);
     await once(begun, 'close');
-    assert.equal(begun.rstCode, http2.constants.NGHTTP2_CANCEL);
-    await until('both resets', () => deaf.resets.length === 2);
-    assert.deepEqual(deaf.resets, [http2.constants.NGHTTP2_CANCEL, http2.constants.NGHTTP2_CANCEL]);
+    assert.equal(begun.rstCode, http2.constants.NGHTTP2_NO_ERROR);
+    assert.equal(begun.trailers['grpc-status'], '4');
+    assert.equal(begun.trailers['daemun-reason'], 'backend_timeout');
+    const full = post('Hang', { says: true, much: true }, { 'grpc-timeout': '200m' });
+    full.on('error', () => {});
+    const closed = within('the end of a stream', once(full, 'close'));
+    await until('the reasons to be counted', async () => (await reasons('deaf', 'backend_timeout')) === counted + 3);
+    full.resume();
+    await closed;
+    assert.equal(full.rstCode, http2.constants.NGHTTP2_CANCEL, 'who does not take the answer does not get the trailers');
+    await until('all resets', () => deaf.resets.length === 3);
+    assert.deepEqual(deaf.resets, Array(3).fill(http2.constants.NGHTTP2_CANCEL));
     for (const told of deaf.timeouts) assert.match(told, /^\d{1,8}[mun]$/);
     const bad = post('Ask', {}, { 'grpc-timeout': '1 second' });
     const [refused] = await once(bad, 'response');
     assert.equal(refused['grpc-status'], '13');
     assert.match(refused['grpc-message'], /bad_field_value/);
-    await until('the reasons to be counted', async () => (await reasons('deaf', 'backend_timeout')) === counted + 2);
+    await until('the reasons to be counted', async () => (await reasons('deaf', 'backend_timeout')) === counted + 3);
     session.close();
     deaf.close();
   });
@@ -339,7 +350,7 @@ suite('grpc', () => {
     assert.equal((await over).status.code, codes.OK);
   });
 
-  test('a backend that dies: UNAVAILABLE before its answer, a reset in the middle, and then it is well again', async () => {
+  test('a backend that dies: UNAVAILABLE before its answer and in the middle, and then it is well again', async () => {
     const one = client('cut');
     const known = plain.calls.length;
     const before = collect(one.Hang({ says: false }, keyed('cut')));
@@ -350,7 +361,9 @@ suite('grpc', () => {
     cable.cut();
     assert.equal((await before).status.code, codes.UNAVAILABLE);
     const cut = await later;
-    assert.equal(cut.status.code, codes.INTERNAL, cut.status.details);
+    assert.equal(cut.status.code, codes.UNAVAILABLE, cut.status.details);
+    assert.match(cut.status.details, /within its answer/);
+    assert.deepEqual(cut.status.metadata.get('daemun-reason'), ['backend_closed']);
     assert.equal((await ask(one, 'Ask', {}, key('cut'))).status.code, codes.OK);
   });
 
