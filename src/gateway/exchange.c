@@ -14,9 +14,9 @@
  * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
  * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect, or when
- *     the backend says that it never began it (HTTP/2), with any method, after a kept connection that broke only with an
- *     idempotent one (RFC 9110, 9.2.2). The beginning of a body that may have to be sent again is kept for that, and trailers
- *     with it. */
+ *     it was never begun (HTTP/2 says so; a kept connection of HTTP/1.1 that ends before it left), with any method, after a kept
+ *     connection that broke, or was closed with 408, only with an idempotent one (RFC 9110, 9.2.2 and 15.5.9). The beginning of a
+ *     body that may have to be sent again is kept for that, and trailers with it. */
 #include "gateway/exchange.h"
 
 #include "gateway/answer.h"
@@ -535,9 +535,8 @@ static void begin_tunnel(struct dm_exchange *ex, const struct dm_http_message *m
     dm_tunnel_begin(ex);
 }
 
-static void on_response(void *user, struct dm_http_call *call, struct dm_http_head *head)
+static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
 {
-    struct dm_exchange *ex = user;
     struct dm_buf *fields = dm_worker_scratch(ex->worker);
     struct dm_http_message message = {
         .status = head->status, .framing = (enum dm_http_framing)head->framing, .protocol = ex->request.protocol};
@@ -564,6 +563,32 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
         begin_tunnel(ex, &message);
     else
         dm_http_request_respond(ex->caller, &message);
+}
+
+/* A server may say 408 to a connection that has been idle for too long: it crossed this request, and is no answer to it (E3). */
+static bool is_for_the_idle(const struct dm_exchange *ex, const struct dm_http_call *call,
+                            const struct dm_http_head *head)
+{
+    return !head->keep_alive && !dm_http_call_is_http2(call) && dm_http_call_is_reused(call) && ex->body_sent == 0 &&
+           ex->tries < TRIES_MAX && dm_http_method_is_idempotent(dm_http_method_of(ex->method));
+}
+
+static void try_anew(struct dm_exchange *ex)
+{
+    drop_call(ex);
+    ex->tenant->counters->upstream_retries++;
+    ex->wish.wants_fresh = true;
+    forward(ex);
+}
+
+static void on_response(void *user, struct dm_http_call *call, struct dm_http_head *head)
+{
+    struct dm_exchange *ex = user;
+
+    if (DM_UNLIKELY(head->status == 408) && is_for_the_idle(ex, call, head))
+        try_anew(ex);
+    else
+        begin_response(ex, head);
 }
 
 /* In the middle of the response. */
@@ -692,7 +717,7 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_cal
 static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_end end)
 {
     struct dm_exchange *ex = user;
-    bool again = !ex->is_responding && may_try_again(ex, call, end);
+    bool again = !ex->is_responding && may_try_again(ex, call, end), is_http2 = dm_http_call_is_http2(call);
 
     ex->call = NULL;
     if (DM_UNLIKELY(end.why == DM_HTTP_ABORT_TLS))
@@ -705,7 +730,8 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
         free_if_ended(ex);
     } else if (again) {
         ex->tenant->counters->upstream_retries++;
-        ex->wish.wants_fresh = end.why != DM_HTTP_ABORT_REFUSED; /* which lowers what its connection is given */
+        ex->wish.wants_fresh =
+            !is_http2 || end.why != DM_HTTP_ABORT_REFUSED; /* which lowers what its connection is given */
         forward(ex);
     } else {
         ex->fault = (uint8_t)end.fault;

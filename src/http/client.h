@@ -19,7 +19,7 @@
  * C1. on_done may come from inside dm_http_call_end() when that is called in on_response_end, or in a tunnel behind it; no other
  *     callback of a call comes from inside one of its functions.
  * C2. Bytes behind a response, or before its request left, are no response: they end the connection, with ABORT_FAULT and
- *     fault 0 for a call in hand.
+ *     fault 0 for a call in hand, or with ABORT_REFUSED for one on a kept connection of whose request nothing has left.
  * C3. Nothing is sent outside a message's framing: what exceeds Content-Length is dropped; a request that ends with fewer
  *     bytes ends our direction; one whose head is above 128 KiB is not sent (ABORT_FAULT, DM_HTTP_HEAD_TOO_LARGE).
  *     So does an interim response (1xx) behind 32 others (DM_HTTP_TOO_MANY_INTERIM); in HTTP/2 it resets the call's stream.

@@ -7,7 +7,7 @@
  *
  * P1. has_call is true from open to on_done/on_abort; only then callbacks with the user come.
  * P2. A byte behind a response, on a kept connection, or before the first byte of a request has left is nobody's: it ends
- *     the connection, and the call that it would have answered (response smuggling).
+ *     the connection, and the call that it would have answered (response smuggling); on a kept connection as one that was not begun.
  * P3. A response that is complete before its request ends the connection after it.
  * P4. The timer is armed wherever the backend is waited for; on_due() looks at the state and at the pace. */
 #ifndef DM_HTTP_H1_CLIENT_INT_H

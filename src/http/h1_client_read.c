@@ -156,6 +156,17 @@ static bool read_some(struct dm_h1_peer *p, const char *ptr, size_t len)
     return dm_h1_tunnel_read(p, ptr, len);
 }
 
+/* P2. A call whose request has not left, on a connection that was kept, can begin anew on another one. */
+static void fail_unasked(struct dm_h1_peer *p)
+{
+    if (!p->has_call || !p->call.is_reused || p->base.stream.bytes_out > p->call_out) {
+        fail_reading(p, 0);
+        return;
+    }
+    p->call_in = p->base.stream.bytes_in;
+    dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_REFUSED, 0, 0});
+}
+
 size_t dm_h1_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len)
 {
     struct dm_h1_peer *p = dm_h1_peer_of_stream(stream);
@@ -171,7 +182,7 @@ size_t dm_h1_peer_on_read(struct dm_stream *stream, const char *ptr, size_t len)
     if (p->base.is_closed)
         return len;
     if (used < len && (!may_parse(p, n_calls) || !is_expected(p))) {
-        fail_reading(p, 0);
+        fail_unasked(p);
         return len;
     }
     return used;

@@ -32,7 +32,7 @@ enum dm_http_abort {
     DM_HTTP_ABORT_CROWDED,   /* there are connections_max others */
     DM_HTTP_ABORT_CANCELLED, /* the peer reset the stream (HTTP/2) */
     DM_HTTP_ABORT_FLOOD,     /* the peer abused the connection (HTTP/2) */
-    DM_HTTP_ABORT_REFUSED,   /* the peer never began it (HTTP/2) */
+    DM_HTTP_ABORT_REFUSED,   /* the peer never began it (HTTP/2), or it never left for it (HTTP/1.1) */
     DM_HTTP_ABORT_TLS,       /* no connection: its handshake failed, or the backend did not take our certificate */
 };
 const char *dm_http_abort_name(enum dm_http_abort why);

@@ -278,6 +278,15 @@ static bool answer_next(struct rig_origin *origin, struct rig_socket *socket)
     return true;
 }
 
+static bool answer_once(struct rig_origin *origin, struct rig_socket *socket)
+{
+    if (origin->answer_once.len == 0)
+        return false;
+    rig_send(socket, origin->answer_once);
+    origin->answer_once = DM_STR_NULL;
+    return true;
+}
+
 static void answer(struct rig_origin *origin, struct rig_socket *socket)
 {
     struct dm_tls_info info;
@@ -287,7 +296,7 @@ static void answer(struct rig_origin *origin, struct rig_socket *socket)
         dm_buf_printf(&origin->requests, "%s early\n", socket->asked);
     else
         dm_buf_printf(&origin->requests, "%s %llu\n", socket->asked, (unsigned long long)socket->body.total);
-    if (answer_next(origin, socket))
+    if (answer_next(origin, socket) || answer_once(origin, socket))
         return;
     origin->n_resumed += dm_tls_info(&socket->stream, &info) && info.is_resumed;
     if (origin->cuts)

@@ -66,6 +66,7 @@ struct rig_origin {
     size_t n_sockets;
     struct dm_str answer;                 /* empty: none */
     struct dm_str next_answer;            /* to a target with /next; empty: as the others */
+    struct dm_str answer_once;            /* to the next request alone; empty: as the others */
     struct dm_buf requests;               /* "METHOD TARGET BYTES", or "METHOD TARGET early", of each, as lines */
     struct dm_buf received;               /* of all connections, in order of arrival */
     size_t n_accepted, n_requests, n_bad; /* bad: what was no request; the connection is closed */

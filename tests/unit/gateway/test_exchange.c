@@ -147,6 +147,54 @@ static void test_a_body_that_is_cut_is_reset(void **state)
     assert_false(s->origin.sockets[0]->has_eof);
 }
 
+#define TIMED_OUT "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+/* The second request on the connection crosses a 408 for the silence behind the first one. */
+static void test_a_408_for_the_idle_is_no_answer(void **state)
+{
+    struct stage *s = *state;
+    const struct dm_tenant_counters *counters = &s->rig.counters->tenants[1];
+    struct rig_socket *c;
+
+    stage_apply(s, &usual);
+    stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
+    s->origin.answer_once = DM_STR(TIMED_OUT);
+    stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
+    assert_int_equal(counters->upstream_retries, 1);
+    assert_int_equal(s->origin.n_requests, 3);
+    assert_int_equal(s->origin.n_accepted, 2);
+    s->origin.answer_once = DM_STR(TIMED_OUT); /* what may have been done is not done again */
+    stage_try(s, "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 2\r\n\r\nab", "HTTP/1.1 408 ");
+    s->origin.answer = DM_STR(TIMED_OUT); /* to a new connection it is an answer */
+    c = stage_ask(s, STAGE_GET("/", STAGE_KEY), "HTTP/1.1 408 ");
+    assert_int_equal(counters->upstream_retries, 1);
+    assert_int_equal(s->origin.n_requests, 5);
+    rig_close(&s->rig, c);
+}
+
+static void test_a_408_before_the_request_left(void **state)
+{
+    static const char *const requests[] = {
+        STAGE_GET("/", STAGE_KEY), "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 0\r\n\r\n"};
+    struct stage *s = *state;
+    struct rig_socket *c;
+
+    stage_apply(s, &usual);
+    for (size_t i = 0; i < DM_COUNT(requests); i++) {
+        uint64_t before = s->rig.counters->tenants[1].upstream_retries;
+        c = stage_ask(s, STAGE_GET("/", STAGE_KEY), "hello");
+        dm_buf_reset(&c->received);
+        rig_send(c, dm_str_of(requests[i])); /* read first, in the turn that reads both */
+        dm_stream_flush(&c->stream);
+        rig_send(s->origin.sockets[s->origin.n_sockets - 1], DM_STR(TIMED_OUT));
+        dm_stream_flush(&s->origin.sockets[s->origin.n_sockets - 1]->stream);
+        rig_expect(&s->rig, c, "hello", 1);
+        assert_int_equal(s->rig.counters->tenants[1].upstream_retries - before, 1);
+        rig_close(&s->rig, c);
+    }
+    assert_int_equal(s->rig.counters->tenants[1].reasons[DM_REASON_BACKEND_BAD_RESPONSE], 0);
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     return memcmp(a, b, DM_REQUEST_ID_LEN);
@@ -182,6 +230,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_after_an_answer, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_ends_are_told_apart, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_a_body_that_is_cut_is_reset, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_a_408_for_the_idle_is_no_answer, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_a_408_before_the_request_left, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_request_ids_do_not_count, stage_setup, stage_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -570,7 +570,7 @@ static void bytes_before_the_request_are_nobodys(void **state)
     dm_http_call_send(rig.call, &get);
     dm_http_call_end(rig.call, DM_STR_NULL);
     pass_ms(2);
-    check_heard("A:malformed");
+    check_heard("A:refused"); /* nothing of the request left */
 }
 
 /* --- ends --------------------------------------------------------------------------------------------------------- */
