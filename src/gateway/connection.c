@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "gateway/caps.h"
 #include "gateway/worker.h"
+#include "model/domain.h"
 
 /* NULL: it would be above the tenant's cap (N3). */
 static struct dm_connection *connection_new(struct dm_http_conn *conn, struct dm_live_tenant *tenant)
@@ -52,6 +53,7 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
 enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *conn)
 {
     const struct dm_worker_listener *listener = arg;
+    struct dm_connection *connection = dm_http_conn_user(conn);
     struct dm_tls_info info;
 
     if (!listener->spec->is_tls)
@@ -62,7 +64,9 @@ enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *
         listener->worker->counters->worker.tls_resumed++;
     else
         listener->worker->counters->worker.tls_handshakes++;
-    return dm_str_eq(info.alpn, DM_STR("h2")) ? DM_HTTP_PROTOCOL_2 : DM_HTTP_PROTOCOL_1;
+    connection->is_tls_1_3 = strcmp(info.version, "TLSv1.3") == 0;
+    connection->is_http2 = dm_str_eq(info.alpn, DM_STR("h2"));
+    return connection->is_http2 ? DM_HTTP_PROTOCOL_2 : DM_HTTP_PROTOCOL_1;
 }
 
 void dm_connection_broken(void *arg, struct dm_http_conn *conn, int error)
@@ -96,10 +100,17 @@ void dm_connection_stream_refused(void *arg, struct dm_http_conn *conn)
 
 /* --- whose -------------------------------------------------------------------------------------------------------- */
 
+/* Would the domain have made the connection as it is? */
+static bool suits(const struct dm_connection *connection, const struct dm_live_domain *domain)
+{
+    return memcmp(domain->client_policy, connection->client_policy, DM_DIGEST_BYTES) == 0 &&
+           (connection->is_tls_1_3 || domain->settings->min_version != DM_DOMAIN_TLS_1_3) &&
+           (!connection->is_http2 || domain->settings->allows_http2);
+}
+
 static bool is_policy(const struct dm_connection *connection, const struct dm_route *route)
 {
-    return route->domain && route->domain->profile &&
-           memcmp(route->domain->client_policy, connection->client_policy, DM_DIGEST_BYTES) == 0;
+    return route->domain && route->domain->profile && suits(connection, route->domain);
 }
 
 static bool admits(const struct dm_connection *connection, const struct dm_exchange *ex, const struct dm_route *route)

@@ -3,7 +3,8 @@
  * N1. A connection with TLS belongs to the tenant of its server name, from the handshake on. One in clear text belongs to the first
  *     tenant that it names, unless it comes from a trusted front, which mixes callers on one connection: that one is nobody's.
  * N2. A request for a domain of another tenant, or, with TLS, of one with other rules for client certificates, is misdirected
- *     (RFC 9110 section 15.5.20). So is every request, once the domain of the handshake is not served with TLS any more.
+ *     (RFC 9110 section 15.5.20). So is one for a domain that would not have let the connection in: it asks for a newer version of
+ *     TLS, or has no HTTP/2. So is every request, once the domain of the handshake is not served with TLS any more.
  * N3. A connection that would be above the tenant's cap does not become its: the handshake is refused before its cost, the request is
  *     answered and the connection ends behind it. What the tenant's caps say of connections holds from where it becomes its on.
  *
@@ -23,6 +24,7 @@ struct dm_connection {
     struct dm_live_tenant *tenant; /* one reference */
     char *fingerprint, *subject;   /* of the client's certificate; heap, NULL until asked for or when there is none */
     uint8_t client_policy[DM_DIGEST_BYTES]; /* with TLS */
+    bool is_tls_1_3, is_http2;              /* with TLS, once the handshake is through */
     bool has_certificate, is_certificate_known;
 };
 

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import http2 from 'node:http2';
 import tls from 'node:tls';
 import { Pki } from './lib/pki.mjs';
 import { freePort } from './lib/ports.mjs';
@@ -157,6 +158,26 @@ suite('tls', () => {
     assert.match(other.text, /daemun-reason: misdirected_request/i);
     assert.equal((await ask(socket, 'alpha.test', { headers: key('alpha') })).status, 200);
     socket.destroy();
+  });
+
+  test('what a domain asks of TLS holds for connections that were made for a sibling', async () => {
+    const two = await opened('x.alpha.shop', { maxVersion: 'TLSv1.2' });
+    assert.equal((await ask(two, 'new.alpha.shop', { headers: key('alpha') })).status, 421, 'below its version');
+    assert.equal((await ask(two, 'x.alpha.shop', { headers: key('alpha') })).status, 200);
+    two.destroy();
+    const three = await opened('x.alpha.shop');
+    assert.equal((await ask(three, 'new.alpha.shop', { headers: key('alpha') })).status, 200);
+    three.destroy();
+    const client = http2.connect('https://x.alpha.shop', { createConnection: () => connect('x.alpha.shop', { ALPNProtocols: ['h2'] }) });
+    const over = async (host) => {
+      const stream = client.request({ ':authority': host, 'x-api-key': keyOf('alpha') });
+      const [headers] = await once(stream, 'response');
+      stream.destroy();
+      return headers[':status'];
+    };
+    assert.equal(await over('new.alpha.shop'), 421, 'it has no HTTP/2');
+    assert.equal(await over('x.alpha.shop'), 200);
+    client.destroy();
   });
 
   test('client certificates: required, optional, wrong', async () => {
