@@ -1,5 +1,6 @@
 /* daemun-gateway: one binary for the keeper (what a person starts) and for the workers and the loader that it starts. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -41,6 +42,20 @@ static void raise_descriptors(void)
         return;
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* No core file shows keys, also where the system takes core files through a pipe, which asks for no limit: then it has no memory
+ * in it. Loader and workers inherit both. */
+static void hide_memory(void)
+{
+    const struct rlimit none = {0, 0};
+    int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+
+    (void)setrlimit(RLIMIT_CORE, &none);
+    if (fd < 0)
+        return;
+    (void)!write(fd, "0", 1);
+    close(fd);
 }
 
 /* Where the next program will lie: where this one was started from, and not what a link there led to. */
@@ -92,6 +107,7 @@ int main(int argc, char **argv)
         return 2;
     }
     raise_descriptors();
+    hide_memory();
     set_name(&options);
     switch (options.role) {
     case DM_ROLE_WORKER: return run_worker(&options);

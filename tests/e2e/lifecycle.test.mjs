@@ -111,6 +111,14 @@ suite('lifecycle', () => {
     for (const file of files) assert.equal(fs.statSync(file).mode & 0o077, 0, file);
   });
 
+  test('what the gateway has in memory gets into no core file', () => {
+    const { keeper, loader, workers } = world.gateway.pids();
+    for (const pid of [keeper, loader, ...workers]) {
+      assert.match(fs.readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m);
+      assert.equal(Number(`0x${fs.readFileSync(`/proc/${pid}/coredump_filter`, 'utf8').trim()}`), 0);
+    }
+  });
+
   test('stopped and started again, both are as they were', async () => {
     const { controller, gateway } = world;
     const before = await world.api.must('GET', '/tenants/orders/document');
