@@ -13,7 +13,7 @@
 #include "io/certificate_int.h"
 #include "io/tls.h"
 
-enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096, SIGNATURE_BITS_MIN = 112 };
+enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096, SIGNATURE_BITS_MIN = 112, OCSP_WITHOUT_END_S = 86400 };
 
 /* PEM */
 
@@ -260,7 +260,7 @@ static bool describe_key(const EVP_PKEY *key, char ret[DM_CERTIFICATE_KEY_TYPE_M
     return name;
 }
 
-static int64_t unix_time(const ASN1_TIME *time)
+int64_t dm_certificate_time_s(const ASN1_TIME *time)
 {
     struct tm tm;
 
@@ -344,8 +344,8 @@ static int describe(X509 *x509, struct dm_certificate_info *info, struct dm_err 
         !dm_certificate_name_text(X509_get_issuer_name(x509), info->issuer))
         return dm_fail(err, DM_EBUDGET, "", "the certificate's subject and issuer must be below %d bytes each",
                        DM_CERTIFICATE_SUBJECT_MAX);
-    info->not_before_s = unix_time(X509_get0_notBefore(x509));
-    info->not_after_s = unix_time(X509_get0_notAfter(x509));
+    info->not_before_s = dm_certificate_time_s(X509_get0_notBefore(x509));
+    info->not_after_s = dm_certificate_time_s(X509_get0_notAfter(x509));
     dm_certificate_fingerprint(x509, info->fingerprint);
     describe_key(X509_get0_pubkey(x509), info->key_type);
     info->is_ca = X509_check_ca(x509) != 0;
@@ -495,16 +495,22 @@ static bool is_about(const OCSP_SINGLERESP *single, const X509 *subject, const X
     return is;
 }
 
+/* RFC 6960, 4.2.2.1: without nextUpdate there is newer word at any time; browsers give such a one a day. */
+static int64_t stale_at(const ASN1_GENERALIZEDTIME *this_update, const ASN1_GENERALIZEDTIME *next_update)
+{
+    return next_update ? dm_certificate_time_s(next_update) : dm_certificate_time_s(this_update) + OCSP_WITHOUT_END_S;
+}
+
 static int read_status(OCSP_BASICRESP *basic, const X509 *subject, const X509 *issuer, int64_t *ret, struct dm_err *err)
 {
     for (int i = 0; i < OCSP_resp_count(basic); i++) {
         OCSP_SINGLERESP *single = OCSP_resp_get0(basic, i);
-        ASN1_GENERALIZEDTIME *next = NULL;
+        ASN1_GENERALIZEDTIME *this = NULL, *next = NULL;
         if (!is_about(single, subject, issuer))
             continue;
-        if (OCSP_single_get0_status(single, NULL, NULL, NULL, &next) != V_OCSP_CERTSTATUS_GOOD)
+        if (OCSP_single_get0_status(single, NULL, NULL, &this, &next) != V_OCSP_CERTSTATUS_GOOD)
             return dm_fail(err, DM_EINVAL, "", "the OCSP response does not call the certificate good");
-        *ret = next ? unix_time(next) : 0;
+        *ret = stale_at(this, next);
         return 0;
     }
     return dm_fail(err, DM_EINVAL, "", "the OCSP response is not about the certificate");
@@ -539,7 +545,7 @@ static int check_response(OCSP_RESPONSE *response, STACK_OF(X509) * chain, int64
     return rc;
 }
 
-int dm_certificate_ocsp_check(struct dm_str chain_pem, struct dm_str response_der, int64_t *ret_next_update_s,
+int dm_certificate_ocsp_check(struct dm_str chain_pem, struct dm_str response_der, int64_t *ret_stale_at_s,
                               struct dm_err *err)
 {
     STACK_OF(X509) * chain DM_CLEANUP(dm_x509_stack_freep) = NULL;
@@ -555,7 +561,7 @@ int dm_certificate_ocsp_check(struct dm_str chain_pem, struct dm_str response_de
         return dm_fail(err, DM_EINVAL, "", "the certificate chain must hold the issuer, which signs the OCSP response");
     response = response_der.len > 0 ? d2i_OCSP_RESPONSE(NULL, &at, (long)response_der.len) : NULL;
     if (response && at == (const unsigned char *)response_der.ptr + response_der.len)
-        rc = check_response(response, chain, ret_next_update_s, err);
+        rc = check_response(response, chain, ret_stale_at_s, err);
     else
         rc = dm_fail(err, DM_EINVAL, "", "the OCSP response can't be decoded");
     OCSP_RESPONSE_free(response);

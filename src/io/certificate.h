@@ -50,8 +50,9 @@ DM_MUST_USE int dm_certificate_key_check(struct dm_str chain_pem, struct dm_str 
 DM_MUST_USE int dm_certificate_ca_bundle_check(struct dm_str pem, struct dm_err *err);
 
 /* Is this a successful OCSP response (RFC 6960) by the issuer, or a responder of its, that calls the chain's first
- * certificate good? The chain must hold the issuer. *ret_next_update_s: Unix time at which it goes stale; 0: never said. */
-DM_MUST_USE int dm_certificate_ocsp_check(struct dm_str chain_pem, struct dm_str response_der,
-                                          int64_t *ret_next_update_s, struct dm_err *err);
+ * certificate good? The chain must hold the issuer. *ret_stale_at_s: Unix time of its nextUpdate, or, where it has none, a day behind
+ * its thisUpdate. */
+DM_MUST_USE int dm_certificate_ocsp_check(struct dm_str chain_pem, struct dm_str response_der, int64_t *ret_stale_at_s,
+                                          struct dm_err *err);
 
 #endif

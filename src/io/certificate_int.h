@@ -15,6 +15,8 @@ DM_MUST_USE int dm_certificate_parse_key(struct dm_str pem, EVP_PKEY **ret, stru
 
 /* RFC 2253, ASCII, NUL-terminated. False when it does not fit, and then ret is "": a cut name could pass for another's. */
 bool dm_certificate_name_text(const X509_NAME *name, char ret[DM_CERTIFICATE_SUBJECT_MAX]);
+/* Unix time; 0 when it can't be read. */
+int64_t dm_certificate_time_s(const ASN1_TIME *time);
 void dm_certificate_fingerprint(const X509 *x509, char ret[DM_CERTIFICATE_FINGERPRINT_MAX]);
 
 /* For DM_CLEANUP. */

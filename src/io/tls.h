@@ -12,7 +12,7 @@
  * Failures of TLS reach on_error as DM_ETLS, those of the socket as the system's code; dm_tls_reason says more until the close.
  *
  * T1. A ticket opens only under the scope, the client authentication and the CA bundle that it was made under, and not once its
- *     client certificate has expired: resumption never skips a check of a client certificate.
+ *     client certificate, or one that led to its authority, has expired: resumption never skips a check of a client certificate.
  * T2. Renegotiation, compression and early data are off; TLS 1.1 and below do not exist. There is no session cache on servers.
  * T3. A profile, an acceptor's keys and a client are for one loop's thread; made and freed on it, too.
  *
@@ -72,7 +72,7 @@ struct dm_tls_profile;
 /* All borrowed during the call. */
 struct dm_tls_profile_settings {
     struct dm_str chain_pem, key_pem; /* as in io/certificate.h */
-    struct dm_str ocsp_der;           /* stapled until its nextUpdate; empty: none */
+    struct dm_str ocsp_der;           /* stapled until it goes stale; empty: none */
     enum dm_tls_version min_version;
     enum dm_tls_client_auth client_auth; /* a certificate that is sent is verified, also when it is optional */
     struct dm_str client_ca_pem;         /* needed unless NONE */

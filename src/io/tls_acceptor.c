@@ -13,6 +13,7 @@
 
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "io/certificate_int.h"
 #include "io/tls_int.h"
 
 enum { TICKETS_PER_HANDSHAKE = 1, TICKET_LIFE_S = 7200, NAME_MAX_BYTES = 253 };
@@ -108,13 +109,42 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
                   : unseal(tls, sealings, name, iv, cipher, mac);
 }
 
-/* Has the client's certificate, checked when the session began, expired since? */
+/* Until when all of a client's verified chain is valid. */
+static int64_t chain_end_s(const STACK_OF(X509) * chain)
+{
+    int64_t end_s = INT64_MAX;
+
+    for (int i = 0; i < sk_X509_num(chain); i++)
+        end_s = DM_MIN(end_s, dm_certificate_time_s(X509_get0_notAfter(sk_X509_value(chain, i))));
+    return end_s;
+}
+
+/* A ticket holds no more of the chain than the client's own certificate, so it is told that end. A session that was resumed has it
+ * from the one before. */
+static int on_new_ticket(SSL *ssl, void *arg)
+{
+    const STACK_OF(X509) *chain = SSL_session_reused(ssl) ? NULL : SSL_get0_verified_chain(ssl);
+    int64_t end_s;
+
+    if (DM_LIKELY(!chain))
+        return 1;
+    end_s = chain_end_s(chain);
+    return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &end_s, sizeof(end_s));
+}
+
+/* Has the client's certificate, or one above it, expired since it was verified? */
 static bool has_expired(const struct dm_tls *tls, SSL_SESSION *session)
 {
-    time_t now = (time_t)dm_tls_now_s(tls);
-    X509 *x509 = SSL_SESSION_get0_peer(session);
+    void *data = NULL;
+    size_t len = 0;
+    int64_t end_s;
 
-    return x509 && X509_cmp_time(X509_get0_notAfter(x509), &now) <= 0;
+    if (DM_LIKELY(!SSL_SESSION_get0_peer(session)))
+        return false;
+    if (SSL_SESSION_get0_ticket_appdata(session, &data, &len) != 1 || len != sizeof(end_s))
+        return true;
+    memcpy(&end_s, data, sizeof(end_s));
+    return end_s <= dm_tls_now_s(tls);
 }
 
 static SSL_TICKET_RETURN on_session(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_len,
@@ -257,7 +287,7 @@ struct dm_tls_acceptor *dm_tls_acceptor_new(dm_tls_select_cb select, void *arg)
     SSL_CTX_set_timeout(ctx, TICKET_LIFE_S);
     SSL_CTX_set_num_tickets(ctx, TICKETS_PER_HANDSHAKE);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
-    SSL_CTX_set_session_ticket_cb(ctx, NULL, on_session, NULL);
+    SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_session, NULL);
     return acceptor;
 }
 

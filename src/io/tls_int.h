@@ -105,7 +105,7 @@ struct dm_tls_profile {
     uint8_t scope[DM_TLS_SCOPE_BYTES]; /* the caller's, and all that tickets depend on (T1) */
     unsigned char *ocsp;
     int ocsp_len;
-    int64_t ocsp_until_s; /* 0: for ever */
+    int64_t ocsp_until_s;
     /* Derived for the acceptor's keys of this number. */
     const struct dm_tls_acceptor *sealings_of;
     uint64_t sealings_epoch;

@@ -33,7 +33,7 @@ static int staple(SSL *ssl, void *arg)
     const struct dm_tls_profile *profile = arg;
     unsigned char *copy;
 
-    if (profile->ocsp_until_s > 0 && dm_tls_now_s(dm_tls_of_ssl(ssl)) >= profile->ocsp_until_s)
+    if (dm_tls_now_s(dm_tls_of_ssl(ssl)) >= profile->ocsp_until_s)
         return SSL_TLSEXT_ERR_NOACK;
     if (!(copy = OPENSSL_memdup(profile->ocsp, (size_t)profile->ocsp_len)))
         return SSL_TLSEXT_ERR_NOACK;

@@ -159,7 +159,8 @@ struct dm_str pki_ocsp(const struct pki_identity *subject, const struct pki_iden
 {
     OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
     OCSP_CERTID *id = OCSP_cert_to_id(NULL, subject->x509, issuer->x509);
-    ASN1_TIME *at = ASN1_TIME_set(NULL, YEAR_2020_S), *next = next_update_s ? ASN1_TIME_set(NULL, next_update_s) : NULL;
+    ASN1_TIME *at = ASN1_TIME_set(NULL, PKI_OCSP_SINCE_S),
+              *next = next_update_s ? ASN1_TIME_set(NULL, next_update_s) : NULL;
     OCSP_RESPONSE *response;
     unsigned char *der = NULL;
     int len;

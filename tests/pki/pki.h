@@ -29,6 +29,8 @@ void pki_free(struct pki_identity *identity);
 /* The key in another form: "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY". Free with free(). */
 struct dm_str pki_key_as(const struct pki_identity *identity, const char *label);
 
+#define PKI_OCSP_SINCE_S 1577836800 /* thisUpdate of all: 2020 */
+
 /* A signed OCSP response about `subject`; is_revoked or good; next_update_s 0: none. Free with free(). */
 struct dm_str pki_ocsp(const struct pki_identity *subject, const struct pki_identity *issuer,
                        const struct pki_identity *signer, bool is_revoked, int64_t next_update_s);

@@ -106,7 +106,7 @@ static int check_ocsp(struct dm_write *write, const struct dm_certificate *certi
 {
     uint8_t der[DM_CERTIFICATE_OCSP_MAX];
     struct dm_err err = {0};
-    int64_t next_update_s;
+    int64_t stale_at_s;
     ssize_t n;
 
     if (certificate->ocsp_response.len == 0)
@@ -115,7 +115,7 @@ static int check_ocsp(struct dm_write *write, const struct dm_certificate *certi
         dm_fail(&err, DM_EINVAL, "", "must be base64 of at most %d bytes", DM_CERTIFICATE_OCSP_MAX);
         return fail_member(write, at, "ocsp_response", &err);
     }
-    if (dm_certificate_ocsp_check(certificate->chain, dm_str_n((const char *)der, (size_t)n), &next_update_s, &err) < 0)
+    if (dm_certificate_ocsp_check(certificate->chain, dm_str_n((const char *)der, (size_t)n), &stale_at_s, &err) < 0)
         return fail_member(write, at, "ocsp_response", &err);
     return 0;
 }

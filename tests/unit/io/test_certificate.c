@@ -248,8 +248,8 @@ static void a_bundle_holds_cas_only(void **state)
 
 static void ocsp_is(struct dm_str response, struct dm_str chain_pem, int expected, const char *text)
 {
-    int64_t next_s = -1;
-    int rc = dm_certificate_ocsp_check(chain_pem, response, &next_s, &err);
+    int64_t stale_s = -1;
+    int rc = dm_certificate_ocsp_check(chain_pem, response, &stale_s, &err);
 
     if (expected < 0)
         says(rc, expected, text);
@@ -261,17 +261,20 @@ static void ocsp_is(struct dm_str response, struct dm_str chain_pem, int expecte
 static void ocsp_responses_are_checked(void **state)
 {
     struct pki_identity *sibling = pki_make(&(struct pki_spec){.subject = "Sibling"}, middle);
-    struct dm_str good = pki_ocsp(leaf, middle, middle, false, 1790000000);
-    int64_t next_s;
+    struct dm_str good = pki_ocsp(leaf, middle, middle, false, 1790000000), endless;
+    int64_t stale_s;
 
-    assert_int_equal(dm_certificate_ocsp_check(leaf->chain_pem, good, &next_s, &err), 0);
-    assert_int_equal(next_s, 1790000000);
-    says(dm_certificate_ocsp_check(leaf->chain_pem, dm_str_n(good.ptr, good.len - 1), &next_s, &err), DM_EINVAL,
+    assert_int_equal(dm_certificate_ocsp_check(leaf->chain_pem, good, &stale_s, &err), 0);
+    assert_int_equal(stale_s, 1790000000);
+    says(dm_certificate_ocsp_check(leaf->chain_pem, dm_str_n(good.ptr, good.len - 1), &stale_s, &err), DM_EINVAL,
          "decoded");
-    says(dm_certificate_ocsp_check(leaf->certificate_pem, good, &next_s, &err), DM_EINVAL, "must hold the issuer");
-    says(dm_certificate_ocsp_check(leaf->chain_pem, DM_STR_NULL, &next_s, &err), DM_EINVAL, "decoded");
+    says(dm_certificate_ocsp_check(leaf->certificate_pem, good, &stale_s, &err), DM_EINVAL, "must hold the issuer");
+    says(dm_certificate_ocsp_check(leaf->chain_pem, DM_STR_NULL, &stale_s, &err), DM_EINVAL, "decoded");
     ocsp_is(good, leaf->chain_pem, 0, "");
-    ocsp_is(pki_ocsp(leaf, middle, middle, false, 0), leaf->chain_pem, 0, "");
+    endless = pki_ocsp(leaf, middle, middle, false, 0);
+    assert_int_equal(dm_certificate_ocsp_check(leaf->chain_pem, endless, &stale_s, &err), 0);
+    assert_int_equal(stale_s, PKI_OCSP_SINCE_S + 86400);
+    ocsp_is(endless, leaf->chain_pem, 0, "");
     ocsp_is(pki_ocsp(leaf, middle, middle, true, 0), leaf->chain_pem, DM_EINVAL, "does not call the certificate good");
     ocsp_is(pki_ocsp(sibling, middle, middle, false, 0), leaf->chain_pem, DM_EINVAL, "not about the certificate");
     pki_free(sibling);

@@ -475,24 +475,50 @@ static void resumption_skips_no_client_check(void **state)
     resume_past_checks();
 }
 
+/* Of the identity or of the one above it, NULL where it shows none. */
+static void resume_after_expiry_of(const struct pki_identity *identity, const struct pki_identity *above)
+{
+    wall_ns = (uint64_t)NOW_S * 1000000000u;
+    require_clients(DM_TLS_CLIENT_AUTH_REQUIRED);
+    present(identity);
+    if (above)
+        assert_int_equal(SSL_CTX_add1_chain_cert(peer.ctx, above->x509), 1);
+    assert_false(resumes("api.example"));
+    assert_true(resumes("api.example"));
+    assert_true(resumes("api.example"));
+    wall_ns = (uint64_t)(NOW_S + 61) * 1000000000u;
+    refused(shake_and_read("api.example"), SSL_AD_CERTIFICATE_EXPIRED, DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID);
+}
+
 static void resume_after_expiry(void)
 {
     struct pki_spec spec = {.subject = "Short", .is_client = true, .not_after_s = NOW_S + 60};
     struct pki_identity *brief = pki_make(&spec, client_root);
 
-    wall_ns = (uint64_t)NOW_S * 1000000000u;
-    require_clients(DM_TLS_CLIENT_AUTH_REQUIRED);
-    present(brief);
-    assert_false(resumes("api.example"));
-    assert_true(resumes("api.example"));
-    wall_ns = (uint64_t)(NOW_S + 61) * 1000000000u;
-    refused(shake_and_read("api.example"), SSL_AD_CERTIFICATE_EXPIRED, DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID);
+    resume_after_expiry_of(brief, NULL);
     pki_free(brief);
 }
 
 static void a_ticket_ends_with_its_client_certificate(void **state)
 {
     for_both_versions(resume_after_expiry);
+}
+
+static void resume_after_expiry_above(void)
+{
+    struct pki_spec spec = {.subject = "Short authority", .is_ca = true, .not_after_s = NOW_S + 60};
+    struct pki_identity *authority = pki_make(&spec, client_root);
+    struct pki_identity *lasting = pki_make(&(struct pki_spec){.subject = "Long", .is_client = true}, authority);
+
+    resume_after_expiry_of(lasting, authority);
+    assert_int_equal(SSL_CTX_clear_chain_certs(peer.ctx), 1);
+    pki_free(lasting);
+    pki_free(authority);
+}
+
+static void a_ticket_ends_with_the_authority_of_its_client_certificate(void **state)
+{
+    for_both_versions(resume_after_expiry_above);
 }
 
 /* OCSP */
@@ -520,8 +546,16 @@ static void an_ocsp_response_is_stapled_while_it_is_fresh(void **state)
     assert_true(stapled_len() > 100);
     wall_ns += UINT64_C(60000000000);
     assert_int_equal(stapled_len(), -1);
+}
+
+static void an_ocsp_response_without_an_end_is_stapled_for_a_day(void **state)
+{
     staple(0);
+    assert_int_equal(stapled_len(), -1);
+    wall_ns = UINT64_C(1000000000) * (PKI_OCSP_SINCE_S + 86399);
     assert_true(stapled_len() > 100);
+    wall_ns += UINT64_C(1000000000);
+    assert_int_equal(stapled_len(), -1);
 }
 
 static void a_wrong_ocsp_response_makes_no_profile(void **state)
@@ -570,7 +604,9 @@ int main(void)
         TEST(a_certificate_for_servers_is_none_for_clients),
         TEST(resumption_skips_no_client_check),
         TEST(a_ticket_ends_with_its_client_certificate),
+        TEST(a_ticket_ends_with_the_authority_of_its_client_certificate),
         TEST(an_ocsp_response_is_stapled_while_it_is_fresh),
+        TEST(an_ocsp_response_without_an_end_is_stapled_for_a_day),
         TEST(a_wrong_ocsp_response_makes_no_profile),
     };
 
