@@ -14,6 +14,8 @@
 #include <linux/seccomp.h>
 
 #include "base/arena.h"
+#include "base/encode.h"
+#include "io/certificate.h"
 #include "io/channel.h"
 #include "snapshot/compile.h"
 
@@ -81,6 +83,60 @@ static void set_bounds(void)
 
 /* --- a document -------------------------------------------------------------------------------------------------- */
 
+/* What is no certificate would fail in the workers, with all of the tenant's domains, once the former document is given up. */
+static int check_certificate(const struct dm_certificate *certificate, struct dm_err *err)
+{
+    uint8_t der[DM_CERTIFICATE_OCSP_MAX];
+    struct dm_certificate_info info;
+    int64_t stale_at_s;
+    ssize_t n;
+    int rc;
+
+    if ((rc = dm_certificate_read(certificate->chain, &info, err)) < 0)
+        return dm_err_prefix(err, "/chain");
+    if (certificate->ocsp_response.len == 0)
+        return 0;
+    if ((n = dm_unbase64(certificate->ocsp_response, der, sizeof(der))) < 0)
+        return dm_fail(err, DM_EINVAL, "/ocsp_response", "must be base64 of at most %zu bytes", sizeof(der));
+    rc = dm_certificate_ocsp_check(certificate->chain, dm_str_n((const char *)der, (size_t)n), &stale_at_s, err);
+    return rc < 0 ? dm_err_prefix(err, "/ocsp_response") : 0;
+}
+
+static int check_bundle(struct dm_str bundle, struct dm_err *err)
+{
+    return bundle.len > 0 ? dm_certificate_ca_bundle_check(bundle, err) : 0;
+}
+
+static int check_domains(const struct dm_domains_body *body, struct dm_err *err)
+{
+    int rc;
+
+    for (size_t i = 0; i < body->n_domains; i++)
+        if ((rc = check_bundle(body->domains[i].client_ca, err)) < 0)
+            return dm_err_prefix(err, "/body/domains/%zu/client_ca", i);
+    for (size_t i = 0; i < body->n_certificates; i++)
+        if ((rc = check_certificate(&body->certificates[i], err)) < 0)
+            return dm_err_prefix(err, "/body/certificates/%zu", i);
+    return 0;
+}
+
+static int check_backends(const struct dm_release_body *body, struct dm_err *err)
+{
+    int rc;
+
+    for (size_t i = 0; i < body->n_backends; i++)
+        if (body->backends[i].tls && (rc = check_bundle(body->backends[i].tls->ca, err)) < 0)
+            return dm_err_prefix(err, "/body/backends/%zu/tls/ca", i);
+    return 0;
+}
+
+static int check_certificates(const struct dm_document *document, struct dm_err *err)
+{
+    if (document->kind == DM_UNIT_DOMAINS)
+        return check_domains(&document->domains, err);
+    return document->kind == DM_UNIT_RELEASE ? check_backends(&document->release, err) : 0;
+}
+
 static int fail_first(const struct dm_errs *errs, int code, struct dm_err *err)
 {
     if (errs->n == 0)
@@ -104,7 +160,7 @@ int dm_loader_compile(const uint8_t public_key[DM_SIGN_PUBLIC_BYTES], struct dm_
     dm_arena_init(&arena, NULL, DM_DOCUMENT_ARENA_BYTES);
     if ((rc = dm_document_read(&head, &arena, &document, &errs)) < 0)
         rc = fail_first(&errs, rc, err);
-    else
+    else if ((rc = check_certificates(&document, err)) == 0)
         rc = dm_compile(&document, head.body_hash, b, err);
     dm_arena_done(&arena);
     return rc;

@@ -15,6 +15,8 @@
 
 enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096, SIGNATURE_BITS_MIN = 112, OCSP_WITHOUT_END_S = 86400 };
 
+#define PRIVATE_KEY "PRIVATE KEY-----"
+
 /* PEM */
 
 struct block {
@@ -128,8 +130,19 @@ static int read_blocks(BIO *bio, STACK_OF(X509) * stack, const char *what, int m
             return rc;
     }
     if (rc == 0 && sk_X509_num(stack) == 0)
-        return dm_fail(err, DM_EINVAL, "", "%s holds no certificate ('-----BEGIN CERTIFICATE-----')", what);
+        return dm_fail(
+            err, DM_EINVAL, "",
+            "%s holds no certificate: expected a line '-----BEGIN CERTIFICATE-----' and lines of base64 behind it",
+            what);
     return rc;
+}
+
+/* Also where no parser takes it for one, as on a single line: the text is stored as it came, for all to read. */
+static int refuse_keys(struct dm_str pem, const char *what, struct dm_err *err)
+{
+    if (!memmem(pem.ptr, pem.len, PRIVATE_KEY, sizeof(PRIVATE_KEY) - 1))
+        return 0;
+    return dm_fail(err, DM_EINVAL, "", "%s holds a private key, which does not belong here", what);
 }
 
 static int read_certificates(struct dm_str pem, const char *what, int max, STACK_OF(X509) * *ret, struct dm_err *err)
@@ -140,10 +153,10 @@ static int read_certificates(struct dm_str pem, const char *what, int max, STACK
 
     if ((rc = open_pem(pem, what, &bio, err)) < 0)
         return rc;
-    if ((stack = sk_X509_new_null()))
-        rc = read_blocks(bio, stack, what, max, err);
-    else
+    if (!(stack = sk_X509_new_null()))
         rc = dm_fail(err, DM_EIO, "", "%s can't be read", what);
+    else if ((rc = read_blocks(bio, stack, what, max, err)) == 0)
+        rc = refuse_keys(pem, what, err);
     BIO_free(bio);
     if (rc < 0)
         sk_X509_pop_free(stack, X509_free);
@@ -172,7 +185,9 @@ int dm_certificate_parse_chain(struct dm_str pem, STACK_OF(X509) * *ret, struct 
         if (!is_issuer(sk_X509_value(stack, i), sk_X509_value(stack, i - 1))) {
             sk_X509_pop_free(stack, X509_free);
             return dm_fail(err, DM_EINVAL, "",
-                           "the certificate chain: certificate %d is not the issuer of certificate %d", i + 1, i);
+                           "the certificate chain: certificate %d is not the issuer of certificate %d; expected the "
+                           "certificate itself first, then the issuer of each",
+                           i + 1, i);
         }
     *ret = stack;
     return 0;
@@ -422,7 +437,8 @@ static int check_key_kind(const EVP_PKEY *key, struct dm_err *err)
     if (describe_key(key, type))
         return 0;
     if (strcmp(type, "other") == 0)
-        return dm_fail(err, DM_EINVAL, "", "the key must be RSA, ECDSA on P-256 or P-384, or Ed25519");
+        return dm_fail(err, DM_EINVAL, "",
+                       "the key must be RSA, ECDSA on P-256 or P-384, or Ed25519; found another algorithm or curve");
     return dm_fail(err, DM_EINVAL, "", "the key must have %d to %d bits when it is RSA, got %d", RSA_BITS_MIN,
                    RSA_BITS_MAX, EVP_PKEY_get_bits(key));
 }

@@ -130,6 +130,42 @@ suite('certificates', () => {
     assert.equal((await own().get('/tenants/alpha/domains/%2A.alpha.shop')).body.client_certificate, 'required');
   });
 
+  test('whom a domain or a backend trusts are authorities, and nothing else', async () => {
+    const before = await sequences();
+    const base = { certificate: 'wide', client_certificate: 'required' };
+    const put = (client_ca) => own().put('/tenants/alpha/domains/c.alpha.shop', { ...base, client_ca });
+    const root = pki.root.certificate;
+    const wrong = [
+      [wide.certificate, /certificate 1 is not a CA's/],
+      [root + wide.key, /is a 'PRIVATE KEY'/],
+      [`${root}# ${wide.key.replaceAll('\n', ' ')}\n`, /holds a private key/],
+      [root.replace(/\n[^]*?\n/, '\nAAAA\n'), /CA bundle/],
+    ];
+    for (const [ca, pattern] of wrong) {
+      const answer = await put(ca);
+      assertRefused(answer, 422, 'invalid', '/client_ca');
+      assert.match(answer.body.errors[0].detail, pattern);
+    }
+    const { body: backend } = await own().get('/tenants/alpha/backends/service');
+    const trusting = await own().put('/tenants/alpha/backends/service', { ...backend, tls: { ca: wide.certificate } });
+    assertRefused(trusting, 422, 'invalid', '/tls/ca');
+    const { body: file } = await own().get('/tenants/alpha/document');
+    file.backends[0].tls = { ca: wide.certificate };
+    file.domains.push({ name: 'c.alpha.shop', ...base, client_ca: wide.certificate });
+    const applied = await own().put('/tenants/alpha/document', file);
+    assertRefused(applied, 422, 'invalid', `/domains/${file.domains.length - 1}/client_ca`);
+    file.domains.pop();
+    assertRefused(await own().put('/tenants/alpha/document', file), 422, 'invalid', '/backends/0/tls/ca');
+    assert.deepEqual(await sequences(), before);
+  });
+
+  test('a key has no place in a chain, however it stands there', async () => {
+    const beside = { chain: `${wide.chain}# ${wide.key.replaceAll('\n', ' ')}\n`, key: wide.key };
+    const answer = await put('wide', beside);
+    assertRefused(answer, 422, 'invalid', '/chain');
+    assert.ok(!answer.text.includes(wide.key.split('\n')[1]));
+  });
+
   test('what is in use stays', async () => {
     assertRefused(await own().delete('/tenants/alpha/certificates/shop'), 409, 'in_use');
     assertRefused(await own().delete('/tenants/alpha/certificates/wide'), 409, 'in_use');

@@ -5,6 +5,8 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "io/certificate.h"
+#include "model/backend.h"
+#include "model/domain.h"
 
 /* --- what it says of itself --------------------------------------------------------------------------------------- */
 
@@ -146,6 +148,34 @@ int dm_certificates_resolve(struct dm_write *write, const struct dm_certificate 
         return rc;
     return has_ocsp ? 0 : check_ocsp(write, certificate, at);
 }
+
+/* --- authorities -------------------------------------------------------------------------------------------------- */
+
+static struct dm_str bundle_of(enum dm_kind kind, const void *object)
+{
+    const struct dm_backend *backend = object;
+
+    if (object == NULL)
+        return DM_STR("");
+    if (kind == DM_KIND_DOMAIN)
+        return ((const struct dm_domain *)object)->client_ca;
+    return kind == DM_KIND_BACKEND && backend->tls != NULL ? backend->tls->ca : DM_STR("");
+}
+
+/* Here too: what is there as it stands was read when it came. */
+int dm_certificates_check_authorities(struct dm_write *write, enum dm_kind kind, const void *before, const void *object,
+                                      const char *at)
+{
+    struct dm_str bundle = bundle_of(kind, object);
+    struct dm_err err = {0};
+
+    if (bundle.len == 0 || dm_str_eq(bundle, bundle_of(kind, before)) ||
+        dm_certificate_ca_bundle_check(bundle, &err) == 0)
+        return 0;
+    return fail_member(write, at, kind == DM_KIND_DOMAIN ? "client_ca" : "tls/ca", &err);
+}
+
+/* --- keys at rest ------------------------------------------------------------------------------------------------- */
 
 int dm_certificates_store_key(struct dm_write *write, struct dm_certificate *certificate)
 {

@@ -83,6 +83,41 @@ static const struct dm_certificate *find_certificate(const struct dm_tenant_file
     return NULL;
 }
 
+static const struct dm_domain *find_domain(const struct dm_tenant_file *file, struct dm_str name)
+{
+    for (size_t i = 0; i < file->n_domains; i++)
+        if (dm_str_eq(file->domains[i].name, name))
+            return &file->domains[i];
+    return NULL;
+}
+
+static const struct dm_backend *find_backend(const struct dm_tenant_file *file, struct dm_str name)
+{
+    for (size_t i = 0; i < file->n_backends; i++)
+        if (dm_str_eq(file->backends[i].name, name))
+            return &file->backends[i];
+    return NULL;
+}
+
+static int check_authorities(struct dm_write *write, const struct dm_tenant_file *before,
+                             const struct dm_tenant_file *file)
+{
+    char at[64];
+    int rc = 0;
+
+    for (size_t i = 0; rc >= 0 && i < file->n_domains; i++) {
+        snprintf(at, sizeof(at), "/domains/%zu", i);
+        rc = dm_certificates_check_authorities(write, DM_KIND_DOMAIN, find_domain(before, file->domains[i].name),
+                                               &file->domains[i], at);
+    }
+    for (size_t i = 0; rc >= 0 && i < file->n_backends; i++) {
+        snprintf(at, sizeof(at), "/backends/%zu", i);
+        rc = dm_certificates_check_authorities(write, DM_KIND_BACKEND, find_backend(before, file->backends[i].name),
+                                               &file->backends[i], at);
+    }
+    return rc;
+}
+
 /* Every certificate by itself, and then what names them. */
 static int check_certificates(struct dm_write *write, const struct dm_tenant_file *before, struct dm_tenant_file *file)
 {
@@ -122,7 +157,8 @@ int dm_file_read(struct dm_write *write, struct dm_json *json, const struct dm_t
         return dm_failure_add(write->failure, DM_EINVAL, NULL, "/tenant",
                               "must be '%.*s', the tenant in the path; found '%.*s'",
                               DM_STR_ARG(dm_tenants_name(write->tenant)), DM_STR_ARG(file.tenant));
-    if ((rc = check_grants(write, before, &file)) < 0 || (rc = check_certificates(write, before, &file)) < 0)
+    if ((rc = check_grants(write, before, &file)) < 0 || (rc = check_certificates(write, before, &file)) < 0 ||
+        (rc = check_authorities(write, before, &file)) < 0)
         return rc;
     *ret = file;
     return 0;

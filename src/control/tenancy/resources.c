@@ -155,6 +155,7 @@ int dm_put_resource(struct dm_write *write, enum dm_kind kind, void *object, con
     if (rc < 0 || (rc = dm_write_check(write, precondition, row.version)) < 0 ||
         (before == NULL && (rc = check_count(write, kind)) < 0) ||
         (kind == DM_KIND_CERTIFICATE && (rc = dm_certificates_resolve(write, before, object, "")) < 0) ||
+        (rc = dm_certificates_check_authorities(write, kind, before, object, "")) < 0 ||
         (rc = dm_check_put(write, kind, object)) < 0)
         return rc;
     ret->version = row.version;

@@ -159,6 +159,66 @@ static void test_bad_documents_leave_it_alive(void **state)
     dm_buf_done(&document);
 }
 
+#define NO_CERTIFICATE "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+static void refused_at(const struct keeper_fixture *f, const struct dm_document *document, const char *pointer)
+{
+    struct dm_err err = {0};
+    struct dm_buf bytes;
+
+    dm_buf_init(&bytes, DM_DOCUMENT_MAX);
+    assert_int_equal(dm_document_seal(f->secret, document, &bytes, &err), 0);
+    submit(f, 1, dm_buf_str(&bytes), "unit");
+    wait_done(t.n_done + 1);
+    assert_int_equal(t.done.code, DM_EINVAL);
+    assert_string_equal(t.done.pointer, pointer);
+    dm_buf_done(&bytes);
+}
+
+/* The form is right: only who reads certificates sees that they are none. */
+static void test_certificates_that_are_none(void **state)
+{
+    struct keeper_fixture *f = *state;
+    struct dm_endpoint endpoint;
+    struct dm_backend_tls tls;
+    struct dm_backend backend;
+    struct dm_domain domain;
+    struct dm_certificate certificate = {
+        .name = DM_STR("main"), .chain = DM_STR(NO_CERTIFICATE), .key_sealed = DM_STR("AAAA")};
+    struct dm_document document = {.format = DM_DOCUMENT_FORMAT,
+                                   .kind = DM_UNIT_RELEASE,
+                                   .tenant = DM_STR("orders"),
+                                   .tenant_id = 7,
+                                   .epoch = 1,
+                                   .sequence = 1,
+                                   .compat_date = DM_STR("2026-11-01")};
+
+    dm_model_default(&dm_schema_endpoint, &endpoint);
+    dm_model_default(&dm_schema_backend_tls, &tls);
+    dm_model_default(&dm_schema_backend, &backend);
+    dm_model_default(&dm_schema_domain, &domain);
+    endpoint.host = DM_STR("127.0.0.1");
+    endpoint.port = 443;
+    tls.ca = DM_STR(NO_CERTIFICATE);
+    backend.name = DM_STR("service");
+    backend.endpoints = &endpoint;
+    backend.n_endpoints = 1;
+    backend.tls = &tls;
+    domain.name = DM_STR("orders.test");
+    start_loader(f);
+    document.release = (struct dm_release_body){.backends = &backend, .n_backends = 1};
+    refused_at(f, &document, "/body/backends/0/tls/ca");
+    document.kind = DM_UNIT_DOMAINS;
+    document.domains = (struct dm_domains_body){
+        .key_id = 1, .domains = &domain, .n_domains = 1, .certificates = &certificate, .n_certificates = 1};
+    refused_at(f, &document, "/body/certificates/0/chain");
+    domain.certificate = certificate.name;
+    domain.client_certificate = DM_CLIENT_CERTIFICATE_REQUIRED;
+    domain.client_ca = DM_STR(NO_CERTIFICATE);
+    refused_at(f, &document, "/body/domains/0/client_ca");
+    end_loader();
+}
+
 static void test_document_of_another_key(void **state)
 {
     struct keeper_fixture *f = *state, other = *f;
@@ -227,9 +287,8 @@ static int run_loader(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_good_document),           TEST(test_bad_documents_leave_it_alive),
-        TEST(test_document_of_another_key), TEST(test_answers_come_in_order),
-        TEST(test_rlimit_kills_it),
+        TEST(test_good_document),         TEST(test_bad_documents_leave_it_alive), TEST(test_document_of_another_key),
+        TEST(test_answers_come_in_order), TEST(test_certificates_that_are_none),   TEST(test_rlimit_kills_it),
     };
 
     if (argc > 1 && strncmp(argv[1], "--role", 6) == 0)
