@@ -72,6 +72,9 @@ int dm_addr_parse(struct dm_str text, struct dm_addr *ret, struct dm_err *err)
 
     if (is_unix ? parse_unix(dm_str_skip(text, 5), ret) : parse_inet(text, ret))
         return 0;
+    if (is_unix)
+        return dm_fail(err, DM_EINVAL, "", "expected an absolute path of 1 to %zu bytes behind 'unix:', found '%.*s'",
+                       sizeof(((struct sockaddr_un *)0)->sun_path) - 1, DM_STR_ARG(dm_str_skip(text, 5)));
     return dm_fail(err, DM_EINVAL, "", "expected an address such as 127.0.0.1:80, [::1]:80 or unix:/path, found '%.*s'",
                    DM_STR_ARG(text));
 }

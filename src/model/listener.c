@@ -111,6 +111,8 @@ static int read_proxy_protocol(struct dm_listener_spec *spec, struct dm_str valu
 /* An empty list: nobody, whatever the others trust. */
 static int read_trusted_fronts(struct dm_listener_spec *spec, struct dm_str value, struct dm_err *err)
 {
+    if (!value.ptr)
+        return dm_fail(err, DM_EINVAL, "", "expected blocks of addresses such as 10.0.0.0/8 behind '=', found nothing");
     return dm_listener_parse_sources(value, &spec->trusted_fronts, err);
 }
 
@@ -199,8 +201,12 @@ static int read_address(struct dm_listener_spec *spec, struct dm_str text, struc
 {
     int rc = dm_addr_parse(text, &spec->addr, err);
 
-    if (rc < 0)
+    if (rc < 0 && dm_str_starts(text, DM_STR("unix:")))
         return rc;
+    if (rc < 0)
+        return dm_fail(err, DM_EINVAL, "",
+                       "expected an address such as *:80, 127.0.0.1:80, [::1]:80 or unix:/path, found '%.*s'",
+                       DM_STR_ARG(text));
     if (spec->addr.ss.ss_family != AF_UNIX && dm_addr_port(&spec->addr) == 0)
         return dm_fail(err, DM_EINVAL, "", "expected an address with a port from 1 to 65535, found '%.*s'",
                        DM_STR_ARG(text));
@@ -254,11 +260,23 @@ static int add_any(struct dm_listener_spec specs[DM_LISTENERS_MAX], size_t *n, s
     return add(specs, n, spec, err);
 }
 
+/* Of several listeners the address says which one is meant. */
+static int read_words(struct dm_listener_spec *spec, struct dm_str text, struct dm_str address, struct dm_err *err)
+{
+    struct dm_err inner = {0};
+    struct dm_str word;
+
+    while (dm_str_cut(&text, ' ', &word))
+        if (word.len > 0 && read_word(spec, word, &inner) < 0)
+            return dm_fail(err, DM_EINVAL, "", "%.*s: %s", DM_STR_ARG(address), inner.message);
+    return 0;
+}
+
 int dm_listener_parse(struct dm_str text, struct dm_listener_spec specs[DM_LISTENERS_MAX], size_t *n,
                       struct dm_err *err)
 {
     struct dm_listener_spec spec;
-    struct dm_str address, word;
+    struct dm_str address;
     int rc;
 
     if (text.len > DM_LISTENER_TEXT_MAX)
@@ -267,9 +285,8 @@ int dm_listener_parse(struct dm_str text, struct dm_listener_spec specs[DM_LISTE
     text = dm_str_trim(text);
     if (!dm_str_cut(&text, ' ', &address))
         address = DM_STR("");
-    while (dm_str_cut(&text, ' ', &word))
-        if (word.len > 0 && (rc = read_word(&spec, word, err)) < 0)
-            return rc;
+    if ((rc = read_words(&spec, text, address, err)) < 0)
+        return rc;
     if (dm_str_starts(address, DM_STR("*:")))
         return add_any(specs, n, &spec, address, err);
     if ((rc = read_address(&spec, address, err)) < 0)
