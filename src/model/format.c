@@ -228,15 +228,3 @@ static bool check_base64(struct dm_str value, struct dm_buf *why)
 
 const struct dm_format dm_format_base64 = {"base64", "^[A-Za-z0-9+/]+={0,2}$", "base64 (RFC 4648 section 4), padded",
                                            check_base64};
-
-/* It is compared with what the reader of certificates writes, byte by byte: escapes are its own, so only the outline is asked. */
-static bool check_subject(struct dm_str value, struct dm_buf *why)
-{
-    if (value.len > 0 && dm_format_all(value, is_printable_byte) && dm_str_find(value, '=') < value.len)
-        return true;
-    dm_buf_add_lit(why, "must be a subject such as CN=app,O=Example");
-    return false;
-}
-
-const struct dm_format dm_format_subject = {"subject", NULL, "a subject such as `CN=app,O=Example` (RFC 2253)",
-                                            check_subject};

@@ -118,6 +118,12 @@ struct shape {
 #define DIGEST "'0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'"
 #define ENDPOINT(rest) "{'name':'b','endpoints':[{" rest "}]}"
 
+#define SUBJECT(text) &dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'" text "'}"
+#define NO_SUBJECT(text)                                                                                               \
+    SUBJECT(text), "/subject",                                                                                         \
+        "must be a subject such as CN=app,O=Example, as `openssl x509 -noout -subject -nameopt RFC2253` writes it "    \
+        "behind 'subject=', found '" text "'"
+
 static const struct shape shapes[] = {
     {&dm_schema_domain, "{'name':'*.example.com'}", NULL, NULL},
     {&dm_schema_domain, "{'name':'a.example','client_certificate':'optional','client_ca':" PEM "}", NULL, NULL},
@@ -169,11 +175,25 @@ static const struct shape shapes[] = {
     {&dm_schema_endpoint_grant, "{'address':'unix:/run/app.sock','port':0,'port_to':9}", "/port_to",
      "must be left out with a Unix socket"},
 
-    {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'CN=a,O=b'}", NULL, NULL},
+    {SUBJECT("CN=a,O=b"), NULL, NULL},
     {&dm_schema_credential, "{'name':'c','type':'client_certificate'}", "",
      "member 'fingerprint' or 'subject' is required when type is 'client_certificate'"},
-    {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'a'}", "/subject",
-     "must be a subject such as CN=app,O=Example, found 'a'"},
+    {NO_SUBJECT("a")},
+    {NO_SUBJECT("CN=a, O=b")},
+    {NO_SUBJECT(" CN=a")},
+    {NO_SUBJECT("CN=a ")},
+    {NO_SUBJECT("cn=a")},
+    {NO_SUBJECT("/O=b/CN=a")},
+    {NO_SUBJECT("subject=CN=a")},
+    {NO_SUBJECT("CN = a")},
+    {NO_SUBJECT("CN=a,")},
+    {NO_SUBJECT("CN=a+")},
+    {NO_SUBJECT("CN=a+b")},
+    {NO_SUBJECT("=a")},
+    {NO_SUBJECT("CN=a;O=b")},
+    {SUBJECT("CN=a b+OU=c,O=d=e,C=US"), NULL, NULL},
+    {SUBJECT("1.2.3.4=#0C0161,emailAddress=a@b.c"), NULL, NULL},
+    {SUBJECT("CN=\\\\ a\\\\,b\\\\+c\\\\ ,O=\\\\C3\\\\BC"), NULL, NULL},
     {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'CN=a','key':'k'}", "/key",
      "must be left out when type is 'client_certificate'"},
     {&dm_schema_credential, "{'name':'c','type':'client_certificate','subject':'CN=a','fingerprint':" DIGEST "}",
