@@ -40,12 +40,16 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
 {
     struct dm_worker *worker = arg;
     const struct dm_route *route = server_name.len > 0 ? dm_routes_find(&worker->routes, server_name) : NULL;
+    struct dm_http_conn *conn = dm_http_conn_of_stream(stream);
+    const struct dm_worker_listener *listener = dm_http_conn_arg(conn);
     struct dm_connection *connection;
 
     if (!route || !route->domain || !route->domain->profile)
         return NULL;
-    if (!(connection = connection_new(dm_http_conn_of_stream(stream), route->tenant)))
+    if (!(connection = connection_new(conn, route->tenant)))
         return dm_tls_refused;
+    if (!listener->spec->has_http2)
+        dm_tls_forbid_http2(stream);
     memcpy(connection->client_policy, route->domain->client_policy, DM_DIGEST_BYTES);
     return route->domain->profile;
 }

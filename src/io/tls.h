@@ -93,6 +93,8 @@ void dm_tls_profile_unref(struct dm_tls_profile *profile);
 typedef struct dm_tls_profile *(*dm_tls_select_cb)(void *arg, struct dm_stream *stream, struct dm_str server_name);
 
 extern struct dm_tls_profile *const dm_tls_later, *const dm_tls_refused;
+/* From the callback above: "h2" is not chosen for this stream, whatever the profile allows. */
+void dm_tls_forbid_http2(struct dm_stream *stream);
 /* From a task of the stream's; nothing when its handshake was not put off. */
 void dm_tls_continue(struct dm_stream *stream);
 

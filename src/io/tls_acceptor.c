@@ -174,6 +174,11 @@ void dm_tls_continue(struct dm_stream *stream)
     dm_task_post(stream->loop, &stream->task);
 }
 
+void dm_tls_forbid_http2(struct dm_stream *stream)
+{
+    dm_tls_of(stream)->forbids_http2 = true;
+}
+
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;

@@ -57,6 +57,7 @@ struct dm_tls {
     bool is_server : 1;
     bool is_empty : 1, has_fin : 1, has_begun : 1; /* of receiving */
     bool is_last_record : 1, has_ended : 1, is_ready : 1, is_put_off : 1;
+    bool forbids_http2 : 1; /* a server's */
 };
 
 static inline struct dm_tls_shared *dm_tls_shared_of(const struct dm_tls *tls)

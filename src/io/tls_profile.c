@@ -17,8 +17,9 @@ static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_l
                        unsigned len, void *arg)
 {
     const struct dm_tls_profile *profile = arg;
-    const unsigned char *ours = profile->allows_http2 ? http_2_first : http_1_only;
-    unsigned ours_len = (unsigned)(profile->allows_http2 ? sizeof(http_2_first) : sizeof(http_1_only)) - 1;
+    bool allows_http2 = profile->allows_http2 && !dm_tls_of_ssl(ssl)->forbids_http2;
+    const unsigned char *ours = allows_http2 ? http_2_first : http_1_only;
+    unsigned ours_len = (unsigned)(allows_http2 ? sizeof(http_2_first) : sizeof(http_1_only)) - 1;
     unsigned char *chosen;
 
     if (SSL_select_next_proto(&chosen, ret_len, ours, ours_len, offered, len) != OPENSSL_NPN_NEGOTIATED)

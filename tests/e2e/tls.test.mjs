@@ -17,7 +17,7 @@ const LIVE = '?wait=live&timeout_ms=60000';
 
 suite('tls', () => {
   closeUpstreamsAfter();
-  let world, pki, upstream, port, clear;
+  let world, pki, upstream, port, bare, clear;
   const leafs = {};
 
   // One connection of TLS, read until the other side closes or `until` was seen.
@@ -75,7 +75,9 @@ suite('tls', () => {
   before(async () => {
     upstream = await startUpstream();
     port = await freePort();
-    world = await World.start({ workers: 2, gatewayArgs: ['--listen', `127.0.0.1:${port} tls`] });
+    bare = await freePort();
+    const listeners = [`127.0.0.1:${port} tls`, `127.0.0.1:${bare} tls http2=off`];
+    world = await World.start({ workers: 2, gatewayArgs: listeners.flatMap((one) => ['--listen', one]) });
     clear = world.gateway.port;
     pki = new Pki();
     leafs.alpha = pki.issue(['alpha.test', 'pay.alpha.shop', 'must.alpha.shop', 'may.alpha.shop']);
@@ -147,6 +149,13 @@ suite('tls', () => {
     const both = { ALPNProtocols: ['h2', 'http/1.1'] };
     assert.equal((await opened('alpha.test', both)).alpnProtocol, 'h2');
     assert.equal((await opened('new.alpha.shop', both)).alpnProtocol, 'http/1.1');
+  });
+
+  test('a listener without HTTP/2 offers none, whatever the domain has', async () => {
+    const socket = await opened('alpha.test', { port: bare, ALPNProtocols: ['h2', 'http/1.1'] });
+    assert.equal(socket.alpnProtocol, 'http/1.1');
+    assert.equal((await ask(socket, 'alpha.test', { headers: key('alpha') })).status, 200);
+    socket.destroy();
   });
 
   test('a connection is its tenant’s: others’ names are 421', async () => {
