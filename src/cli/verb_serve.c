@@ -25,16 +25,16 @@ enum { LOOK_MS = 25, ANSWER_MS = 500, HEAD_START_MS = 1000, PATIENCE_MS = 15000 
 /* --- are they ready? ---------------------------------------------------------------------------------------------- */
 
 /* A wildcard address is asked at its loopback. */
-static void url_of(const char *address, char *ret, size_t max)
+static void url_of(const char *scheme, const char *address, char *ret, size_t max)
 {
     struct dm_str text = dm_str_of(address);
 
     if (dm_str_starts(text, DM_STR("0.0.0.0:")))
-        snprintf(ret, max, "http://127.0.0.1%s", address + 7);
+        snprintf(ret, max, "%s://127.0.0.1%s", scheme, address + 7);
     else if (dm_str_starts(text, DM_STR("[::]:")))
-        snprintf(ret, max, "http://[::1]%s", address + 4);
+        snprintf(ret, max, "%s://[::1]%s", scheme, address + 4);
     else
-        snprintf(ret, max, "http://%s", address);
+        snprintf(ret, max, "%s://%s", scheme, address);
 }
 
 static bool answers(const char *address)
@@ -44,7 +44,7 @@ static bool answers(const char *address)
     struct dm_client *client;
     int rc;
 
-    url_of(address, url, sizeof(url));
+    url_of("http", address, url, sizeof(url));
     client = dm_client_new(&(struct dm_client_config){.server = url, .timeout_ms = ANSWER_MS});
     rc = dm_client_call(client, "GET", "/healthz", DM_STR_NULL, 0, &reply, NULL);
     dm_client_free(client);
@@ -69,7 +69,7 @@ static void tell_gates(const struct serve *s)
         if (specs[i].addr.ss.ss_family == AF_UNIX)
             snprintf(url, sizeof(url), "%s", specs[i].name);
         else
-            url_of(specs[i].name, url, sizeof(url));
+            url_of(specs[i].is_tls ? "https" : "http", specs[i].name, url, sizeof(url));
         dm_cli_say(s->cli, i == 0 ? "  gateway  %s   what callers use" : "           %s", url);
     }
 }
@@ -79,8 +79,8 @@ static void tell_ready(struct serve *s)
     char api[DM_ADDR_TEXT_MAX + 16], admin[DM_ADDR_TEXT_MAX + 16];
     const struct dm_cli *cli = s->cli;
 
-    url_of(s->api, api, sizeof(api));
-    url_of(s->admin, admin, sizeof(admin));
+    url_of("http", s->api, api, sizeof(api));
+    url_of("http", s->admin, admin, sizeof(admin));
     dm_cli_say(cli, "Daemun is ready.");
     tell_gates(s);
     dm_cli_say(cli, "  API      %s   sign in: daemun login%s%s", api,
@@ -374,7 +374,7 @@ static const struct dm_option options[] = {
      .completes = DM_COMPLETES_DIRECTORIES},
     {"listen", 0, "ADDRESS",
      "Where the gateway takes requests: 192.0.2.1:80, [2001:db8::1]:80, *:80 (IPv4 and IPv6) or unix:/PATH, and behind it in "
-     "the same argument words for that listener, such as 'proxy-protocol=10.0.0.0/8 connections=1000'; may be repeated "
+     "the same argument words for that listener, such as 'tls' or 'proxy-protocol=10.0.0.0/8 connections=1000'; may be repeated "
      "(default: 127.0.0.1:8080).",
      .is_repeatable = true},
     {"api", 0, "ADDRESS:PORT", "Where the controller's API listens (default: 127.0.0.1:9080)."},

@@ -198,6 +198,8 @@ suite('certificates', () => {
     assert.deepEqual(await sequences(), before);
     assert.match(await daemun('get', 'certificates'), /shop +a\.alpha\.shop, b\.alpha\.shop/);
     assert.match(await daemun('get', 'domains'), /a\.alpha\.shop +shop/);
+    assert.equal((await own().put('/tenants/alpha/domains/b.alpha.shop', {})).status, 201);
+    assert.match(await daemun('get', 'domains'), /b\.alpha\.shop +\(what fits\)/);
 
     const whole = await own().must('GET', '/tenants/alpha/document');
     const changed = { ...whole, certificates: [{ ...whole.certificates[0], chain: wide.chain }] };

@@ -27,6 +27,8 @@ suite('serve', () => {
     `127.0.0.1:${ports.listen}`,
     '--listen',
     `127.0.0.1:${ports.second}`,
+    '--listen',
+    `127.0.0.1:${ports.secure} tls`,
     '--api',
     `127.0.0.1:${ports.api}`,
     '--admin',
@@ -60,14 +62,17 @@ suite('serve', () => {
   }
 
   function assertSaysWhere() {
-    for (const port of Object.values(ports)) assert.ok(serve.stdout.includes(`http://127.0.0.1:${port}`), serve.stdout);
+    for (const [name, port] of Object.entries(ports)) {
+      const url = `${name === 'secure' ? 'https' : 'http'}://127.0.0.1:${port}`;
+      assert.ok(serve.stdout.includes(url), serve.stdout);
+    }
     assert.ok(serve.stdout.includes(data));
   }
 
   before(async () => {
     data = path.join(makeDirectory(), 'data');
     ports = {};
-    for (const name of ['listen', 'second', 'api', 'admin']) ports[name] = await freePort();
+    for (const name of ['listen', 'second', 'secure', 'api', 'admin']) ports[name] = await freePort();
     upstream = await startUpstream();
     await startServe();
   });
