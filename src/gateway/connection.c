@@ -43,15 +43,17 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
     struct dm_http_conn *conn = dm_http_conn_of_stream(stream);
     const struct dm_worker_listener *listener = dm_http_conn_arg(conn);
     struct dm_connection *connection;
+    struct dm_tls_profile *profile;
 
-    if (!route || !route->domain || !route->domain->profile)
+    if (!route || !route->domain || !dm_live_domain_has_tls(route->domain))
         return NULL;
-    if (!(connection = connection_new(conn, route->tenant)))
+    if (!(connection = connection_new(conn, route->tenant)) ||
+        !(profile = dm_live_domains_profile(route->tenant->domains, route->domain, worker->vault)))
         return dm_tls_refused;
     if (!listener->spec->has_http2)
         dm_tls_forbid_http2(stream);
     memcpy(connection->client_policy, route->domain->client_policy, DM_DIGEST_BYTES);
-    return route->domain->profile;
+    return profile;
 }
 
 enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *conn)
@@ -114,7 +116,7 @@ static bool suits(const struct dm_connection *connection, const struct dm_live_d
 
 static bool is_policy(const struct dm_connection *connection, const struct dm_route *route)
 {
-    return route->domain && route->domain->profile && suits(connection, route->domain);
+    return route->domain && dm_live_domain_has_tls(route->domain) && suits(connection, route->domain);
 }
 
 static bool admits(const struct dm_connection *connection, const struct dm_exchange *ex, const struct dm_route *route)

@@ -1,5 +1,6 @@
 #include "gateway/domains.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 /* --- digests ------------------------------------------------------------------------------------------------------ */
@@ -105,21 +106,56 @@ static int make_profile(const struct dm_unit *unit, const struct dm_udomain *set
     return rc;
 }
 
+static const struct dm_ucertificate *certificate_of(const struct dm_unit *unit, const struct dm_udomain *settings)
+{
+    const struct dm_ucertificate *certificates = dm_unit_at(unit, DM_UNIT_ROOT(unit, dm_udomains)->certificates);
+
+    return &certificates[settings->certificate];
+}
+
+struct dm_tls_profile *dm_live_domains_profile(struct dm_live_domains *domains, const struct dm_live_domain *domain,
+                                               const struct dm_vault *vault)
+{
+    struct dm_live_domain *mine = &domains->items[domain - domains->items];
+    const struct dm_unit *unit = domains->unit;
+    struct dm_err err = {0};
+
+    if (DM_LIKELY(mine->profile != NULL) || mine->is_unusable)
+        return mine->profile;
+    if (make_profile(unit, mine->settings, certificate_of(unit, mine->settings), mine->scope, vault, &mine->profile,
+                     &err) < 0) {
+        mine->is_unusable = true;
+        dm_log(DM_LOG_ERROR, "domain_unusable", "%.*s of tenant %s has no TLS: %s",
+               DM_STR_ARG(dm_unit_str(unit, mine->settings->name)), dm_unit_header(unit)->tenant, err.message);
+    }
+    return mine->profile;
+}
+
+/* M1 */
+static int check_key(const struct dm_unit *unit, const struct dm_ucertificate *certificate,
+                     const struct dm_vault *vault, struct dm_err *err)
+{
+    size_t len;
+    char *key;
+    int rc = dm_live_certificate_key(unit, certificate, vault, &key, &len, err);
+
+    if (rc == 0)
+        dm_secret_free(key);
+    return rc;
+}
+
 static int init_domain(const struct dm_unit *unit, const struct dm_udomain *settings, const struct dm_vault *vault,
                        const struct dm_live_domains *former, struct dm_live_domain *ret, struct dm_err *err)
 {
-    const struct dm_ucertificate *certificates = dm_unit_at(unit, DM_UNIT_ROOT(unit, dm_udomains)->certificates);
-    uint8_t scope[DM_TLS_SCOPE_BYTES];
-
     ret->settings = settings;
     digest_client_policy(unit, settings, ret->client_policy);
-    if (settings->certificate == DM_UDOMAIN_NO_CERTIFICATE)
+    if (!dm_live_domain_has_tls(ret))
         return 0;
-    digest_scope(unit, settings, ret->client_policy, scope);
-    digest_identity(unit, &certificates[settings->certificate], scope, ret->identity);
+    digest_scope(unit, settings, ret->client_policy, ret->scope);
+    digest_identity(unit, certificate_of(unit, settings), ret->scope, ret->identity);
     if ((ret->profile = find_profile(former, ret->identity)))
         return 0;
-    return make_profile(unit, settings, &certificates[settings->certificate], scope, vault, &ret->profile, err);
+    return check_key(unit, certificate_of(unit, settings), vault, err);
 }
 
 /* --- domains ------------------------------------------------------------------------------------------------------ */

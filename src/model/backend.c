@@ -50,7 +50,8 @@ static const struct dm_field tls_fields[] = {
             "Without it whoever stands in between can read and change everything."},
     {"ca", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend_tls, ca), .max = DM_CA_BUNDLE_BYTES,
      .format = &dm_format_pem,
-     .doc = "Certificates of the authorities that are trusted. Left out: those of the gateway's system."},
+     .doc = "Certificates of the authorities that are trusted. Left out: those of the gateway's system. Those of all "
+            "backends of the tenant together are at most 512 KiB, equal ones counted once."},
     {"server_name", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend_tls, server_name), .max = DM_HOST_NAME_MAX,
      .format = &dm_format_host,
      .doc = "The name that is asked for (SNI) and that the certificate must have. Left out: the endpoint's host."},

@@ -43,7 +43,9 @@ static const struct dm_field fields[] = {
          "callers in without one, so that a `client_certificate` policy decides."},
     {"client_ca", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_domain, client_ca), .max = DM_CA_BUNDLE_BYTES,
      .format = &dm_format_pem,
-     .doc = "Certificates of the authorities that callers' certificates are verified against."},
+     .doc =
+         "Certificates of the authorities that callers' certificates are verified against. Those of all domains of the "
+         "tenant together are at most 512 KiB, equal ones counted once."},
     {"redirect_to_https", DM_FIELD_BOOL, 0, DM_AT(struct dm_domain, redirect_to_https),
      .doc =
          "Plain HTTP is answered with a redirection to the same place under https: 301 for GET and HEAD, 308 for others."},

@@ -185,6 +185,7 @@ void dm_tenant_file_check(const struct dm_tenant_file *file, struct dm_check *ch
     for (size_t i = 0; i < file->n_products; i++)
         dm_map_put(&products, file->products[i].name, &file->products[i]);
     check_mounts(file, &backends, check);
+    dm_tenant_file_check_authorities(file, check);
     check_domains(file, check);
     for (size_t i = 0; i < file->n_applications; i++)
         check_subscriptions(file, i, &products, check);

@@ -64,6 +64,62 @@ static void check_domain(const struct dm_tenant_file *file, const struct dm_doma
         fail_cover(certificate, domain->name, check);
 }
 
+/* --- authorities -------------------------------------------------------------------------------------------------- */
+
+struct bundles {
+    struct dm_str items[DM_MAX(DM_BACKENDS_MAX, DM_DOMAINS_MAX)]; /* that differ */
+    size_t n, bytes;
+};
+
+static bool is_known(const struct bundles *bundles, struct dm_str bundle)
+{
+    for (size_t i = 0; i < bundles->n; i++)
+        if (dm_str_eq(bundles->items[i], bundle))
+            return true;
+    return false;
+}
+
+/* The one that goes over the bound is at fault. */
+static void add_bundle(struct bundles *bundles, struct dm_str bundle, const char *sub, struct dm_check *check)
+{
+    size_t before = bundles->bytes;
+
+    if (bundle.len == 0 || bundles->n == DM_COUNT(bundles->items) || is_known(bundles, bundle))
+        return;
+    bundles->items[bundles->n++] = bundle;
+    bundles->bytes += bundle.len;
+    if (before <= DM_CA_BUNDLES_BYTES && bundles->bytes > DM_CA_BUNDLES_BYTES)
+        dm_check_fail(
+            check, sub,
+            "must leave all of the tenant's bundles of authorities together within %d bytes, those that are equal "
+            "counted once; it makes them %zu",
+            DM_CA_BUNDLES_BYTES, bundles->bytes);
+}
+
+static void check_client_authorities(const struct dm_tenant_file *file, struct dm_check *check)
+{
+    struct bundles bundles = {.n = 0};
+    char sub[64];
+
+    for (size_t i = 0; i < file->n_domains; i++) {
+        snprintf(sub, sizeof(sub), "/domains/%zu/client_ca", i);
+        add_bundle(&bundles, file->domains[i].client_ca, sub, check);
+    }
+}
+
+void dm_tenant_file_check_authorities(const struct dm_tenant_file *file, struct dm_check *check)
+{
+    struct bundles bundles = {.n = 0};
+    char sub[64];
+
+    for (size_t i = 0; i < file->n_backends; i++) {
+        snprintf(sub, sizeof(sub), "/backends/%zu/tls/ca", i);
+        add_bundle(&bundles, file->backends[i].tls ? file->backends[i].tls->ca : DM_STR(""), sub, check);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
 void dm_tenant_file_check_domains(const struct dm_tenant_file *file, struct dm_check *check)
 {
     for (size_t i = 0; i < file->n_domains; i++) {
@@ -72,6 +128,7 @@ void dm_tenant_file_check_domains(const struct dm_tenant_file *file, struct dm_c
         check_domain(file, &file->domains[i], check);
         dm_check_leave(check, mark);
     }
+    check_client_authorities(file, check);
     for (size_t i = 0; i < file->n_backends; i++) {
         const struct dm_backend_tls *tls = file->backends[i].tls;
         size_t mark = dm_check_enter(check, "/backends/%zu/tls", i);

@@ -8,4 +8,7 @@
 void dm_tenant_file_fail_name(struct dm_check *check, const char *sub, const char *what, struct dm_str name,
                               const struct dm_str *names, size_t n);
 
+/* What all backends trust together stays within DM_CA_BUNDLES_BYTES. */
+void dm_tenant_file_check_authorities(const struct dm_tenant_file *file, struct dm_check *check);
+
 #endif

@@ -99,6 +99,30 @@ static const struct dm_backend *find_backend(const struct dm_tenant_file *file, 
     return NULL;
 }
 
+/* One in the file that trusts the same, or, when there is none before it, the one that there was. */
+static const struct dm_domain *looked_at_domain(const struct dm_tenant_file *before, const struct dm_tenant_file *file,
+                                                size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (dm_str_eq(file->domains[i].client_ca, file->domains[at].client_ca))
+            return &file->domains[i];
+    return find_domain(before, file->domains[at].name);
+}
+
+static struct dm_str authorities_of(const struct dm_backend *backend)
+{
+    return backend->tls != NULL ? backend->tls->ca : DM_STR("");
+}
+
+static const struct dm_backend *looked_at_backend(const struct dm_tenant_file *before,
+                                                  const struct dm_tenant_file *file, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (dm_str_eq(authorities_of(&file->backends[i]), authorities_of(&file->backends[at])))
+            return &file->backends[i];
+    return find_backend(before, file->backends[at].name);
+}
+
 static int check_authorities(struct dm_write *write, const struct dm_tenant_file *before,
                              const struct dm_tenant_file *file)
 {
@@ -107,12 +131,12 @@ static int check_authorities(struct dm_write *write, const struct dm_tenant_file
 
     for (size_t i = 0; rc >= 0 && i < file->n_domains; i++) {
         snprintf(at, sizeof(at), "/domains/%zu", i);
-        rc = dm_certificates_check_authorities(write, DM_KIND_DOMAIN, find_domain(before, file->domains[i].name),
+        rc = dm_certificates_check_authorities(write, DM_KIND_DOMAIN, looked_at_domain(before, file, i),
                                                &file->domains[i], at);
     }
     for (size_t i = 0; rc >= 0 && i < file->n_backends; i++) {
         snprintf(at, sizeof(at), "/backends/%zu", i);
-        rc = dm_certificates_check_authorities(write, DM_KIND_BACKEND, find_backend(before, file->backends[i].name),
+        rc = dm_certificates_check_authorities(write, DM_KIND_BACKEND, looked_at_backend(before, file, i),
                                                &file->backends[i], at);
     }
     return rc;

@@ -296,6 +296,41 @@ static void holds_domains_and_certificates_together(void **state)
     }
 }
 
+/* Bundles of 60 KB: eight fit, and equal ones as often as there are domains or backends. */
+static void bounds_what_all_trust_together(void **state)
+{
+    static char text[10][60000];
+    struct dm_domain domains[20];
+    struct dm_backend backends[20];
+    struct dm_backend_tls tls[20];
+    struct dm_tenant_file file = {.domains = domains, .n_domains = 20, .backends = backends, .n_backends = 20};
+    struct dm_errs errs = {0};
+    struct dm_check check;
+
+    for (size_t i = 0; i < DM_COUNT(text); i++)
+        memset(text[i], 'a' + (int)i, sizeof(text[i]));
+    for (size_t i = 0; i < 20; i++) {
+        struct dm_str bundle = dm_str_n(text[i % 8], sizeof(text[0]));
+        dm_model_default(&dm_schema_domain, &domains[i]);
+        dm_model_default(&dm_schema_backend, &backends[i]);
+        dm_model_default(&dm_schema_backend_tls, &tls[i]);
+        domains[i].client_ca = tls[i].ca = bundle;
+        backends[i].tls = &tls[i];
+    }
+    dm_check_init(&check, &errs);
+    dm_tenant_file_check_domains(&file, &check);
+    dm_tenant_file_check(&file, &check);
+    assert_int_equal(errs.n, 0);
+    domains[12].client_ca = tls[14].ca = dm_str_n(text[8], sizeof(text[0]));
+    domains[18].client_ca = dm_str_n(text[9], sizeof(text[0]));
+    dm_tenant_file_check_domains(&file, &check);
+    dm_tenant_file_check(&file, &check);
+    assert_int_equal(errs.n, 2);
+    assert_string_equal(errs.items[0].pointer, "/domains/12/client_ca");
+    assert_string_equal(errs.items[1].pointer, "/backends/14/tls/ca");
+    assert_non_null(strstr(errs.items[0].message, "within 524288 bytes"));
+}
+
 /* What a caller's certificate gives is what the credential was digested from; a key of the same text is another thing. */
 static void digests_certificates_apart_from_keys(void **state)
 {
@@ -350,6 +385,7 @@ int main(void)
         T(grants_sockets_by_the_same_text_alone),
         T(digests_certificates_apart_from_keys),
         T(holds_domains_and_certificates_together),
+        T(bounds_what_all_trust_together),
         T(has_safe_defaults),
     };
 
