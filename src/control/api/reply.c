@@ -14,12 +14,13 @@ static bool has_key(const struct dm_call *call)
     return call->idempotency_key.len > 0 && dm_str_eq(call->method, DM_STR("POST"));
 }
 
+/* Keyed: a body may hold a secret that is short enough to be guessed from a digest in the database. */
 static void request_digest(const struct dm_call *call, uint8_t ret[DM_DIGEST_BYTES])
 {
     struct dm_digest_state state;
-    const struct dm_str parts[] = {call->method, call->path, call->query, call->body};
+    const struct dm_str parts[] = {DM_STR("request"), call->method, call->path, call->query, call->body};
 
-    dm_digest_init(&state, NULL);
+    dm_digest_init(&state, call->api->keyring->sealing);
     for (size_t i = 0; i < DM_COUNT(parts); i++) {
         uint64_t len = parts[i].len;
 

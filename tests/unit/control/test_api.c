@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include "control/api/call.h"
+#include "control/store/replies.h"
 #include "control/store/tokens.h"
 #include "control/store/usage.h"
 #include "base/log.h"
@@ -458,6 +459,42 @@ static void test_keys_are_shown_once(void **state)
     done(key);
 }
 
+static void add_part(struct dm_digest_state *state, const char *text)
+{
+    uint64_t len = strlen(text);
+
+    dm_digest_update(state, &len, sizeof(len));
+    dm_digest_update(state, text, len);
+}
+
+/* What anybody can compute would let whoever has the database guess at a short secret. */
+static void test_what_is_kept_of_a_request_is_keyed(void **state)
+{
+    struct harness *h = *state;
+    const char *body = "{\"name\":\"again\",\"key\":\"abcdefgh12345678\"}";
+    struct dm_digest_state digest;
+    uint8_t plain[DM_DIGEST_BYTES], master_digest[DM_DIGEST_BYTES];
+    struct dm_reply_row row = {0};
+    struct dm_token_row token;
+    struct dm_txn *txn = NULL;
+
+    make_orders(h);
+    done(PUT(201, NULL, T "/applications/mobile", "{}"));
+    done(expect(h, 201, NULL, "POST", T "/applications/mobile/credentials", MASTER, "Idempotency-Key: k1\r\n", body));
+    dm_digest_init(&digest, NULL);
+    add_part(&digest, "POST");
+    add_part(&digest, T "/applications/mobile/credentials");
+    add_part(&digest, "");
+    add_part(&digest, body);
+    dm_digest_final(&digest, plain);
+    assert_int_equal(dm_txn_begin(h->store, DM_TXN_READ, &h->arena, &txn, &h->err), 0);
+    dm_digest(h->keyring.tokens, dm_str_of(h->master), master_digest);
+    assert_int_equal(dm_tokens_find(txn, master_digest, &token, &h->err), 0);
+    assert_int_equal(dm_replies_get(txn, token.id, DM_STR("k1"), &row, &h->err), 0);
+    assert_memory_not_equal(row.request, plain, sizeof(plain));
+    dm_txn_abort(&txn);
+}
+
 static void test_credentials(void **state)
 {
     struct harness *h = *state;
@@ -796,6 +833,7 @@ int main(void)
         TEST(test_numbers_say_nothing_of_others),
         TEST(test_etags_never_repeat),
         TEST(test_put_is_idempotent),
+        TEST(test_what_is_kept_of_a_request_is_keyed),
         TEST(test_refusals_name_the_place),
         TEST(test_references),
         TEST(test_merge_patch),
