@@ -21,12 +21,14 @@
  *
  * W1. A worker that lost the keeper serves on with what it has and tries to reconnect every 100 ms.
  * W2. Each UNIT and GONE gets one APPLIED.
- * W3. A keeper talks with workers of other versions while they hand over. So HELLO, LISTENER, LOG, USAGE, LEAVING, DRAIN and
- *     PART keep their numbers and layouts for ever; a struct may grow at its end, and who gets a shorter one takes the rest as
- *     zeros. Everything else is said only to a worker of the same DM_WORKER_LINK_VERSION and unit format. */
+ * W3. A keeper talks with workers of other versions while they hand over. So HELLO, TICKET_KEYS, LISTENER, LOG, USAGE, LEAVING,
+ *     DRAIN and PART keep their numbers and layouts for ever; a struct may grow at its end, and who gets a shorter one takes the rest as
+ *     zeros. Everything else is said only to a worker of the same DM_WORKER_LINK_VERSION and unit format.
+ * W4. A worker brings the ticket keys that it has to each keeper: so they outlive every keeper, and end with the last worker. */
 #ifndef DM_GATEWAY_WORKER_LINK_H
 #define DM_GATEWAY_WORKER_LINK_H
 
+#include "io/tls.h"
 #include "model/link.h"
 #include "model/unit_kind.h"
 #include "snapshot/unit.h"
@@ -44,7 +46,7 @@ enum dm_worker_message {
     DM_WORKER_USAGE,       /* struct dm_worker_usage[] */
     DM_WORKER_SERVING,     /* no payload */
     DM_WORKER_TENANT_KEY,  /* struct dm_worker_tenant_key: before the first unit that needs it */
-    DM_WORKER_TICKET_KEYS, /* struct dm_tls_ticket_keys: at the beginning, and when they were rotated */
+    DM_WORKER_TICKET_KEYS, /* struct dm_worker_tickets: at the beginning, and when they have changed */
     DM_WORKER_LISTENER,    /* struct dm_worker_socket, with a descriptor that is bound and listens */
     DM_WORKER_UNLISTEN,    /* struct dm_worker_socket */
     DM_WORKER_LEAVING,     /* no payload */
@@ -57,6 +59,12 @@ enum dm_worker_message {
 
 enum { DM_WORKER_IS_SERVING = 1, DM_WORKER_IS_DRAINING = 2 };
 
+/* What session tickets are sealed under. Secret. */
+struct dm_worker_tickets {
+    struct dm_tls_ticket_keys keys;
+    uint64_t due_ns; /* when they are to be rotated, by the monotonic clock of this machine; 0: there are none */
+};
+
 struct dm_worker_hello {
     char version[32]; /* DM_VERSION, NUL-terminated */
     uint32_t slot;    /* 0 … workers - 1 */
@@ -65,10 +73,12 @@ struct dm_worker_hello {
     uint32_t flags; /* DM_WORKER_IS_… */
     uint32_t link_version, unit_format, counters_version;
     uint8_t program[DM_DIGEST_BYTES]; /* dm_program_mark() */
+    struct dm_worker_tickets tickets; /* W4 */
 };
 
-/* What a worker of the first versions sends, and as much of DRAIN as it takes. */
+/* What a worker, or a keeper, of the first versions sends, and as much of DRAIN as such a worker takes. */
 #define DM_WORKER_HELLO_MIN offsetof(struct dm_worker_hello, bank)
+#define DM_WORKER_TICKETS_MIN offsetof(struct dm_worker_tickets, due_ns)
 #define DM_WORKER_DRAIN_MIN sizeof(uint32_t)
 
 /* An address that has one socket for each slot, or (Unix) one for all, which is slot 0's. */

@@ -49,6 +49,7 @@ struct process {
     uint64_t n_accepted; /* by doors that are gone */
     uint64_t drain_due_ns;
     struct dm_worker_counters before; /* of those who had this slot before */
+    struct dm_worker_tickets tickets; /* W4 */
     struct dm_lockfile lock;
     struct dm_shm counters;
     struct dm_signals signals;
@@ -405,15 +406,6 @@ static void on_tenant_key(struct process *p, struct dm_str payload)
                (unsigned long long)key.key_id, (unsigned long long)key.tenant_id);
 }
 
-static void on_ticket_keys(struct process *p, struct dm_str payload)
-{
-    struct dm_tls_ticket_keys keys;
-
-    memcpy(&keys, payload.ptr, sizeof(keys));
-    dm_tls_acceptor_set_ticket_keys(p->worker.acceptor, &keys);
-    dm_mem_wipe(&keys, sizeof(keys));
-}
-
 static void on_gone(struct process *p, const struct dm_worker_unit *message)
 {
     struct dm_err none = {0};
@@ -431,6 +423,12 @@ static bool read_grown(struct dm_str payload, size_t min, void *ret, size_t size
     memset(ret, 0, size);
     memcpy(ret, payload.ptr, DM_MIN(payload.len, size));
     return true;
+}
+
+static void on_ticket_keys(struct process *p, struct dm_str payload)
+{
+    if (read_grown(payload, DM_WORKER_TICKETS_MIN, &p->tickets, sizeof(p->tickets)))
+        dm_tls_acceptor_set_ticket_keys(p->worker.acceptor, &p->tickets.keys);
 }
 
 static void on_unlisten(struct process *p, const struct dm_worker_socket *name)
@@ -465,7 +463,7 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
         fd = -1;
     } else if (type == DM_WORKER_TENANT_KEY && payload.len == sizeof(struct dm_worker_tenant_key)) {
         on_tenant_key(p, payload);
-    } else if (type == DM_WORKER_TICKET_KEYS && payload.len == sizeof(struct dm_tls_ticket_keys)) {
+    } else if (type == DM_WORKER_TICKET_KEYS) {
         on_ticket_keys(p, payload);
     } else if (type == DM_WORKER_LISTENER && fd >= 0 && read_grown(payload, sizeof(name), &name, sizeof(name))) {
         add_door(p, &name, fd);
@@ -518,9 +516,11 @@ static void say_hello(struct process *p)
     hello.unit_format = DM_UNIT_FORMAT;
     hello.counters_version = DM_COUNTERS_VERSION;
     memcpy(hello.program, p->program, sizeof(hello.program));
+    hello.tickets = p->tickets;
     say_listeners(p);
     if (dm_channel_send(&p->channel, DM_WORKER_HELLO, dm_str_n((const char *)&hello, sizeof(hello)), -1) < 0)
         dm_channel_close(&p->channel);
+    dm_mem_wipe(&hello, sizeof(hello));
 }
 
 static void connect_keeper(struct process *p)
@@ -647,6 +647,7 @@ static void stop(struct process *p)
     dm_worker_done(&p->worker);
     dm_shm_close(&p->counters);
     dm_lockfile_release(&p->lock);
+    dm_mem_wipe(&p->tickets, sizeof(p->tickets));
 }
 
 int dm_worker_main(const struct dm_gateway_options *options)

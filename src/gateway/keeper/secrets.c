@@ -7,6 +7,8 @@
 
 #define DIR "keys"
 #define FILE_BYTES_MAX 512
+#define MS_NS UINT64_C(1000000)
+#define TICKETS_NS (12 * 3600 * 1000 * MS_NS)
 
 /* --- in memory ---------------------------------------------------------------------------------------------------- */
 
@@ -98,6 +100,51 @@ static int read_file(void *arg, const char *name)
     return 0;
 }
 
+/* --- tickets ------------------------------------------------------------------------------------------------------ */
+
+static void draw_tickets(struct dm_secrets *secrets)
+{
+    struct dm_worker_tickets *t = &secrets->tickets;
+
+    secrets->sys->ops->random(secrets->sys, &t->keys, sizeof(t->keys));
+    t->due_ns = secrets->sys->ops->mono_ns(secrets->sys) + TICKETS_NS;
+    secrets->has_drawn_tickets = true;
+}
+
+static void rotate_once(struct dm_secrets *secrets)
+{
+    struct dm_tls_ticket_keys *keys = &secrets->tickets.keys;
+
+    memcpy(keys->previous, keys->current, sizeof(keys->previous));
+    memcpy(keys->current, keys->next, sizeof(keys->current));
+    secrets->sys->ops->random(secrets->sys, keys->next, sizeof(keys->next));
+    secrets->tickets.due_ns += TICKETS_NS;
+    secrets->has_drawn_tickets = false;
+}
+
+uint32_t dm_secrets_rotate_tickets(struct dm_secrets *secrets)
+{
+    uint64_t now_ns = secrets->sys->ops->mono_ns(secrets->sys);
+
+    while (secrets->tickets.due_ns <= now_ns)
+        rotate_once(secrets);
+    return (uint32_t)((secrets->tickets.due_ns - now_ns) / MS_NS + 1);
+}
+
+/* C3. Keys of one line are the newer the later they are due. */
+bool dm_secrets_take_tickets(struct dm_secrets *secrets, const struct dm_worker_tickets *tickets)
+{
+    uint64_t now_ns = secrets->sys->ops->mono_ns(secrets->sys);
+
+    if (tickets->due_ns == 0 || tickets->due_ns > now_ns + TICKETS_NS ||
+        (!secrets->has_drawn_tickets && tickets->due_ns <= secrets->tickets.due_ns))
+        return false;
+    secrets->tickets = *tickets;
+    secrets->has_drawn_tickets = false;
+    (void)dm_secrets_rotate_tickets(secrets);
+    return true;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 int dm_secrets_open(struct dm_secrets *secrets, struct dm_sys *sys, const struct dm_gateway_options *options,
@@ -108,7 +155,7 @@ int dm_secrets_open(struct dm_secrets *secrets, struct dm_sys *sys, const struct
 
     *secrets = (struct dm_secrets){.sys = sys, .options = options};
     dm_map_init_random(&secrets->keys);
-    sys->ops->random(sys, &secrets->tickets, sizeof(secrets->tickets));
+    draw_tickets(secrets);
     dm_gateway_path(options, path, DM_GATEWAY_BOX_KEY);
     if ((rc = dm_vault_open(sys, path, true, &secrets->vault, err)) < 0)
         return rc;
@@ -171,13 +218,4 @@ const struct dm_held_key *dm_secrets_next(const struct dm_secrets *secrets, size
     struct dm_map_slot *slot = dm_map_next(&secrets->keys, at);
 
     return slot ? slot->value : NULL;
-}
-
-void dm_secrets_rotate_tickets(struct dm_secrets *secrets)
-{
-    struct dm_tls_ticket_keys *t = &secrets->tickets;
-
-    memcpy(t->previous, t->current, sizeof(t->previous));
-    memcpy(t->current, t->next, sizeof(t->current));
-    secrets->sys->ops->random(secrets->sys, t->next, sizeof(t->next));
 }

@@ -2,10 +2,12 @@
  *
  *   box.key        the pair that secrets are sealed to (gateway/vault.h); HELLO tells its public half
  *   keys/T         the data key of tenant T, as the controller sealed it: a TENANT_KEY frame of model/link.h
- *   ticket keys    in memory only, so that old tickets die with it; rotated every 12 hours
+ *   ticket keys    in memory only, the keeper's and the workers'; rotated every 12 hours, whoever keeps them
  *
  * C1. A data key that does not open is refused and changes nothing.
  * C2. The keeper opens data keys only to look at them; it keeps and passes on what was sealed.
+ * C3. Ticket keys that a worker has from a former keeper go before those drawn here, and newer ones before older ones. So sessions
+ *     are resumed across keepers and programs, and no old ticket opens once nobody of the gateway is left.
  *
  * Threads: the keeper's. */
 #ifndef DM_GATEWAY_KEEPER_SECRETS_H
@@ -14,8 +16,6 @@
 #include "base/map.h"
 #include "gateway/vault.h"
 #include "gateway/worker_link.h"
-#include "io/timer.h"
-#include "io/tls.h"
 #include "model/link.h"
 
 struct dm_gateway_options;
@@ -31,7 +31,8 @@ struct dm_secrets {
     const struct dm_gateway_options *options;
     struct dm_vault *vault;
     struct dm_map keys; /* tenant's name -> struct dm_held_key */
-    struct dm_tls_ticket_keys tickets;
+    struct dm_worker_tickets tickets;
+    bool has_drawn_tickets; /* when it started, and not rotated yet */
 };
 
 /* Makes what is missing; a damaged key of a tenant is logged and left out. */
@@ -45,7 +46,9 @@ DM_MUST_USE int dm_secrets_put(struct dm_secrets *secrets, const struct dm_link_
 void dm_secrets_drop(struct dm_secrets *secrets, struct dm_str tenant);
 /* Walks all data keys: begin with *at = 0; NULL at the end. */
 const struct dm_held_key *dm_secrets_next(const struct dm_secrets *secrets, size_t *at);
-/* next becomes current, current becomes previous, and a new next is drawn. */
-void dm_secrets_rotate_tickets(struct dm_secrets *secrets);
+/* When it is time, next becomes current, current becomes previous, and a new next is drawn. Returns ms until it is time again. */
+uint32_t dm_secrets_rotate_tickets(struct dm_secrets *secrets);
+/* What a worker brought. True: it is what all are to have now (C3). */
+bool dm_secrets_take_tickets(struct dm_secrets *secrets, const struct dm_worker_tickets *tickets);
 
 #endif

@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "gateway/keeper/keeper_int.h"
 
-enum { TICKETS_MS = 12 * 3600 * 1000 };
 enum { QUEUE_BYTES = 256 << 20, BACKLOG = 64 };
 
 struct dm_worker_conn {
@@ -96,21 +95,33 @@ void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *k
 
 static void send_tickets(struct dm_keeper_worker *worker)
 {
-    const struct dm_tls_ticket_keys *keys = &worker->keeper->secrets.tickets;
+    const struct dm_worker_tickets *tickets = &worker->keeper->secrets.tickets;
 
-    dm_keeper_tell(worker, DM_WORKER_TICKET_KEYS, keys, sizeof(*keys), -1);
+    dm_keeper_tell(worker, DM_WORKER_TICKET_KEYS, tickets, sizeof(*tickets), -1);
+}
+
+static void tell_tickets(struct dm_keeper *k)
+{
+    for (struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
+         worker = dm_keeper_next_worker(k, worker))
+        if (worker->conn && worker->is_fed)
+            send_tickets(worker);
 }
 
 static void on_ticket_timer(struct dm_timer *timer)
 {
     struct dm_keeper *k = DM_CONTAINER_OF(timer, struct dm_keeper, ticket_timer);
 
-    dm_secrets_rotate_tickets(&k->secrets);
-    for (struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
-         worker = dm_keeper_next_worker(k, worker))
-        if (worker->conn && worker->is_fed)
-            send_tickets(worker);
-    dm_timer_arm(k->loop, timer, TICKETS_MS);
+    dm_timer_arm(k->loop, timer, dm_secrets_rotate_tickets(&k->secrets));
+    tell_tickets(k);
+}
+
+static void take_tickets(struct dm_keeper *k, const struct dm_worker_tickets *tickets)
+{
+    if (!dm_secrets_take_tickets(&k->secrets, tickets))
+        return;
+    dm_timer_arm(k->loop, &k->ticket_timer, dm_secrets_rotate_tickets(&k->secrets));
+    tell_tickets(k);
 }
 
 static void send_log(struct dm_keeper_worker *worker)
@@ -187,7 +198,7 @@ static void note_minded(struct dm_worker_conn *conn)
             dm_keeper_sockets_minded(conn->keeper, conn->worker, slot);
 }
 
-static void on_hello(struct dm_worker_conn *conn, const struct dm_worker_hello *hello)
+static void meet(struct dm_worker_conn *conn, const struct dm_worker_hello *hello)
 {
     struct dm_keeper_worker *worker = NULL;
 
@@ -200,6 +211,7 @@ static void on_hello(struct dm_worker_conn *conn, const struct dm_worker_hello *
         return;
     }
     conn->knows_part = hello->link_version > 0;
+    take_tickets(conn->keeper, &hello->tickets);
     attach(conn, worker);
     take_hello(worker, hello);
     dm_log(DM_LOG_INFO, "worker_connected", "worker %u, pid %d, is connected%s", hello->slot, hello->pid,
@@ -269,10 +281,19 @@ static void on_listener(struct dm_worker_conn *conn, struct dm_str payload, int 
     dm_keeper_sockets_keep(conn->keeper, &name, fd);
 }
 
+static void on_hello(struct dm_worker_conn *conn, struct dm_str payload)
+{
+    struct dm_worker_hello hello;
+
+    if (!read_grown(payload, DM_WORKER_HELLO_MIN, &hello, sizeof(hello)))
+        return;
+    meet(conn, &hello);
+    dm_mem_wipe(&hello, sizeof(hello));
+}
+
 static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str payload, int fd)
 {
     struct dm_worker_conn *conn = DM_CONTAINER_OF(channel, struct dm_worker_conn, channel);
-    struct dm_worker_hello hello;
 
     if (type == DM_WORKER_LISTENER && fd >= 0) {
         on_listener(conn, payload, fd);
@@ -282,8 +303,8 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
         close(fd);
     if (conn->worker)
         on_worker_message(conn, type, payload);
-    else if (type == DM_WORKER_HELLO && read_grown(payload, DM_WORKER_HELLO_MIN, &hello, sizeof(hello)))
-        on_hello(conn, &hello);
+    else if (type == DM_WORKER_HELLO)
+        on_hello(conn, payload);
 }
 
 static void on_closed(struct dm_channel *channel, int code)
@@ -334,7 +355,7 @@ int dm_keeper_conns_listen(struct dm_keeper *k, struct dm_err *err)
     if ((rc = dm_addr_parse(dm_str_n(path, (size_t)n), &addr, err)) < 0)
         return rc;
     k->ticket_timer.on_due = on_ticket_timer;
-    dm_timer_arm(k->loop, &k->ticket_timer, TICKETS_MS);
+    dm_timer_arm(k->loop, &k->ticket_timer, dm_secrets_rotate_tickets(&k->secrets));
     return dm_listener_open(&k->socket, k->loop, &addr, BACKLOG, false, on_accept, err);
 }
 

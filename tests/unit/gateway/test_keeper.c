@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "gateway/keeper/keeper.h"
+#include "gateway/keeper/secrets.h"
 #include "gateway/loader.h"
 #include "gateway/worker.h"
 #include "gateway/worker_link.h"
@@ -34,6 +35,7 @@ struct controller {
     struct dm_arena arena;
     struct dm_link_message last;
     pid_t keeper;
+    unsigned n_survivors; /* each in a slot of its own */
 };
 
 static int open_listener(const struct keeper_fixture *f)
@@ -668,6 +670,109 @@ static void test_worker_of_the_first_version_is_replaced(void **state)
     close(fds[1]);
 }
 
+/* --- ticket keys: handed on from keeper to worker to keeper -------------------------------------------------------------- */
+
+#define TICKETS_NS (12 * 3600 * UINT64_C(1000000000))
+
+/* A survivor of a slot that is given up, with these. Exits when it is told to drain: with 0 when it was told `wanted` before. */
+static void be_survivor(const struct controller *c, const struct dm_worker_tickets *brought,
+                        const struct dm_worker_tickets *wanted)
+{
+    static char payload[1 << 16];
+    struct dm_worker_hello hello = {.slot = WORKERS + c->n_survivors,
+                                    .pid = (int32_t)getpid(),
+                                    .link_version = DM_WORKER_LINK_VERSION,
+                                    .unit_format = DM_UNIT_FORMAT,
+                                    .tickets = *brought};
+    struct dm_worker_tickets told = {0};
+    uint32_t type, len;
+    int fd = connect_to_keeper(c);
+
+    write_frame(fd, DM_WORKER_HELLO, &hello, sizeof(hello));
+    while ((type = read_frame(fd, payload, sizeof(payload), &len)) != DM_WORKER_DRAIN)
+        if (type == DM_WORKER_TICKET_KEYS && len == sizeof(told))
+            memcpy(&told, payload, sizeof(told));
+    _exit(memcmp(&told, wanted, sizeof(told)) == 0 ? 0 : 9);
+}
+
+static void assert_told(struct controller *c, const struct dm_worker_tickets *brought,
+                        const struct dm_worker_tickets *wanted)
+{
+    pid_t pid;
+    int status;
+
+    fflush(NULL);
+    if ((pid = fork()) == 0)
+        be_survivor(c, brought, wanted);
+    c->n_survivors++;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static struct dm_worker_tickets tickets_of(uint8_t byte, uint64_t due_ns)
+{
+    struct dm_worker_tickets tickets = {.due_ns = due_ns};
+
+    memset(&tickets.keys, byte, sizeof(tickets.keys));
+    return tickets;
+}
+
+static void test_ticket_keys_outlive_keepers(void **state)
+{
+    struct controller *c = *state;
+    uint64_t now_ns = dm_sys_real()->ops->mono_ns(dm_sys_real());
+    const struct dm_worker_tickets none = {0}, former = tickets_of(1, now_ns + TICKETS_NS / 4),
+                                   older = tickets_of(2, now_ns + TICKETS_NS / 8),
+                                   newer = tickets_of(3, now_ns + TICKETS_NS / 2),
+                                   absurd = tickets_of(4, now_ns + 3 * TICKETS_NS);
+
+    /* The keeper has drawn its own, and lets go of them. */
+    await_service(c, 1);
+    assert_told(c, &former, &former);
+    assert_told(c, &none, &former);
+    assert_told(c, &older, &former);
+
+    /* The next ones have them from the workers, other workers of other options too. */
+    next_keeper(c, SIGKILL);
+    await_service(c, 3);
+    assert_told(c, &none, &former);
+    c->f->options.drain_ms += 1000;
+    next_keeper(c, SIGUSR1);
+    await_service(c, 5);
+    assert_told(c, &none, &former);
+
+    /* Who has heard of a rotation that others did not hear of knows better. */
+    assert_told(c, &newer, &newer);
+    assert_told(c, &absurd, &newer);
+
+    /* They end with the last that has them. */
+    assert_int_equal(end_keeper(c, SIGTERM), 0);
+    start_keeper(c);
+    greet(c);
+    welcome(c, c->f->public_key);
+    await_service(c, 7);
+    assert_told(c, &former, &former);
+}
+
+/* Nobody kept the time meanwhile. */
+static void test_overdue_ticket_keys_are_rotated(void **state)
+{
+    struct controller *c = *state;
+    uint64_t now_ns = dm_sys_real()->ops->mono_ns(dm_sys_real());
+    struct dm_secrets secrets = {.sys = dm_sys_real()};
+    struct dm_worker_tickets late = tickets_of(1, now_ns);
+
+    memset(late.keys.next, 2, sizeof(late.keys.next));
+    assert_true(dm_secrets_take_tickets(&secrets, &late));
+    assert_memory_equal(secrets.tickets.keys.current, late.keys.next, sizeof(late.keys.next));
+    assert_memory_equal(secrets.tickets.keys.previous, late.keys.current, sizeof(late.keys.current));
+    assert_memory_not_equal(secrets.tickets.keys.next, late.keys.next, sizeof(late.keys.next));
+    assert_int_equal(secrets.tickets.due_ns, late.due_ns + TICKETS_NS);
+    assert_false(dm_secrets_take_tickets(&secrets, &late));
+    await_service(c, 1);
+    assert_told(c, &secrets.tickets, &secrets.tickets);
+}
+
 static void test_unix_listener_is_handed_over(void **state)
 {
     struct controller *c = *state;
@@ -986,6 +1091,8 @@ int main(int argc, char **argv)
         TEST(test_waiting_connections_are_served_at_the_end),
         TEST(test_other_options_replace_the_workers),
         TEST(test_worker_of_the_first_version_is_replaced),
+        TEST(test_ticket_keys_outlive_keepers),
+        TEST(test_overdue_ticket_keys_are_rotated),
         TEST(test_unix_listener_is_handed_over),
         TEST(test_second_keeper),
         TEST(test_port_in_use),
