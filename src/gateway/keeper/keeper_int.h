@@ -112,7 +112,7 @@ struct dm_keeper {
     struct dm_keeper_worker *current[DM_GATEWAY_WORKERS_MAX]; /* who serves in the slot, or will; NULL: not known yet */
     struct dm_keeper_worker *minder[DM_GATEWAY_WORKERS_MAX];  /* who has the slot's sockets besides; NULL: nobody */
     uint64_t counting[DM_GATEWAY_BANKS][DM_KEEPER_SLOT_WORDS]; /* a bit per seat: a unit is live when it has it too */
-    size_t n_conns;                                            /* whose memory is in use */
+    size_t n_conns;                                            /* of workers and loader, whose memory is in use */
     struct dm_timer drain_timer;
     DM_VEC(struct dm_keeper_socket) sockets;
     struct dm_timer sockets_timer; /* those that could not be opened are tried again */
@@ -244,6 +244,8 @@ void dm_keeper_sockets_done(struct dm_keeper *k);
 void dm_keeper_upgrade(struct dm_keeper *k);
 /* Ends the keeper and no worker, once they have said what they counted. */
 void dm_keeper_part(struct dm_keeper *k, enum dm_keeper_parting parting);
+/* A channel with a worker is closed: stops the loop of a keeper that parts when it was the last one. */
+void dm_keeper_end_when_parted(struct dm_keeper *k);
 void dm_keeper_upgrade_done(struct dm_keeper *k);
 
 /* --- check.c --- */

@@ -18,10 +18,26 @@ enum { PART_MS = 2000, CHECK_MS = 30000 };
 
 static void on_part_due(struct dm_timer *timer)
 {
-    dm_loop_stop(DM_CONTAINER_OF(timer, struct dm_keeper, drain_timer)->loop);
+    struct dm_keeper *k = DM_CONTAINER_OF(timer, struct dm_keeper, drain_timer);
+
+    dm_log(DM_LOG_WARN, "keeper_parts_late",
+           "a worker did not hang up within %d ms; what it counts now waits for the next keeper", PART_MS);
+    dm_loop_stop(k->loop);
 }
 
-/* G1: a worker that hears PART says what it has and closes; the last one to do so stops the loop (worker_conn.c). */
+/* G1: a worker that hears PART says what it has and closes. */
+void dm_keeper_end_when_parted(struct dm_keeper *k)
+{
+    if (k->parting == DM_KEEPER_STAYS)
+        return;
+    for (const struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
+         worker = dm_keeper_next_worker(k, worker))
+        if (worker->conn)
+            return;
+    dm_timer_cancel(k->loop, &k->drain_timer);
+    dm_loop_stop(k->loop);
+}
+
 void dm_keeper_part(struct dm_keeper *k, enum dm_keeper_parting parting)
 {
     if (k->is_stopping)
@@ -31,10 +47,9 @@ void dm_keeper_part(struct dm_keeper *k, enum dm_keeper_parting parting)
     k->parting = parting;
     dm_listener_close(&k->socket);
     dm_keeper_tell_part(k);
-    if (k->n_conns == 0)
-        dm_loop_stop(k->loop);
     k->drain_timer.on_due = on_part_due;
     dm_timer_arm(k->loop, &k->drain_timer, PART_MS);
+    dm_keeper_end_when_parted(k);
 }
 
 /* --- looking ----------------------------------------------------------------------------------------------------- */

@@ -319,8 +319,7 @@ static void on_closed(struct dm_channel *channel, int code)
         worker->conn = NULL;
         dm_keeper_on_unplugged(worker);
     }
-    if (k->n_conns == 0 && k->parting != DM_KEEPER_STAYS)
-        dm_loop_stop(k->loop);
+    dm_keeper_end_when_parted(k);
 }
 
 static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
