@@ -921,6 +921,7 @@ static void test_damaged_document_is_asked_for_again(void **state)
     greet(c);
     assert_int_equal(c->last.hello.n_held, 0);
     welcome(c, c->f->public_key);
+    await_live(c, "orders", 3); /* the unit is sound */
     send_release(c, "orders", 2);
     await_ack(c, "orders", 2, DM_LINK_REFUSED);
     send_release(c, "orders", 3);
