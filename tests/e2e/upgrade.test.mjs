@@ -13,52 +13,24 @@ import { ownerOf } from './lib/sockets.mjs';
 import { after, suite, test } from './lib/testing.mjs';
 import { apiKey, domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
-import { deferred, until, within } from './lib/wait.mjs';
+import { Load, endLoads, install, pidsOf, placeProgram, upgrade, whenReplaced } from './lib/upgrade.mjs';
+import { deferred, until } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 const name = 'orders';
 const head = `GET / HTTP/1.1\r\nHost: ${domainOf(name)}\r\nX-API-Key: ${keyOf(name)}\r\n\r\n`;
 const call = (world, options = {}) => ask(world.gateway.port, { host: domainOf(name), key: keyOf(name), ...options });
 
-// Puts a program in the place of the one that runs, as a package manager does: another file under the same name.
-function install(world, content = fs.readFileSync(program('daemun-gateway'))) {
-  fs.writeFileSync(`${world.program}.new`, content, { mode: 0o755 });
-  fs.renameSync(`${world.program}.new`, world.program);
-}
-
 async function start({ gatewayArgs = [], plan = {}, ...options } = {}) {
-  const file = path.join(makeDirectory(), 'daemun-gateway');
-  install({ program: file });
-  const world = await World.start({ gatewayArgs: ['--drain-ms', '4000', ...gatewayArgs], program: file, ...options });
-  world.program = file;
+  const world = await World.start({
+    gatewayArgs: ['--drain-ms', '4000', ...gatewayArgs],
+    program: placeProgram(),
+    ...options,
+  });
   world.gatewayArgs = ['--drain-ms', '4000', ...gatewayArgs];
   world.upstream = await startUpstream();
   await world.api.apply(teamFile(name, world.upstream.port, { plan }));
   return world;
-}
-
-const pidsOf = (states) => states.map(({ pid }) => pid);
-
-// Every slot is served by a process that was not there before, and those are gone or about to.
-function whenReplaced(world, before, { isAllGone = false } = {}) {
-  return until('the workers to be replaced', async () => {
-    const states = await world.gateway.workerStates();
-    const serving = states.filter((one) => one.is_serving && !one.is_former && !before.includes(one.pid));
-    const left = states.filter((one) => before.includes(one.pid));
-    return (
-      serving.length === world.gateway.workers &&
-      left.every((one) => one.is_leaving) &&
-      (!isAllGone || left.length === 0)
-    );
-  });
-}
-
-async function upgrade(world, options) {
-  const before = pidsOf(await world.gateway.workerStates());
-  install(world);
-  world.gateway.process.kill('SIGUSR2');
-  await whenReplaced(world, before, options);
-  return before;
 }
 
 // --- load -----------------------------------------------------------------------------------------------------------
@@ -113,33 +85,11 @@ async function restingLoad(world, load, rest) {
   client?.close();
 }
 
-const loads = []; // of failed tests some go on
-
 function startLoad(world, { pooled = 4, fresh = 2, resting = 4 } = {}) {
-  const load = { done: 0, failed: [], isOver: false };
-  loads.push(load);
-  load.count = async (request) => {
-    try {
-      await request();
-    } catch (error) {
-      load.failed.push(error.code ?? error.message);
-    }
-    load.done++;
-  };
-  load.more = (n) => {
-    const from = load.done;
-    return until(`${n} more requests`, () => load.isOver || load.done >= from + n);
-  };
-  const clients = [
-    pooledLoad(world, load, pooled),
-    ...Array.from({ length: fresh }, () => freshLoad(world, load)),
-    ...Array.from({ length: resting }, (_, i) => restingLoad(world, load, 50 * (i + 1))),
-  ];
-  load.stop = async () => {
-    load.isOver = true;
-    await within('the clients', Promise.all(clients));
-    return load;
-  };
+  const load = new Load();
+  load.add(() => pooledLoad(world, load, pooled));
+  for (let i = 0; i < fresh; i++) load.add(() => freshLoad(world, load));
+  for (let i = 0; i < resting; i++) load.add(() => restingLoad(world, load, 50 * (i + 1)));
   return load;
 }
 
@@ -166,7 +116,7 @@ async function assertAnswered(clients, status = 200) {
 
 suite('upgrade', () => {
   closeUpstreamsAfter();
-  after(() => loads.forEach((load) => (load.isOver = true)));
+  after(endLoads);
 
   test('three upgrades under load: nothing is refused, nothing fails, and the keeper keeps its process id', async () => {
     const world = await start({ workers: 3 });
@@ -174,7 +124,7 @@ suite('upgrade', () => {
     const load = startLoad(world);
     for (let round = 0; round < 3; round++) {
       await load.more(200);
-      const before = await upgrade(world, { isAllGone: true });
+      const before = await upgrade(world.gateway, { isAllGone: true });
       assert.ok(before.every((pid) => !isAlive(pid)));
     }
     await load.more(200);
@@ -192,7 +142,7 @@ suite('upgrade', () => {
       await client.send(head);
       assert.equal((await client.response()).status, 200);
     }
-    const before = await upgrade(world);
+    const before = await upgrade(world.gateway);
     for (const client of clients) {
       assert.ok(ownerOf(world.gateway.port, client.socket.localPort, before), 'the former one has it');
       await untilLast(client);
@@ -208,9 +158,9 @@ suite('upgrade', () => {
       await client.send(head);
       assert.equal((await client.response()).status, 200);
     }
-    const first = await upgrade(world);
+    const first = await upgrade(world.gateway);
     assert.ok(first.some(isAlive), 'they wait for the idle clients');
-    const second = await upgrade(world, { isAllGone: true });
+    const second = await upgrade(world.gateway, { isAllGone: true });
     for (const pid of [...first, ...second]) await whenGone(pid);
     await load.more(100);
     assert.deepEqual((await load.stop()).failed, []);
@@ -228,7 +178,7 @@ suite('upgrade', () => {
       await client.send(head);
       await client.receives('the beginning', (text) => text.includes('begun'));
     }
-    const before = await upgrade(world);
+    const before = await upgrade(world.gateway);
     held[0].end('ended');
     held[1].write('more ');
     const whole = (text) => text.includes('ended') || text.includes('more');
@@ -246,7 +196,7 @@ suite('upgrade', () => {
     for (let round = 0; round < 3; round++) {
       await load.more(100);
       const before = pidsOf(await world.gateway.workerStates());
-      install(world);
+      install(world.gateway.program);
       world.gateway.process.kill('SIGUSR2');
       await load.more(20 * round);
       const { loader, workers } = world.gateway.pids();
@@ -257,7 +207,7 @@ suite('upgrade', () => {
       await world.gateway.process.stop('SIGKILL');
       await load.more(50);
       await world.gateway.start(world.gatewayArgs, { isWaiting: false });
-      await whenReplaced(world, [...before, victim], { isAllGone: true });
+      await whenReplaced(world.gateway, [...before, victim], { isAllGone: true });
     }
     await load.more(100);
     const { failed, done } = await load.stop();
@@ -316,7 +266,7 @@ suite('upgrade', () => {
     const extra = await freePort();
     world.gateway.workers = 2;
     await world.gateway.start([...world.gatewayArgs, '--listen', `127.0.0.1:${extra}`], { isWaiting: false });
-    await whenReplaced(world, before, { isAllGone: true });
+    await whenReplaced(world.gateway, before, { isAllGone: true });
     assert.equal((await ask(extra, { host: domainOf(name), key: keyOf(name) })).status, 200);
     await load.more(100);
     assert.deepEqual((await load.stop()).failed, []);
@@ -325,7 +275,7 @@ suite('upgrade', () => {
     assert.equal(again.length, 2);
     assert.equal(await world.gateway.stop('SIGUSR1'), 0);
     await world.gateway.start(world.gatewayArgs, { isWaiting: false });
-    await whenReplaced(world, again, { isAllGone: true });
+    await whenReplaced(world.gateway, again, { isAllGone: true });
     await assert.rejects(ask(extra, { host: domainOf(name) }), { code: 'ECONNREFUSED' });
     assert.equal((await call(world)).status, 200);
   });
@@ -350,7 +300,7 @@ suite('upgrade', () => {
       await whenGone(pid);
       await load.more(50);
     }
-    await whenReplaced(world, workers, { isAllGone: true });
+    await whenReplaced(world.gateway, workers, { isAllGone: true });
     assert.deepEqual((await load.stop()).failed, []);
   });
 
@@ -364,9 +314,9 @@ suite('upgrade', () => {
       while (!isOver) statuses[(await call(world, { dispatcher: pool })).status]++;
     });
     await until('the first', () => statuses[200] > 50);
-    await upgrade(world, { isAllGone: true });
+    await upgrade(world.gateway, { isAllGone: true });
     await until('all that may', () => statuses[429] > 0);
-    await upgrade(world, { isAllGone: true });
+    await upgrade(world.gateway, { isAllGone: true });
     const refused = statuses[429];
     await until('more', () => statuses[429] > refused + 50);
     isOver = true;
@@ -384,7 +334,7 @@ suite('upgrade', () => {
     const [client] = await open(world, 1);
     await client.send(head);
     assert.equal((await client.response()).status, 200);
-    await upgrade(world);
+    await upgrade(world.gateway);
     const policies = [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Round', value: '2' }] }];
     const { live } = await world.api.apply(teamFile(name, world.upstream.port, { policies }));
     assert.deepEqual(live.refused, []);
@@ -402,7 +352,7 @@ suite('upgrade', () => {
       const world = await start();
       const before = pidsOf(await world.gateway.workerStates());
       const load = startLoad(world);
-      install(world, content);
+      install(world.gateway.program, content);
       world.gateway.process.kill('SIGUSR2');
       const [refusal] = await until('the refusal', () => {
         const said = world.gateway.process.logged('upgrade_refused');
@@ -413,14 +363,14 @@ suite('upgrade', () => {
       await load.more(100);
       assert.deepEqual((await load.stop()).failed, []);
       assert.deepEqual(pidsOf(await world.gateway.workerStates()), before);
-      await upgrade(world); // the next one that can, does
+      await upgrade(world.gateway); // the next one that can, does
     });
 
   test('a program that is gone when it is to take over: the present one goes on', async () => {
     const world = await start();
     const { keeper, workers } = world.gateway.pids();
     const load = startLoad(world);
-    install(world, Buffer.from('#!/bin/sh\nrm "$0"\n'));
+    install(world.gateway.program, Buffer.from('#!/bin/sh\nrm "$0"\n'));
     world.gateway.process.kill('SIGUSR2');
     await until('the keeper to be back', () => world.gateway.process.logged('keeper_started').length === 2);
     assert.match(world.gateway.process.stderr, /can't be run: No such file or directory; this program goes on/);
@@ -443,7 +393,7 @@ suite('upgrade', () => {
       const before = pidsOf(await world.gateway.workerStates());
       const load = startLoad(world);
       install(
-        world,
+        world.gateway.program,
         Buffer.from(`#!/bin/bash\nLD_PRELOAD=${directory}/crash.so exec -a "$0" ${directory}/real "$@"\n`)
       );
       world.gateway.process.kill('SIGUSR2');
@@ -456,7 +406,7 @@ suite('upgrade', () => {
         states.filter((one) => one.is_former && one.is_serving).map(({ pid }) => pid).sort(),
         before.sort()
       );
-      install(world);
+      install(world.gateway.program);
       world.gateway.process.kill('SIGUSR2');
       await until('the sound one', async () =>
         (await world.gateway.workerStates()).every((one) => one.is_serving && !one.is_former)

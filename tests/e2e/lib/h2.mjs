@@ -68,19 +68,23 @@ export function headers(id, fields, flags = END_STREAM | END_HEADERS) {
   return frame(HEADERS, flags, id, Buffer.isBuffer(fields) ? fields : block(fields));
 }
 
-// A connection on which the test writes what it likes. `goaway` is the code of the one that came.
+// A connection on which the test writes what it likes. `goaway` is the code of the one that came, `failure` what
+// ended it other than orderly.
 export class H2Socket {
-  // isBare: neither preface nor SETTINGS. settings: those of the client. reads: false to take nothing that comes.
-  static async open(port, { isBare = false, settings = NOTHING, reads = true } = {}) {
+  // isBare: neither preface nor SETTINGS. settings: those of the client. reads: false to take nothing that comes. isPolite: answers
+  // SETTINGS and PING.
+  static async open(port, { isBare = false, settings = NOTHING, reads = true, isPolite = false } = {}) {
     const made = new H2Socket();
     made.socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
     made.isClosed = false;
     made.pending = NOTHING;
     made.resets = [];
-    made.answers = [];
+    made.answers = []; // streams whose answer has begun
+    made.ends = []; // and is whole
+    made.isPolite = isPolite;
     made.sent = 0;
     made.ended = new Promise((resolve) => made.socket.on('close', resolve)).then(() => (made.isClosed = true));
-    made.socket.on('error', () => {}); // the end tells
+    made.socket.on('error', (error) => (made.failure = error)); // and the end tells
     if (reads) made.socket.on('data', (data) => made.#take(data));
     await once(made.socket, 'connect');
     if (!isBare) made.write(PREFACE, frame(SETTINGS, 0, 0, settings));
@@ -92,13 +96,16 @@ export class H2Socket {
     while (this.pending.length >= 9) {
       const end = 9 + this.pending.readUIntBE(0, 3);
       if (this.pending.length < end) return;
-      this.#see(this.pending[3], this.pending.readUInt32BE(5), this.pending.subarray(9, end));
+      this.#see(this.pending[3], this.pending[4], this.pending.readUInt32BE(5), this.pending.subarray(9, end));
       this.pending = this.pending.subarray(end);
     }
   }
 
-  #see(type, id, payload) {
+  #see(type, flags, id, payload) {
+    if (this.isPolite && (type === SETTINGS || type === PING) && !(flags & ACK)) this.write(frame(type, ACK, 0, type === PING ? payload : NOTHING));
+    if ((type === HEADERS || type === DATA) && flags & END_STREAM) this.ends.push(id);
     if (type === GOAWAY) this.goaway = payload.readUInt32BE(4);
+    if (type === SETTINGS) this.hasSettings = true;
     if (type === RST_STREAM) this.resets.push({ id, code: payload.readUInt32BE(0) });
     if (type === HEADERS) this.answers.push(id);
   }
