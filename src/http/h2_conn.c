@@ -3,8 +3,6 @@
 
 #define SLICE_BYTES (8u << 10) /* of input, between looks at the work done */
 #define WORK_MAX 512u          /* of a read: frames; one that opens a stream counts eight */
-#define NOTICE_MS                                                                                                      \
-    1000u /* how long streams that were begun before the client knew are waited for (RFC 9113 section 6.8) */
 #define NS_PER_MS UINT64_C(1000000)
 
 static const uint8_t drain_ping[8] = "drainin";
@@ -458,8 +456,8 @@ void dm_h2_conn_on_writable(struct dm_stream *stream)
 
 /* --- draining ----------------------------------------------------------------------------------------------------- */
 
-/* RFC 9113 section 6.8: streams that the client began before it knew are served. nghttp2 sends no PING on a connection without
- * streams, which waits the whole time. */
+/* RFC 9113 section 6.8: streams that the client began before it knew are served. It knows when it has answered a PING, or after as
+ * long as clients between requests have. nghttp2 sends no PING on a connection without streams, which waits the whole time. */
 static void drain(struct dm_http_conn *conn)
 {
     struct dm_h2_conn *c = (struct dm_h2_conn *)conn;
@@ -467,7 +465,7 @@ static void drain(struct dm_http_conn *conn)
     if (c->is_closed || c->drain != H2_OPEN)
         return;
     c->drain = H2_NOTICED;
-    c->drain_due_ns = dm_loop_now_ns(loop_of(c)) + NOTICE_MS * NS_PER_MS;
+    c->drain_due_ns = dm_loop_now_ns(loop_of(c)) + conn->server->settings.drain_idle_ms * NS_PER_MS;
     (void)nghttp2_submit_shutdown_notice(c->session);
     (void)nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, drain_ping);
     dm_h2_conn_run_later(c);

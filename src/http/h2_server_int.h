@@ -5,7 +5,7 @@
  *            BODY --[head of a tunnel request]--> OFFERED --[tunnel]--> BODY       (what comes in OFFERED is kept)
  *            a tunnel --[leave]--> no request; both directions end, or the stream is reset after a while
  * response   NONE --[respond, tunnel, reply]--> BODY --[end]--> ENDING --[END_STREAM is out]--> DONE
- * connection OPEN --[drain]--> NOTICED --[PING answered, or a second]--> FINAL --[no streams]--> closed
+ * connection OPEN --[drain]--> NOTICED --[PING answered, or drain_idle_ms]--> FINAL --[no streams]--> closed
  *            any --[abuse, fault, idle]--> GOAWAY, closed                any --[socket]--> closed
  *
  * Everything below is called from one of three places: from the loop (on_read, timers, the task), which calls nghttp2, which calls

@@ -70,6 +70,8 @@ static size_t on_first_read(struct dm_stream *stream, const char *ptr, size_t le
     if (protocol != DM_HTTP_PROTOCOL_2)
         return go_on(conn, &server->type, ptr, len);
     dm_h2_conn_init((struct dm_h2_conn *)conn);
+    if (DM_UNLIKELY(server->is_draining)) /* since it was accepted */
+        conn->ops->drain(conn);
     return go_on(conn, dm_h2_type(server), ptr, len);
 }
 

@@ -596,7 +596,7 @@ static void draining_an_idle_connection(void **state)
     rig_pass_ms(500);
     h2_get();
     check_seen("G0 H1:200 D1:5 E1");
-    rig_pass_ms(500);
+    rig_pass_ms(4600);
     h2_take(); /* nghttp2's client looks at no frame any more */
     assert_memory_equal(rig.got.ptr + rig.got.len - sizeof(goaway), goaway, sizeof(goaway));
     assert_true(rig.is_ended);
@@ -605,10 +605,10 @@ static void draining_an_idle_connection(void **state)
 }
 
 /* One that answers no PING. */
-static void draining_waits_a_second_for_a_silent_client(void **state)
+static void draining_waits_for_a_silent_client(void **state)
 {
     dm_http_server_drain(rig.server);
-    rig_pass_ms(900);
+    rig_pass_ms(4900);
     assert_int_equal(dm_http_server_connections(rig.server), 1);
     rig_pass_ms(4000);
     assert_int_equal(dm_http_server_connections(rig.server), 0);
@@ -683,6 +683,19 @@ static void the_owner_says_http2(void **state)
     rig.fd = -1;
     rig_settle();
     rig_settle();
+    assert_int_equal(owner.n_ended, 1);
+}
+
+/* It was accepted before, and says what it is behind that. */
+static void one_that_begins_while_the_server_drains(void **state)
+{
+    restart(DM_HTTP_PROTOCOL_ANY, true);
+    restart_client();
+    dm_http_server_drain(rig.server);
+    h2_get();
+    check_seen("G0 H1:200 D1:5 E1");
+    rig_pass_ms(5000);
+    assert_true(rig.is_ended);
     assert_int_equal(owner.n_ended, 1);
 }
 
@@ -858,9 +871,10 @@ int main(void)
         TEST(an_idle_connection_is_told_and_closed),
         TEST(draining_lets_streams_finish),
         TEST(draining_an_idle_connection),
-        TEST(draining_waits_a_second_for_a_silent_client),
+        TEST(draining_waits_for_a_silent_client),
         TEST(the_end_of_draining),
         TEST(the_owner_says_http2),
+        TEST(one_that_begins_while_the_server_drains),
         TEST(the_owner_says_http2_and_the_client_http1),
         TEST(the_owner_says_http1),
         TEST(http2_is_not_allowed),
