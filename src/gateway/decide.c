@@ -107,31 +107,19 @@ static struct dm_str credential_header(const struct dm_exchange *ex)
     return DM_STR_NULL;
 }
 
-static bool eq_but_for_dashes(struct dm_str a, struct dm_str b)
-{
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++) {
-        char x = a.ptr[i] == '_' ? '-' : a.ptr[i], y = b.ptr[i] == '_' ? '-' : b.ptr[i];
-        if (!dm_str_ieq(dm_str_n(&x, 1), dm_str_n(&y, 1)))
-            return false;
-    }
-    return true;
-}
-
-/* Servers behind CGI-like interfaces read '_' and '-' as one: a name with '_' is refused unless the version declares it as the
- * credential's, and then the same name with '-'. */
-static enum dm_reason check_underscores(struct dm_exchange *ex)
+/* Servers behind CGI-like interfaces read '_' and '-' as one, some '.' and other marks too: a name that holds one of these is refused
+ * unless the version declares it as the credential's, and then each other name that reads the same. */
+static enum dm_reason check_folded_names(struct dm_exchange *ex)
 {
     struct dm_str declared = credential_header(ex);
-    bool is_declared = dm_str_find(declared, '_') < declared.len;
+    bool is_declared = dm_http_field_name_is_folded(declared);
 
     for (unsigned i = 0; i < ex->head->field_count; i++) {
         const struct dm_http_field *field = &ex->head->fields[i];
-        bool has_underscore = field->flags & DM_HTTP_FIELD_UNDERSCORE;
-        if (has_underscore && !(is_declared && dm_str_ieq(field->name, declared)))
+        bool is_folded = field->flags & DM_HTTP_FIELD_FOLDED;
+        if (is_folded && !(is_declared && dm_str_ieq(field->name, declared)))
             return refuse(ex, DM_HTTP_BAD_FIELD_NAME);
-        if (is_declared && !has_underscore && eq_but_for_dashes(field->name, declared))
+        if (is_declared && !is_folded && dm_http_field_names_fold_alike(field->name, declared))
             return refuse(ex, DM_HTTP_BAD_FIELD_NAME);
     }
     return DM_REASON_NONE;
@@ -276,7 +264,7 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
     if ((reason = enter(ex, route)) != DM_REASON_NONE || ex->is_redirect)
         return reason;
     if ((reason = pin_release(ex, route)) != DM_REASON_NONE || (reason = find_version(ex)) != DM_REASON_NONE ||
-        (reason = check_underscores(ex)) != DM_REASON_NONE)
+        (reason = check_folded_names(ex)) != DM_REASON_NONE)
         return reason;
     if ((reason = dm_policies_request(ex)) != DM_REASON_NONE || ex->is_preflight)
         return reason;

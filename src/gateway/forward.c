@@ -233,7 +233,7 @@ static bool is_fit_trailer(const struct dm_exchange *ex, const struct dm_http_fi
 {
     bool is_of_grpc = ex->is_grpc && !is_request;
 
-    if (field->flags & DM_HTTP_FIELD_HOP || (field->flags & DM_HTTP_FIELD_UNDERSCORE && !is_of_grpc))
+    if (field->flags & DM_HTTP_FIELD_HOP || (field->flags & DM_HTTP_FIELD_FOLDED && !is_of_grpc))
         return false;
     return (is_of_grpc && dm_grpc_is_status_field(field->name)) || !dm_policies_govern(ex, field->name, is_request);
 }

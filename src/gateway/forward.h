@@ -22,7 +22,7 @@ DM_MUST_USE int dm_forward_request(struct dm_exchange *ex, struct dm_str *ret);
 /* Fields of the response to the client into the buffer. DM_EBUDGET when they do not fit. */
 DM_MUST_USE int dm_forward_response(struct dm_exchange *ex, struct dm_http_head *head, struct dm_buf *fields);
 /* Trailer lines as they go on; trailers may be NULL. A receiver may merge them into the head, so that no name which a policy
- * decides on in the head passes here, nor one with '_'. Trailers of a gRPC response are its metadata: there '_' may stand, and
+ * decides on in the head passes here, nor one that is folded (field.h). Trailers of a gRPC response are its metadata: there it may stand, and
  * how the call ended passes whatever policies say. Borrowed from the worker's scratch. */
 struct dm_str dm_forward_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers, bool is_request);
 

@@ -4,21 +4,22 @@
 #define PATH (DM_CHAR_PATH | DM_CHAR_QUERY | DM_CHAR_VALUE)
 #define PLAIN (PATH | DM_CHAR_PLAIN)
 #define WORD (PLAIN | TOKEN | DM_CHAR_UNRESERVED)
+#define MARK (TOKEN | DM_CHAR_FOLDED)
 
 const uint8_t dm_http_chars[256] = {
     ['\t'] = DM_CHAR_VALUE,
     [' '] = DM_CHAR_VALUE,
-    ['!'] = PLAIN | TOKEN,
+    ['!'] = PLAIN | MARK,
     ['"'] = DM_CHAR_VALUE,
-    ['#'] = DM_CHAR_VALUE | TOKEN,
-    ['$'] = PLAIN | TOKEN,
-    ['%'] = PATH | TOKEN,
-    ['&' ... '\''] = PLAIN | TOKEN,
+    ['#'] = DM_CHAR_VALUE | MARK,
+    ['$'] = PLAIN | MARK,
+    ['%'] = PATH | MARK,
+    ['&' ... '\''] = PLAIN | MARK,
     ['(' ... ')'] = PLAIN,
-    ['*' ... '+'] = PLAIN | TOKEN,
+    ['*' ... '+'] = PLAIN | MARK,
     [','] = PLAIN,
     ['-'] = WORD | DM_CHAR_HOST,
-    ['.'] = WORD,
+    ['.'] = WORD | DM_CHAR_FOLDED,
     ['/'] = PATH,
     ['0' ... '9'] = WORD | DM_CHAR_HOST,
     [':' ... ';'] = PLAIN,
@@ -31,14 +32,14 @@ const uint8_t dm_http_chars[256] = {
     ['['] = PLAIN,
     ['\\'] = DM_CHAR_QUERY | DM_CHAR_VALUE,
     [']'] = PLAIN,
-    ['^'] = PLAIN | TOKEN,
-    ['_'] = WORD | DM_CHAR_HOST | DM_CHAR_UNDERSCORE,
-    ['`'] = PLAIN | TOKEN,
+    ['^'] = PLAIN | MARK,
+    ['_'] = WORD | DM_CHAR_HOST | DM_CHAR_FOLDED,
+    ['`'] = PLAIN | MARK,
     ['a' ... 'z'] = WORD | DM_CHAR_HOST,
     ['{'] = PLAIN,
-    ['|'] = PLAIN | TOKEN,
+    ['|'] = PLAIN | MARK,
     ['}'] = PLAIN,
-    ['~'] = WORD,
+    ['~'] = WORD | DM_CHAR_FOLDED,
 };
 
 const int8_t dm_http_hex[256] = {

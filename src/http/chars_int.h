@@ -6,7 +6,7 @@
 
 enum dm_http_char {
     DM_CHAR_TOKEN = 1,       /* tchar, RFC 9110 section 5.6.2 */
-    DM_CHAR_UNDERSCORE = 2,  /* '_' */
+    DM_CHAR_FOLDED = 2,      /* of a token, but no letter, digit or '-' */
     DM_CHAR_PATH = 4,        /* may stand in a target before '?' */
     DM_CHAR_QUERY = 8,       /* may stand in a target behind '?' */
     DM_CHAR_UNRESERVED = 16, /* RFC 3986 section 2.3 */

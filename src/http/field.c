@@ -135,6 +135,29 @@ bool dm_http_field_name_is_valid(struct dm_str name)
     return name.len > 0;
 }
 
+bool dm_http_field_name_is_folded(struct dm_str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (dm_http_char(name.ptr[i]) & DM_CHAR_FOLDED)
+            return true;
+    return false;
+}
+
+static char fold(char c)
+{
+    return dm_http_char(c) & DM_CHAR_FOLDED ? '-' : dm_http_lower(c);
+}
+
+bool dm_http_field_names_fold_alike(struct dm_str a, struct dm_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (fold(a.ptr[i]) != fold(b.ptr[i]))
+            return false;
+    return true;
+}
+
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';

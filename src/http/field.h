@@ -7,10 +7,10 @@
 enum dm_http_field_flag {
     DM_HTTP_FIELD_HOP = 1, /* connection-specific (RFC 9110 section 7.6.1), or named in Connection: never forwarded */
     DM_HTTP_FIELD_NO_TRAILER = 2, /* refused in a trailer section (section 6.5.1) */
-    DM_HTTP_FIELD_UNDERSCORE = 4, /* '_' in the name */
-    DM_HTTP_FIELD_OBS_TEXT = 8,   /* bytes 0x80-0xFF in the value, only where the limits allow them */
-    DM_HTTP_FIELD_DROPPED = 16,   /* taken out by the owner of the head: as if it were not there */
-    DM_HTTP_FIELD_WIRE = 32,      /* stands in the received bytes as exactly "name: value CR LF" */
+    DM_HTTP_FIELD_FOLDED = 4,   /* in the name stands what CGI-like interfaces take for '-': '_', and other marks too */
+    DM_HTTP_FIELD_OBS_TEXT = 8, /* bytes 0x80-0xFF in the value, only where the limits allow them */
+    DM_HTTP_FIELD_DROPPED = 16, /* taken out by the owner of the head: as if it were not there */
+    DM_HTTP_FIELD_WIRE = 32,    /* stands in the received bytes as exactly "name: value CR LF" */
 };
 
 /* X(ID, name, flags), by length: the lookup relies on it. Of one length, what comes in most messages stands first. */
@@ -122,6 +122,10 @@ static inline bool dm_http_field_is_hop(const struct dm_http_field *field)
  * name is a token, a value holds visible ASCII with spaces and tabs inside, not around it. */
 bool dm_http_field_name_is_valid(struct dm_str name);
 bool dm_http_field_value_is_valid(struct dm_str value);
+/* Would DM_HTTP_FIELD_FOLDED be set? */
+bool dm_http_field_name_is_folded(struct dm_str name);
+/* Are two names the same to a receiver that folds them, in any case? */
+bool dm_http_field_names_fold_alike(struct dm_str a, struct dm_str b);
 
 /* Walks a comma-separated list (RFC 9110 section 5.6.1): trimmed, non-empty elements; commas in quoted strings do
  * not cut. *rest starts as the value; false at the end. */

@@ -78,7 +78,7 @@ static int check_name(struct dm_str name, enum dm_http_field_id id, uint8_t *ret
             return DM_HTTP_BAD_FIELD_NAME;
         seen |= class;
     }
-    *ret_flags = seen & DM_CHAR_UNDERSCORE ? DM_HTTP_FIELD_UNDERSCORE : 0;
+    *ret_flags = seen & DM_CHAR_FOLDED ? DM_HTTP_FIELD_FOLDED : 0;
     return name.len > 0 ? 0 : DM_HTTP_EMPTY_FIELD_NAME;
 }
 

@@ -61,8 +61,8 @@ struct dm_http_field *dm_http_head_add(struct dm_http_head *head, struct dm_str 
         return NULL;
     *field = (struct dm_http_field){name, value, (uint8_t)dm_http_field_id_of(name), 0};
     field->flags = dm_http_field_flags_of(field->id);
-    if (memchr(name.ptr, '_', name.len))
-        field->flags |= DM_HTTP_FIELD_UNDERSCORE;
+    if (dm_http_field_name_is_folded(name))
+        field->flags |= DM_HTTP_FIELD_FOLDED;
     head->field_count++;
     if (head->first[field->id] == 0 && field->id != DM_HTTP_FIELD_ID_OTHER)
         head->first[field->id] = (uint8_t)head->field_count;

@@ -21,7 +21,7 @@ static int read_name(struct dm_http_cursor *cursor, struct dm_http_field *field)
     field->name = dm_str_n(cursor->p, (size_t)(p - cursor->p));
     if (field->name.len == 0)
         return -DM_HTTP_EMPTY_FIELD_NAME;
-    field->flags = seen & DM_CHAR_UNDERSCORE ? DM_HTTP_FIELD_UNDERSCORE : 0;
+    field->flags = seen & DM_CHAR_FOLDED ? DM_HTTP_FIELD_FOLDED : 0;
     cursor->p = p + 1;
     return 1;
 }

@@ -93,8 +93,8 @@ static void add_fields(struct dm_buf *out, const struct dm_http_head *head)
         if (dm_http_field_is_hop(&head->fields[i]))
             add_line(out, "hop", head->fields[i].name);
     for (unsigned i = 0; i < head->field_count; i++)
-        if (head->fields[i].flags & DM_HTTP_FIELD_UNDERSCORE)
-            add_line(out, "underscore", head->fields[i].name);
+        if (head->fields[i].flags & DM_HTTP_FIELD_FOLDED)
+            add_line(out, "folded", head->fields[i].name);
     for (unsigned i = 0; i < head->field_count; i++)
         if (head->fields[i].flags & DM_HTTP_FIELD_OBS_TEXT)
             add_line(out, "obs-text", head->fields[i].name);

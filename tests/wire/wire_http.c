@@ -7,7 +7,7 @@
 
 /* These say how a case ended; what came out must be expected as well as the other way round. */
 static const char *const outcomes[] = {"fault",   "body-fault", "incomplete", "rest", "field", "hop",
-                                       "trailer", "underscore", "obs-text",   "arg",  "not"};
+                                       "trailer", "folded",     "obs-text",   "arg",  "not"};
 
 static bool has_word(struct dm_str line, const char *word)
 {

@@ -247,12 +247,14 @@ static void text_outside_ascii_where_it_is_allowed(void **state)
                      -DM_HTTP_BAD_FIELD_VALUE);
 }
 
-static void underscores_are_flagged(void **state)
+static void folded_names_are_flagged(void **state)
 {
     struct dm_h2_block block;
 
-    assert_int_equal(feed(&block, DM_H2_REQUEST, GET ";x_y|1;expect|100-continue", false), 0);
-    assert_true(head.fields[0].flags & DM_HTTP_FIELD_UNDERSCORE);
+    assert_int_equal(feed(&block, DM_H2_REQUEST, GET ";x_y|1;x.y|1;x-y|1;expect|100-continue", false), 0);
+    assert_true(head.fields[0].flags & DM_HTTP_FIELD_FOLDED);
+    assert_true(head.fields[1].flags & DM_HTTP_FIELD_FOLDED);
+    assert_false(head.fields[2].flags & DM_HTTP_FIELD_FOLDED);
     assert_true(head.expects_continue);
 }
 
@@ -461,7 +463,7 @@ int main(void)
         TEST(requests_that_are_refused),
         TEST(requests_that_are_accepted),
         TEST(text_outside_ascii_where_it_is_allowed),
-        TEST(underscores_are_flagged),
+        TEST(folded_names_are_flagged),
         TEST(the_first_fault_counts),
         TEST(bounds),
         TEST(blocks_move_in_the_middle),

@@ -63,7 +63,7 @@ static void fields_are_added_up_to_the_bound(void **state)
     field = dm_http_head_add(&head, DM_STR("Proxy-Connection"), DM_STR("close"));
     assert_true(dm_http_field_is_hop(field));
     field = dm_http_head_add(&head, DM_STR("app_id"), DM_STR("1"));
-    assert_int_equal(field->flags, DM_HTTP_FIELD_UNDERSCORE);
+    assert_int_equal(field->flags, DM_HTTP_FIELD_FOLDED);
     for (; dm_http_head_add(&head, DM_STR("X"), DM_STR("y")); added++)
         assert_true(added < DM_HTTP_FIELDS_MAX);
     assert_int_equal(head.field_count, DM_HTTP_FIELDS_MAX);
