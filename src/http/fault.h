@@ -33,6 +33,7 @@
     X(NO_HOST, "no_host", 400)                                                                                         \
     X(BAD_HOST, "bad_host", 400)                                                                                       \
     X(DUPLICATE_HOST, "duplicate_host", 400)                                                                           \
+    X(DUPLICATE_FIELD, "duplicate_field", 400)                                                                         \
     X(BAD_CONTENT_LENGTH, "bad_content_length", 400)                                                                   \
     X(DUPLICATE_CONTENT_LENGTH, "duplicate_content_length", 400)                                                       \
     X(LENGTH_AND_ENCODING, "length_and_encoding", 400)                                                                 \

@@ -11,6 +11,7 @@ enum dm_http_field_flag {
     DM_HTTP_FIELD_OBS_TEXT = 8, /* bytes 0x80-0xFF in the value, only where the limits allow them */
     DM_HTTP_FIELD_DROPPED = 16, /* taken out by the owner of the head: as if it were not there */
     DM_HTTP_FIELD_WIRE = 32,    /* stands in the received bytes as exactly "name: value CR LF" */
+    DM_HTTP_FIELD_ONCE = 64, /* a second line in the head of a request is refused: servers differ in which one counts */
 };
 
 /* X(ID, name, flags), by length: the lookup relies on it. Of one length, what comes in most messages stands first. */
@@ -24,33 +25,33 @@ enum dm_http_field_flag {
     X(LINK, "link", 0)                                                                                                 \
     X(VARY, "vary", DM_HTTP_FIELD_NO_TRAILER)                                                                          \
     X(ALLOW, "allow", DM_HTTP_FIELD_NO_TRAILER)                                                                        \
-    X(RANGE, "range", DM_HTTP_FIELD_NO_TRAILER)                                                                        \
+    X(RANGE, "range", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                                                   \
     X(ACCEPT, "accept", DM_HTTP_FIELD_NO_TRAILER)                                                                      \
     X(COOKIE, "cookie", DM_HTTP_FIELD_NO_TRAILER)                                                                      \
     X(EXPECT, "expect", DM_HTTP_FIELD_NO_TRAILER)                                                                      \
-    X(ORIGIN, "origin", DM_HTTP_FIELD_NO_TRAILER)                                                                      \
+    X(ORIGIN, "origin", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                                                 \
     X(PRAGMA, "pragma", DM_HTTP_FIELD_NO_TRAILER)                                                                      \
     X(SERVER, "server", 0)                                                                                             \
     X(ALT_SVC, "alt-svc", 0)                                                                                           \
     X(EXPIRES, "expires", 0)                                                                                           \
-    X(REFERER, "referer", 0)                                                                                           \
+    X(REFERER, "referer", DM_HTTP_FIELD_ONCE)                                                                          \
     X(TRAILER, "trailer", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                                \
     X(UPGRADE, "upgrade", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                                \
     X(IF_MATCH, "if-match", DM_HTTP_FIELD_NO_TRAILER)                                                                  \
-    X(IF_RANGE, "if-range", DM_HTTP_FIELD_NO_TRAILER)                                                                  \
+    X(IF_RANGE, "if-range", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                                             \
     X(LOCATION, "location", DM_HTTP_FIELD_NO_TRAILER)                                                                  \
     X(FORWARDED, "forwarded", DM_HTTP_FIELD_NO_TRAILER)                                                                \
     X(X_REAL_IP, "x-real-ip", DM_HTTP_FIELD_NO_TRAILER)                                                                \
-    X(USER_AGENT, "user-agent", 0)                                                                                     \
+    X(USER_AGENT, "user-agent", DM_HTTP_FIELD_ONCE)                                                                    \
     X(CONNECTION, "connection", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                          \
     X(KEEP_ALIVE, "keep-alive", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                                          \
     X(SET_COOKIE, "set-cookie", DM_HTTP_FIELD_NO_TRAILER)                                                              \
     X(TRACESTATE, "tracestate", 0)                                                                                     \
     X(RETRY_AFTER, "retry-after", DM_HTTP_FIELD_NO_TRAILER)                                                            \
     X(TRACEPARENT, "traceparent", 0)                                                                                   \
-    X(CONTENT_TYPE, "content-type", DM_HTTP_FIELD_NO_TRAILER)                                                          \
+    X(CONTENT_TYPE, "content-type", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                                     \
     X(X_REQUEST_ID, "x-request-id", DM_HTTP_FIELD_NO_TRAILER)                                                          \
-    X(AUTHORIZATION, "authorization", DM_HTTP_FIELD_NO_TRAILER)                                                        \
+    X(AUTHORIZATION, "authorization", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                                   \
     X(CACHE_CONTROL, "cache-control", DM_HTTP_FIELD_NO_TRAILER)                                                        \
     X(ACCEPT_RANGES, "accept-ranges", 0)                                                                               \
     X(CONTENT_RANGE, "content-range", DM_HTTP_FIELD_NO_TRAILER)                                                        \
@@ -68,14 +69,14 @@ enum dm_http_field_flag {
     X(WWW_AUTHENTICATE, "www-authenticate", DM_HTTP_FIELD_NO_TRAILER)                                                  \
     X(X_FORWARDED_HOST, "x-forwarded-host", DM_HTTP_FIELD_NO_TRAILER)                                                  \
     X(X_FORWARDED_PORT, "x-forwarded-port", DM_HTTP_FIELD_NO_TRAILER)                                                  \
-    X(IF_MODIFIED_SINCE, "if-modified-since", DM_HTTP_FIELD_NO_TRAILER)                                                \
-    X(SEC_WEBSOCKET_KEY, "sec-websocket-key", DM_HTTP_FIELD_NO_TRAILER)                                                \
+    X(IF_MODIFIED_SINCE, "if-modified-since", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                           \
+    X(SEC_WEBSOCKET_KEY, "sec-websocket-key", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                           \
     X(TRANSFER_ENCODING, "transfer-encoding", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                            \
     X(X_FORWARDED_PROTO, "x-forwarded-proto", DM_HTTP_FIELD_NO_TRAILER)                                                \
     X(PROXY_AUTHENTICATE, "proxy-authenticate", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                          \
     X(X_FORWARDED_PREFIX, "x-forwarded-prefix", DM_HTTP_FIELD_NO_TRAILER)                                              \
     X(CONTENT_DISPOSITION, "content-disposition", DM_HTTP_FIELD_NO_TRAILER)                                            \
-    X(IF_UNMODIFIED_SINCE, "if-unmodified-since", DM_HTTP_FIELD_NO_TRAILER)                                            \
+    X(IF_UNMODIFIED_SINCE, "if-unmodified-since", DM_HTTP_FIELD_NO_TRAILER | DM_HTTP_FIELD_ONCE)                       \
     X(PROXY_AUTHORIZATION, "proxy-authorization", DM_HTTP_FIELD_HOP | DM_HTTP_FIELD_NO_TRAILER)                        \
     X(SEC_WEBSOCKET_ACCEPT, "sec-websocket-accept", DM_HTTP_FIELD_NO_TRAILER)                                          \
     X(SEC_WEBSOCKET_VERSION, "sec-websocket-version", DM_HTTP_FIELD_NO_TRAILER)                                        \
@@ -110,7 +111,7 @@ struct dm_http_field {
 enum dm_http_field_id dm_http_field_id_of(struct dm_str name);
 /* Lower case, static storage; "" for DM_HTTP_FIELD_ID_OTHER. */
 struct dm_str dm_http_field_name(enum dm_http_field_id id);
-/* DM_HTTP_FIELD_HOP and DM_HTTP_FIELD_NO_TRAILER as far as they follow from the id alone. */
+/* DM_HTTP_FIELD_HOP, _NO_TRAILER and _ONCE as far as they follow from the id alone. */
 uint8_t dm_http_field_flags_of(enum dm_http_field_id id);
 
 static inline bool dm_http_field_is_hop(const struct dm_http_field *field)

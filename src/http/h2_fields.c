@@ -202,6 +202,8 @@ static void take_known(struct dm_h2_block *block, struct dm_http_field *field)
     field->flags |= dm_http_field_flags_of((enum dm_http_field_id)field->id);
     if (head->first[field->id] == 0)
         head->first[field->id] = (uint8_t)head->field_count;
+    else if (field->flags & DM_HTTP_FIELD_ONCE && block->kind == DM_H2_REQUEST)
+        refuse(block, DM_HTTP_DUPLICATE_FIELD);
     if (is_of_connection((enum dm_http_field_id)field->id) ||
         (field->id == DM_HTTP_FIELD_ID_TE && !dm_str_ieq(field->value, DM_STR("trailers"))))
         refuse_malformed(block, DM_HTTP_CONNECTION_FIELD);

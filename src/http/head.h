@@ -13,7 +13,8 @@
  * - A target has no byte outside 0x21-0x7E, no '#', '"', '<', '>', and no '\' in its path. Absolute form is http or
  *   https, without userinfo; its authority counts and Host must only be valid. Asterisk form is for OPTIONS alone.
  * - HTTP/1.0 requests need no Host. Transfer-Encoding in HTTP/1.0, and any value other than "chunked", are refused.
- * - A repeated Content-Length is refused also when it says the same.
+ * - A repeated Content-Length is refused also when it says the same. So is, in requests, a second line of a field that may be there once
+ *   (DM_HTTP_FIELD_ONCE): some servers take the first, some the last, some join them.
  * - Content-Length other than 0, or Transfer-Encoding, in a 1xx or 204 response is refused.
  * - Connection may not name a field of enum dm_http_field_id that is end-to-end (Host, Content-Length,
  *   Authorization, Forwarded, …), nor Transfer-Encoding in a request; any other name it holds makes that field

@@ -68,6 +68,8 @@ static int read_field(struct dm_http_cursor *cursor)
     field->flags |= dm_http_field_flags_of(field->id);
     if (head->first[field->id] == 0)
         head->first[field->id] = (uint8_t)head->field_count;
+    else if (DM_UNLIKELY(field->flags & DM_HTTP_FIELD_ONCE) && !cursor->is_trailer && head->is_request)
+        return -DM_HTTP_DUPLICATE_FIELD;
     return (rc = dm_http_take_field(cursor, field)) < 0 ? rc : 1;
 }
 

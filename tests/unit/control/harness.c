@@ -241,8 +241,10 @@ static void write_request(struct dm_buf *out, const char *method, const char *ta
     if (token != NULL)
         dm_buf_printf(out, "Authorization: Bearer %s\r\n", token);
     dm_buf_add(out, dm_str_of(fields));
+    if (body != NULL && (fields == NULL || !strstr(fields, "Content-Type:")))
+        dm_buf_add_lit(out, "Content-Type: application/json\r\n");
     if (body != NULL)
-        dm_buf_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
+        dm_buf_printf(out, "Content-Length: %zu\r\n", strlen(body));
     dm_buf_add_lit(out, "\r\n");
     if (body != NULL)
         dm_buf_add(out, dm_str_of(body));

@@ -115,6 +115,7 @@ static const struct {
     {GET ";host|", "bad_host", A, true},
     {GET ";host|a;host|a", "duplicate_host", A, true},
     {":method|GET;:scheme|http;:path|/;host|a;host|b", "duplicate_host", A, true},
+    {GET ";authorization|a;authorization|a", "duplicate_field", A, true},
     /* section 8.2.1: names and values */
     {GET ";X|1", "bad_field_name", M, true},
     {GET ";xY|1", "bad_field_name", M, true},
