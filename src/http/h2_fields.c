@@ -113,6 +113,8 @@ static void take_method(struct dm_h2_block *block, struct dm_str value)
         refuse_malformed(block, DM_HTTP_BAD_METHOD);
     } else if (value.len > DM_HTTP_METHOD_MAX) {
         refuse(block, DM_HTTP_METHOD_TOO_LONG);
+    } else if (dm_http_method_is_lower(value)) {
+        refuse(block, DM_HTTP_BAD_METHOD);
     } else {
         head->method_name = keep(block, value);
         head->method = dm_http_method_of(head->method_name);

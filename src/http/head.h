@@ -9,7 +9,8 @@
  * What the parser decides where the RFCs leave a choice:
  * - One empty line before a request line is skipped (RFC 9112 section 2.2), a second one is refused; none before a
  *   status line. A status line without the space before an empty reason is accepted.
- * - A method is a token of any case; one longer than 32 bytes is refused. CONNECT is refused.
+ * - A method is a token without small letters (some servers read "post" as POST, others as a method of its own); one longer than 32
+ *   bytes is refused. CONNECT is refused.
  * - A target has no byte outside 0x21-0x7E, no '#', '"', '<', '>', and no '\' in its path. Absolute form is http or
  *   https, without userinfo; its authority counts and Host must only be valid. Asterisk form is for OPTIONS alone.
  * - HTTP/1.0 requests need no Host. Transfer-Encoding in HTTP/1.0, and any value other than "chunked", are refused.

@@ -16,6 +16,14 @@ enum dm_http_method dm_http_method_of(struct dm_str name)
     return DM_HTTP_METHOD_OTHER;
 }
 
+bool dm_http_method_is_lower(struct dm_str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] >= 'a' && name.ptr[i] <= 'z')
+            return true;
+    return false;
+}
+
 struct dm_str dm_http_method_name(enum dm_http_method method)
 {
     return (unsigned)method < DM_HTTP_METHOD_COUNT ? names[method] : names[DM_HTTP_METHOD_OTHER];

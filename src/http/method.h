@@ -19,6 +19,8 @@ enum dm_http_method {
 };
 
 enum dm_http_method dm_http_method_of(struct dm_str name);
+/* Is there a small letter in it? Methods are told apart by case (section 9.1), but some servers read "post" as POST. */
+bool dm_http_method_is_lower(struct dm_str name);
 /* Static storage; "" for DM_HTTP_METHOD_OTHER. */
 struct dm_str dm_http_method_name(enum dm_http_method method);
 /* RFC 9110 section 9.2.2: may be sent again after a failure. False for DM_HTTP_METHOD_OTHER. */

@@ -26,6 +26,8 @@ static int read_method(struct dm_http_cursor *cursor)
         return dm_http_unexpected(p, cursor->end, DM_HTTP_BAD_METHOD);
     head->method_name = dm_str_n(cursor->p, (size_t)(p - cursor->p));
     head->method = dm_http_method_of(head->method_name);
+    if (DM_UNLIKELY(head->method == DM_HTTP_METHOD_OTHER) && dm_http_method_is_lower(head->method_name))
+        return -DM_HTTP_BAD_METHOD;
     if (head->method == DM_HTTP_METHOD_CONNECT)
         return -DM_HTTP_CONNECT_REFUSED;
     cursor->p = p + 1;

@@ -92,6 +92,7 @@ static const struct {
     {":method|GET;:scheme|http;:path|*;:authority|a", "bad_target", M, true},
     {":method|GET;:scheme|http;:path|a;:authority|a", "bad_target", M, true},
     {":method|GET;:scheme|http;:path|http://a/;:authority|a", "bad_target", M, true},
+    {":method|post;:scheme|http;:path|/;:authority|a", "bad_method", A, true},
     {":method|;:scheme|http;:path|/;:authority|a", "bad_method", M, true},
     {":method|G T;:scheme|http;:path|/;:authority|a", "bad_method", M, true},
     {":method|GET / HTTP/1.1\\r\\nx: y;:scheme|http;:path|/;:authority|a", "bad_field_value", M, true},
@@ -213,7 +214,7 @@ static const struct {
     {POST ";content-length|3", false, "POST", "/", "a", "content-length: 3\r\nhost: a\r\n", DM_HTTP_FRAMING_LENGTH},
     {POST ";content-length|0", true, "POST", "/", "a", "content-length: 0\r\nhost: a\r\n", DM_HTTP_FRAMING_LENGTH},
     {POST, false, "POST", "/", "a", "host: a\r\n", DM_HTTP_FRAMING_CHUNKED},
-    {":method|x-own;:scheme|http;:path|/;:authority|a", true, "x-own", "/", "a", "host: a\r\n", DM_HTTP_FRAMING_NONE},
+    {":method|X-OWN;:scheme|http;:path|/;:authority|a", true, "X-OWN", "/", "a", "host: a\r\n", DM_HTTP_FRAMING_NONE},
     {":method|CONNECT;:protocol|websocket;:scheme|https;:path|/c;:authority|a;sec-websocket-version|13", false, "GET",
      "/c", "a", "sec-websocket-version: 13\r\nhost: a\r\n", DM_HTTP_FRAMING_NONE},
 };
