@@ -124,11 +124,19 @@ static bool admits(const struct dm_connection *connection, const struct dm_excha
     return connection->tenant == route->tenant && (!ex->listener->spec->is_tls || is_policy(connection, route));
 }
 
+/* N4 */
+static bool is_unsecured(const struct dm_exchange *ex)
+{
+    return DM_UNLIKELY(dm_str_ieq(ex->head->scheme, DM_STR("https"))) && ex->is_direct && !ex->listener->spec->is_tls;
+}
+
 enum dm_reason dm_connection_enter(const struct dm_exchange *ex, const struct dm_route *route)
 {
     struct dm_http_conn *conn = dm_http_request_conn(ex->caller);
     const struct dm_connection *connection = dm_http_conn_user(conn);
 
+    if (is_unsecured(ex))
+        return DM_REASON_MISDIRECTED_REQUEST;
     if (DM_LIKELY(connection != NULL))
         return DM_LIKELY(admits(connection, ex, route)) ? DM_REASON_NONE : DM_REASON_MISDIRECTED_REQUEST;
     if (ex->is_direct && !connection_new(conn, route->tenant))

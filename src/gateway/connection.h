@@ -7,6 +7,8 @@
  *     TLS, or has no HTTP/2. So is every request, once the domain of the handshake is not served with TLS any more.
  * N3. A connection that would be above the tenant's cap does not become its: the handshake is refused before its cost, the request is
  *     answered and the connection ends behind it. What the tenant's caps say of connections holds from where it becomes its on.
+ * N4. A request that names https (absolute form, or :scheme) in clear text is misdirected too, unless a trusted front brings it
+ *     (RFC 9110 section 7.4).
  *
  * Lives from its first handshake or request to the end of the connection. Threads: the worker's. */
 #ifndef DM_GATEWAY_CONNECTION_H
@@ -37,7 +39,7 @@ enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *
 void dm_connection_broken(void *arg, struct dm_http_conn *conn, int error);
 void dm_connection_end(void *arg, struct dm_http_conn *conn);
 
-/* May this request of the connection go this way? NONE, or MISDIRECTED_REQUEST (N2), TOO_MANY_CONNECTIONS (N3). */
+/* May this request of the connection go this way? NONE, or MISDIRECTED_REQUEST (N2, N4), TOO_MANY_CONNECTIONS (N3). */
 enum dm_reason dm_connection_enter(const struct dm_exchange *ex, const struct dm_route *route);
 
 /* The connection with its client's certificate, verified; NULL when there is none. */

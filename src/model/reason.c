@@ -27,7 +27,9 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
 
     [DM_REASON_MISDIRECTED_REQUEST] =
         {"misdirected_request", 421, "Wrong connection for this host",
-         "The connection was opened for another host name, under which this one may not be asked for.", DM_WHO_CALLER,
+         "The connection was opened for another host name, under which this one may not be asked for, or has no TLS "
+         "though https was asked for.",
+         DM_WHO_CALLER,
          "A connection of its own for each host name; which names may share one, the domains of the tenant say.",
          FIXED},
     [DM_REASON_CLIENT_CERTIFICATE_REQUIRED] =
