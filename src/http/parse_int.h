@@ -22,7 +22,7 @@ int dm_http_unexpected(const char *p, const char *end, enum dm_http_fault fault)
 /* CR LF, or `fault`. */
 int dm_http_read_crlf(struct dm_http_cursor *cursor, enum dm_http_fault fault);
 
-/* "HTTP/1.x" into head->version_minor. */
+/* "HTTP/1.x" into head->version_minor: above 1 it is 1 (RFC 9110 section 2.5). */
 int dm_http_read_version(struct dm_http_cursor *cursor);
 
 /* Field lines and the empty line behind them. */

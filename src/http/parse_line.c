@@ -48,9 +48,9 @@ int dm_http_read_version(struct dm_http_cursor *cursor)
             return dm_http_unexpected(p + i, cursor->end, DM_HTTP_BAD_VERSION);
     if (have < 8)
         return 0;
-    if (p[5] != '1' || p[7] > '1')
+    if (p[5] != '1')
         return -DM_HTTP_VERSION_NOT_SUPPORTED;
-    cursor->head->version_minor = (uint8_t)(p[7] - '0');
+    cursor->head->version_minor = p[7] > '0';
     cursor->p += 8;
     return 1;
 }
