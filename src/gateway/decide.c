@@ -215,7 +215,7 @@ static enum dm_reason write_target(struct dm_exchange *ex, struct dm_str below)
 
     dm_buf_add(out, dm_unit_str(ex->release->unit, ex->backend->base_path));
     dm_buf_add(out, below);
-    if (ex->query.len > 0) {
+    if (ex->query.len > 0 || DM_UNLIKELY(ex->head->has_query && ex->head->query.len == 0)) {
         dm_buf_add_char(out, '?');
         dm_buf_add(out, ex->query);
     }
@@ -236,12 +236,21 @@ static enum dm_reason find_backend(struct dm_exchange *ex)
     return write_target(ex, below);
 }
 
+/* RFC 9110 section 8.6: where content has a meaning, servers want to be told that there is none; some answer 411. */
+static bool has_no_content(const struct dm_http_head *head)
+{
+    bool takes_content = head->method == DM_HTTP_METHOD_POST || head->method == DM_HTTP_METHOD_PUT ||
+                         head->method == DM_HTTP_METHOD_PATCH;
+
+    return takes_content && head->framing == DM_HTTP_FRAMING_NONE && head->upgrade.len == 0;
+}
+
 static enum dm_reason build_request(struct dm_exchange *ex)
 {
     enum dm_reason reason;
 
     ex->request.method = ex->method;
-    ex->request.framing = (enum dm_http_framing)ex->head->framing;
+    ex->request.framing = has_no_content(ex->head) ? DM_HTTP_FRAMING_LENGTH : (enum dm_http_framing)ex->head->framing;
     ex->request.content_length = ex->head->content_length;
     if (DM_UNLIKELY(ex->head->upgrade.len > 0) && (reason = dm_upgrade_request(ex)) != DM_REASON_NONE)
         return reason;

@@ -152,29 +152,40 @@ static char *put_forwarded_element(char *at, struct dm_str peer, struct dm_str h
     return is_tls ? dm_str_put_lit(at, "\";proto=https\r\n") : dm_str_put_lit(at, "\";proto=http\r\n");
 }
 
-static void write_forwarded_list(struct dm_buf *out, struct dm_http_head *head, struct dm_str peer, bool is_tls)
+/* In the form by which it was routed; `text` holds DM_HOST_MAX + 6 bytes. */
+static struct dm_str normal_authority(const struct dm_exchange *ex, char *text)
+{
+    const struct dm_http_head *head = ex->head;
+
+    if (DM_LIKELY(head->host.name.ptr == head->authority.ptr && head->host.name.len == head->authority.len))
+        return head->authority;
+    return dm_str_n(text, dm_host_write(&head->host, ex->is_secure, text));
+}
+
+static void write_forwarded_list(struct dm_buf *out, struct dm_http_head *head, struct dm_str peer, struct dm_str host,
+                                 bool is_tls)
 {
     char *at;
 
     dm_buf_add_lit(out, "Forwarded: ");
     write_earlier(out, head, DM_HTTP_FIELD_ID_FORWARDED);
-    if ((at = dm_buf_room(out, peer.len + head->authority.len + 32)))
-        dm_buf_took(out, put_forwarded_element(at, peer, head->authority, is_tls));
+    if ((at = dm_buf_room(out, peer.len + host.len + 32)))
+        dm_buf_took(out, put_forwarded_element(at, peer, host, is_tls));
 }
 
 static void write_forwarded(struct dm_exchange *ex, struct dm_buf *out)
 {
     struct dm_http_head *head = ex->head;
-    char text[DM_ADDRESS_TEXT_MAX];
-    struct dm_str peer = dm_str_n(text, dm_address_text(&ex->peer, text));
+    char text[DM_ADDRESS_TEXT_MAX], host_text[DM_HOST_MAX + 6];
+    struct dm_str peer = dm_str_n(text, dm_address_text(&ex->peer, text)), host = normal_authority(ex, host_text);
     bool is_tls = ex->listener->spec->is_tls;
 
     write_forwarded_for(out, head, peer);
-    write_forwarded_list(out, head, peer, is_tls);
+    write_forwarded_list(out, head, peer, host, is_tls);
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_PROTO))
         dm_http_write_field(out, DM_STR("X-Forwarded-Proto"), is_tls ? DM_STR("https") : DM_STR("http"));
     if (!dm_http_head_find(head, DM_HTTP_FIELD_ID_X_FORWARDED_HOST))
-        dm_http_write_field(out, DM_STR("X-Forwarded-Host"), head->authority);
+        dm_http_write_field(out, DM_STR("X-Forwarded-Host"), host);
 }
 
 /* The version that the message came in (RFC 9110, 7.6.3). */
