@@ -9,7 +9,8 @@
  * P2. A byte behind a response, on a kept connection, or before the first byte of a request has left is nobody's: it ends
  *     the connection, and the call that it would have answered (response smuggling); on a kept connection as one that was not begun.
  * P3. A response that is complete before its request ends the connection after it.
- * P4. The timer is armed wherever the backend is waited for; on_due() looks at the state and at the pace. */
+ * P4. Trailers of a request end the connection after it: there are servers that take them for fields of the next one (aiohttp 3.8).
+ * P5. The timer is armed wherever the backend is waited for; on_due() looks at the state and at the pace. */
 #ifndef DM_HTTP_H1_CLIENT_INT_H
 #define DM_HTTP_H1_CLIENT_INT_H
 

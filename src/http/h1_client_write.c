@@ -117,6 +117,7 @@ void dm_h1_call_end(struct dm_http_call *call, struct dm_str trailers)
         end_behind(p);
         return;
     }
+    p->is_closing = p->is_closing || trailers.len > 0; /* P4 */
     if (dm_http_writer_end(&p->writer, &p->base.stream, &p->base.client->out, trailers))
         request_through(p);
 }

@@ -423,7 +423,8 @@ static void requests_in_every_framing(void **state)
     check_got("POST /p HTTP/1.1\r\nHost: b\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n");
     answer(OK2);
     check_heard("R200 B2 E D");
-    open_call();
+    assert_null(rig.peer); /* P4 */
+    connect_peer();
     m.framing = DM_HTTP_FRAMING_LENGTH;
     m.content_length = 3;
     m.is_closing = true;
@@ -431,6 +432,7 @@ static void requests_in_every_framing(void **state)
     assert_int_equal(dm_http_call_write(rig.call, "abcdef", 6), 6);
     assert_int_equal(dm_http_call_write(rig.call, "x", 1), 1);
     dm_http_call_end(rig.call, DM_STR_NULL);
+    accept_peer();
     pass_ms(2);
     check_got("POST /p HTTP/1.1\r\nHost: b\r\nX: y\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
     answer(OK2);
