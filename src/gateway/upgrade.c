@@ -8,6 +8,7 @@
 
 #define WEBSOCKET DM_STR("websocket")
 #define KEY_BYTES 16
+#define PROOF_TEXT_MAX 256
 
 /* By its name, whatever its version is. */
 static bool is_allowed(const struct dm_exchange *ex, struct dm_str protocol)
@@ -57,6 +58,8 @@ static int make_key(struct dm_exchange *ex)
     sys->ops->random(sys, bytes, sizeof(bytes));
     if (dm_arena_str(&ex->arena, dm_str_n(text, dm_base64(dm_str_n((char *)bytes, sizeof(bytes)), text)), &key) < 0)
         return DM_EBUDGET;
+    dm_http_head_drop(ex->head, DM_STR("Sec-WebSocket-Key"));
+    ex->websocket_key = key;
     return dm_http_head_add(ex->head, DM_STR("Sec-WebSocket-Key"), key) ? 0 : DM_EBUDGET;
 }
 
@@ -82,23 +85,42 @@ enum dm_reason dm_upgrade_request(struct dm_exchange *ex)
     return DM_REASON_NONE;
 }
 
-static int add_accept(struct dm_exchange *ex, struct dm_http_head *head)
+/* What proves that the key was read (RFC 6455 section 4.2.2). */
+static int prove(const struct dm_exchange *ex, char text[PROOF_TEXT_MAX], struct dm_str *ret)
 {
-    char text[256];
     uint8_t digest[DM_SHA1_BYTES];
-    struct dm_str accept;
     struct dm_buf buf;
 
-    dm_buf_init_fixed(&buf, text, sizeof(text));
+    dm_buf_init_fixed(&buf, text, PROOF_TEXT_MAX);
     dm_buf_add(&buf, ex->websocket_key);
     dm_buf_add_lit(&buf, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     if (buf.failed)
         return DM_EINVAL;
     dm_digest_sha1(dm_buf_str(&buf), digest);
-    if (dm_arena_str(&ex->arena, dm_str_n(text, dm_base64(dm_str_n((char *)digest, sizeof(digest)), text)), &accept) <
-            0 ||
+    *ret = dm_str_n(text, dm_base64(dm_str_n((char *)digest, sizeof(digest)), text));
+    return 0;
+}
+
+static int add_accept(struct dm_exchange *ex, struct dm_http_head *head)
+{
+    char text[PROOF_TEXT_MAX];
+    struct dm_str accept;
+
+    if (prove(ex, text, &accept) < 0 || dm_arena_str(&ex->arena, accept, &accept) < 0 ||
         !dm_http_head_add(head, DM_STR("Sec-WebSocket-Accept"), accept))
         return DM_EINVAL;
+    return 0;
+}
+
+/* The caller of HTTP/2 has no key to check it with. */
+static int take_accept(const struct dm_exchange *ex, struct dm_http_head *head)
+{
+    char text[PROOF_TEXT_MAX];
+    struct dm_str accept, value = dm_http_head_value(head, DM_HTTP_FIELD_ID_SEC_WEBSOCKET_ACCEPT);
+
+    if (ex->websocket_key.len > 0 && (prove(ex, text, &accept) < 0 || !dm_str_eq(value, accept)))
+        return DM_EINVAL;
+    dm_http_head_drop(head, DM_STR("Sec-WebSocket-Accept"));
     return 0;
 }
 
@@ -111,8 +133,8 @@ int dm_upgrade_response(struct dm_exchange *ex, struct dm_http_head *head)
     if (head->status != 101)
         return 0;
     if (to_http2)
-        dm_http_head_drop(head, DM_STR("Sec-WebSocket-Accept"));
-    else if (ex->websocket_key.len > 0)
+        return take_accept(ex, head);
+    if (ex->websocket_key.len > 0)
         return add_accept(ex, head);
     return 0;
 }

@@ -4,7 +4,7 @@
  * - A version names the protocols that it lets through (`upgrades`), without their versions; others are refused, but for offers to change what the
  *   client's own connection is (h2c, TLS), which are not followed and not forwarded. Nor is one that comes with a body.
  * - WebSocket proves in HTTP/1.1 with Sec-WebSocket-Key and -Accept that both sides mean it, in HTTP/2 with the CONNECT itself:
- *   what one side lacks is made here.
+ *   what one side lacks is made here, and checked.
  * - Extended CONNECT that ends in a 2xx has opened a tunnel, so that a backend's other 2xx can't be passed on to such a client. */
 #ifndef DM_GATEWAY_UPGRADE_H
 #define DM_GATEWAY_UPGRADE_H

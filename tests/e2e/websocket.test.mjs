@@ -242,6 +242,16 @@ suite('websocket', () => {
     assert.equal(refused.headers['daemun-reason'], 'backend_bad_response');
   });
 
+  test('a key that a caller of HTTP/2 sends is none', async () => {
+    const { client, server } = await connect('HTTP/2', 'first', '/own-key', { headers: { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' } });
+    const key = backends.first.requests.at(-1).headers['sec-websocket-key'];
+    assert.match(key, /^[A-Za-z0-9+/]{22}==$/);
+    assert.notEqual(key, 'dGhlIHNhbXBsZSBub25jZQ==');
+    client.send('hello');
+    assert.equal(await server.next(), 'hello');
+    client.close();
+  });
+
   test('keys, rules and limits hold at the upgrade, and the backend hears nothing of it', async () => {
     const backend = await startWebSockets();
     backends.third = backend;
