@@ -163,6 +163,7 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener, st
     settings.limits.head_bytes = (uint32_t)limits->header_bytes;
     settings.limits.fields = (uint32_t)limits->headers;
     settings.limits.url_bytes = (uint32_t)limits->url_bytes;
+    settings.limits.allows_obs_text = true;
     settings.head_timeout_ms = (uint32_t)limits->head_timeout_ms;
     settings.idle_timeout_ms = (uint32_t)limits->idle_timeout_ms;
     settings.body_timeout_ms = (uint32_t)limits->body_timeout_ms;
@@ -177,6 +178,14 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener, st
     settings.tls = listener->spec->is_tls ? listener->worker->acceptor : NULL;
     settings.stats = stats;
     return dm_http_server_new(listener->worker->loop, &settings, &dm_exchange_handler, listener);
+}
+
+static struct dm_http_client *client_new(struct dm_worker *worker)
+{
+    struct dm_http_client_settings settings = dm_http_client_defaults;
+
+    settings.limits.allows_obs_text = true;
+    return dm_http_client_new(worker->loop, &settings, &dm_upstream_peer_handler, &dm_exchange_call_handler);
 }
 
 static void init_listeners(struct dm_worker *worker)
@@ -266,8 +275,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_secrets(worker, sys);
     worker->acceptor = dm_tls_acceptor_new(dm_connection_select, worker);
     init_listeners(worker);
-    worker->client = dm_http_client_new(worker->loop, &dm_http_client_defaults, &dm_upstream_peer_handler,
-                                        &dm_exchange_call_handler);
+    worker->client = client_new(worker);
     worker->upstream_env = (struct dm_upstream_env){worker->loop,   dm_dns_new(worker->loop, &dns_defaults),
                                                     worker->client, &worker->system_trust,
                                                     &worker->pages, worker->tenant_exchanges};
