@@ -82,6 +82,25 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+static int64_t widest_window(const struct dm_h2_conn *c)
+{
+    int64_t widest = 0;
+
+    for (const struct dm_h2_link *link = c->streams.next; link != &c->streams; link = link->next) {
+        const struct dm_h2_stream *s = DM_CONTAINER_OF(link, struct dm_h2_stream, link);
+        widest = DM_MAX(widest, nghttp2_session_get_stream_remote_window_size(c->session, s->id));
+    }
+    return widest;
+}
+
+static void guard_settings(struct dm_h2_conn *c)
+{
+    int64_t initial = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+
+    dm_h2_conn_spend(c, DM_H2_SETTINGS_FLOOD, 1);
+    c->initial_max = (uint32_t)(INT32_MAX - widest_window(c) + initial);
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *conn)
 {
     struct dm_h2_conn *c = conn;
@@ -102,7 +121,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     case PRIORITY_UPDATE: dm_h2_conn_spend(c, DM_H2_PRIORITY_FLOOD, 1); break;
     case NGHTTP2_SETTINGS:
         if (!(hd->flags & NGHTTP2_FLAG_ACK))
-            dm_h2_conn_spend(c, DM_H2_SETTINGS_FLOOD, 1);
+            guard_settings(c);
         break;
     case NGHTTP2_PING:
         if (!(hd->flags & NGHTTP2_FLAG_ACK))
@@ -416,6 +435,15 @@ static void on_data_frame(struct dm_h2_conn *c, const nghttp2_frame *frame)
 
 /* --- frames, whole ------------------------------------------------------------------------------------------------ */
 
+/* RFC 9113 section 6.9.2: a window that grows above its maximum ends the connection. nghttp2 ends the stream alone. */
+static void on_settings(struct dm_h2_conn *c, const nghttp2_settings *settings)
+{
+    for (size_t i = 0; i < settings->niv; i++)
+        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE &&
+            settings->iv[i].value > c->initial_max && c->n_streams > 0)
+            dm_h2_conn_end(c, NGHTTP2_FLOW_CONTROL_ERROR);
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *conn)
 {
     struct dm_h2_conn *c = conn;
@@ -424,6 +452,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     case NGHTTP2_HEADERS: on_headers(c, frame); break;
     case NGHTTP2_DATA: on_data_frame(c, frame); break;
     case NGHTTP2_GOAWAY: c->is_parting = true; break;
+    case NGHTTP2_SETTINGS: on_settings(c, &frame->settings); break;
     case NGHTTP2_PING:
         if (frame->hd.flags & NGHTTP2_FLAG_ACK)
             dm_h2_conn_on_pong(c, frame->ping.opaque_data);

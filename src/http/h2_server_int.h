@@ -119,6 +119,7 @@ struct dm_h2_conn {
     uint32_t newest_id, reset_id; /* Q8 */
     uint32_t cancelled_id;        /* by the latest RST_STREAM that came */
     uint32_t gap_from, gap_to;    /* the latest identifiers that were left out lie between these */
+    uint32_t initial_max;         /* the largest initial window that SETTINGS being received may set (h2_read.c) */
     bool is_telling : 1;          /* from run_lists: on_done waits */
     bool has_block : 1;           /* Q6: a header block is under way, in the shared memory or parked */
     bool is_busy : 1, is_closed : 1, is_held : 1;
