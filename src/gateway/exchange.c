@@ -543,6 +543,8 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
     message.content_length = head->content_length;
+    if (DM_UNLIKELY(head->status == 426))
+        message.protocol = dm_http_head_value(head, DM_HTTP_FIELD_ID_UPGRADE);
     if (head->has_content_length)
         message.framing = DM_HTTP_FRAMING_LENGTH; /* with HEAD and 304 it says what a GET would get */
     else if (message.framing == DM_HTTP_FRAMING_CLOSE)

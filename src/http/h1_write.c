@@ -28,6 +28,15 @@ static void write_connection(struct dm_buf *out, const struct dm_h1_conn *c)
         dm_buf_add_lit(out, "Connection: keep-alive\r\n");
 }
 
+/* RFC 9110 section 15.5.22 */
+static void write_required_upgrade(struct dm_buf *out, const struct dm_h1_conn *c, const struct dm_http_message *m)
+{
+    if (c->is_http10 || m->protocol.len == 0)
+        return;
+    dm_http_write_field(out, DM_STR("Upgrade"), m->protocol);
+    dm_buf_add_lit(out, "Connection: upgrade\r\n");
+}
+
 /* Is so much of the request to come that it is not worth reading? */
 static bool leaves_rest(const struct dm_h1_conn *c)
 {
@@ -69,6 +78,8 @@ static struct dm_buf *begin_response(struct dm_h1_conn *c, const struct dm_http_
     dm_buf_add(out, m->fields);
     write_framing(out, c, m);
     write_connection(out, c);
+    if (DM_UNLIKELY(m->status == 426))
+        write_required_upgrade(out, c, m);
     dm_http_write_end(out);
     if (DM_UNLIKELY(out->failed))
         write_unfit(c, out);

@@ -9,7 +9,7 @@ struct dm_http_message {
     unsigned status;              /* responses */
     struct dm_str method, target; /* requests */
     struct dm_str host;           /* requests: what the Host field says */
-    struct dm_str protocol;       /* what a tunnel speaks, for Upgrade; else empty */
+    struct dm_str protocol;       /* what a tunnel speaks, or a 426 asks for: Upgrade; else of no account */
     struct dm_str fields;         /* whole lines, each ended by CR LF */
     enum dm_http_framing framing; /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
     uint64_t content_length;      /* with LENGTH */
