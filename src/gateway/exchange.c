@@ -549,6 +549,8 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
         message.framing = DM_HTTP_FRAMING_LENGTH; /* with HEAD and 304 it says what a GET would get */
     else if (message.framing == DM_HTTP_FRAMING_CLOSE)
         message.framing = DM_HTTP_FRAMING_CHUNKED;
+    if (DM_UNLIKELY(head->status == 205))
+        message.framing = DM_HTTP_FRAMING_NONE; /* RFC 9110, 15.3.6; some clients look for no content here */
     if ((DM_UNLIKELY(ex->request.protocol.len > 0) && dm_upgrade_response(ex, head) < 0) ||
         dm_policies_response(ex, head) < 0 ||
         (DM_UNLIKELY(ex->compression != NULL) && dm_compression_response(ex, head, &message) < 0) ||
