@@ -543,6 +543,7 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
     message.content_length = head->content_length;
+    message.may_have_trailers = head->version_major == 2;
     if (DM_UNLIKELY(head->status == 426))
         message.protocol = dm_http_head_value(head, DM_HTTP_FIELD_ID_UPGRADE);
     if (head->has_content_length)

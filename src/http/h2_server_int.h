@@ -73,6 +73,7 @@ struct dm_h2_stream {
     bool may_tunnel, is_tunnel;
     bool may_be_silent; /* for silence_ms, both sides together */
     bool has_length;    /* the response's: ends with length_left 0 */
+    bool has_open_end;  /* not before the owner ends it, though it has a length: trailers may follow */
     bool is_bodiless;   /* the response's head ends it */
     bool end_out;       /* END_STREAM is out */
     bool is_offered;    /* nghttp2 knows of the response's body */

@@ -113,6 +113,7 @@ static void submit_response(struct dm_h2_stream *s, const struct dm_http_message
         write_length(&head, 0);
     }
     s->has_length = m->framing == DM_HTTP_FRAMING_LENGTH;
+    s->has_open_end = m->may_have_trailers;
     s->length_left = is_last ? 0 : m->content_length;
     s->is_bodiless = is_last;
     s->writing = (uint8_t)writing;
@@ -312,7 +313,7 @@ static void end(struct dm_http_request *request, struct dm_str trailers)
         end_short(s);
     } else {
         s->writing = H2_WRITE_ENDING;
-        if (!s->has_length && !s->is_bodiless && !s->is_tunnel)
+        if ((!s->has_length || s->has_open_end) && !s->is_bodiless && !s->is_tunnel)
             s->trailers = trailers;
         offer_data(s);
         dm_h2_conn_send(dm_h2_conn_of_stream(s));
@@ -533,7 +534,7 @@ static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, siz
     if (n == 0 && s->writing != H2_WRITE_ENDING)
         return defer(s);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (n == left && (s->writing == H2_WRITE_ENDING || (s->has_length && s->length_left == n))) {
+    if (n == left && (s->writing == H2_WRITE_ENDING || (s->has_length && !s->has_open_end && s->length_left == n))) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (s->trailers.len > 0)
             submit_trailers(s, flags);

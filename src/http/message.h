@@ -13,6 +13,7 @@ struct dm_http_message {
     struct dm_str fields;         /* whole lines, each ended by CR LF */
     enum dm_http_framing framing; /* NONE: no body; LENGTH; CHUNKED; CLOSE (responses to HTTP/1.0) */
     uint64_t content_length;      /* with LENGTH */
+    bool may_have_trailers;       /* responses with LENGTH: trailers may follow, which only HTTP/2 can send then */
     bool is_closing;              /* say and do Connection: close after this message */
 };
 
