@@ -76,7 +76,7 @@ struct dm_tls_profile_settings {
     enum dm_tls_version min_version;
     enum dm_tls_client_auth client_auth; /* a certificate that is sent is verified, also when it is optional */
     struct dm_str client_ca_pem;         /* needed unless NONE */
-    bool allows_http2;                   /* ALPN: "h2" before "http/1.1", else "http/1.1" alone */
+    bool allows_http2;                   /* ALPN: "h2" before "http/1.1" and "http/1.0", else without it */
     uint8_t scope[DM_TLS_SCOPE_BYTES];   /* whose tickets these are: one value for each domain's settings */
 };
 

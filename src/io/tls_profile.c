@@ -10,8 +10,8 @@
 #include "io/tls_int.h"
 
 /* ALPN (RFC 7301): protocols as OpenSSL takes them, each behind its length. */
-static const unsigned char http_2_first[] = "\x02h2\x08http/1.1";
-static const unsigned char http_1_only[] = "\x08http/1.1";
+static const unsigned char http_2_first[] = "\x02h2\x08http/1.1\x08http/1.0";
+static const unsigned char http_1_only[] = "\x08http/1.1\x08http/1.0";
 
 static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offered,
                        unsigned len, void *arg)

@@ -158,6 +158,11 @@ suite('tls', () => {
     socket.destroy();
   });
 
+  test('HTTP/1.0 clients that say so are served', async () => {
+    const answer = await curl(port, '--http1.0', '--include', '--header', key('alpha').trim(), 'https://alpha.test/');
+    assert.match(answer.stdout, /^HTTP\/\S+ 200/, answer.stderr);
+  });
+
   test('a connection is its tenant’s: others’ names are 421', async () => {
     const socket = await opened('alpha.test');
     assert.equal((await ask(socket, 'beta.test', { headers: key('beta') })).status, 421);

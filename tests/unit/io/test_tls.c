@@ -210,8 +210,9 @@ static void a_rotated_certificate_leaves_connections_alone(void **state)
 
 static void application_protocols_are_agreed_on(void **state)
 {
-    static const unsigned char both[] = "\x08http/1.1\x02h2", odd[] = "\x03"
-                                                                      "foo";
+    static const unsigned char old[] = "\x08http/1.0", both[] = "\x08http/1.1\x02h2",
+                               odd[] = "\x03"
+                                       "foo";
 
     SSL_CTX_set_alpn_protos(peer.ctx, both, sizeof(both) - 1);
     assert_int_equal(shake("api.example"), 1);
@@ -220,6 +221,9 @@ static void application_protocols_are_agreed_on(void **state)
     renew_profile();
     assert_int_equal(shake("api.example"), 1);
     assert_true(dm_str_eq(info_now().alpn, DM_STR("h2")));
+    SSL_CTX_set_alpn_protos(peer.ctx, old, sizeof(old) - 1);
+    assert_int_equal(shake("api.example"), 1);
+    assert_true(dm_str_eq(info_now().alpn, DM_STR("http/1.0")));
     SSL_CTX_set_alpn_protos(peer.ctx, odd, sizeof(odd) - 1);
     refused(shake("api.example"), SSL_AD_NO_APPLICATION_PROTOCOL, DM_TLS_REASON_NO_APPLICATION_PROTOCOL);
 }
