@@ -199,6 +199,30 @@ static void write_via(struct dm_buf *out, const struct dm_http_head *head)
         dm_buf_add_lit(out, "Via: 1.1 daemun\r\n");
 }
 
+/* One line, as HTTP/2's crumbs are: servers join several in different ways. */
+static int join_cookies(struct dm_exchange *ex)
+{
+    struct dm_http_field *first = dm_http_head_find(ex->head, DM_HTTP_FIELD_ID_COOKIE), *field;
+    size_t max = 0, len = 0;
+    char *joined;
+
+    for (field = first; field; field = dm_http_head_find_next(ex->head, field))
+        max += field->value.len + 2;
+    if (max == 0)
+        return 0;
+    if (!(joined = dm_arena_alloc(&ex->arena, max)))
+        return DM_EBUDGET;
+    for (field = first; field; field = dm_http_head_find_next(ex->head, field)) {
+        if (len > 0)
+            len = (size_t)(dm_str_put_lit(joined + len, "; ") - joined);
+        len = (size_t)(dm_str_put(joined + len, field->value) - joined);
+        field->flags |= field == first ? 0 : DM_HTTP_FIELD_DROPPED;
+    }
+    first->value = dm_str_n(joined, len);
+    first->flags &= (uint8_t)~DM_HTTP_FIELD_WIRE;
+    return 0;
+}
+
 int dm_forward_request(struct dm_exchange *ex, struct dm_str *ret)
 {
     struct dm_buf *out = dm_worker_scratch(ex->worker);
@@ -207,6 +231,8 @@ int dm_forward_request(struct dm_exchange *ex, struct dm_str *ret)
     for (size_t i = 0; i < DM_COUNT(never_forwarded); i++)
         if (head->first[never_forwarded[i]])
             drop(head, never_forwarded[i]);
+    if (DM_UNLIKELY(head->has_cookies) && join_cookies(ex) < 0)
+        return DM_EBUDGET;
     write_forwarded(ex, out);
     dm_http_write_fields(out, head, DM_HTTP_FIELD_HOP);
     write_via(out, head);

@@ -57,6 +57,7 @@ struct dm_http_head {
     bool expects_continue;
     bool has_upgrade;      /* Upgrade is there and Connection names it, in HTTP/1.1 */
     bool has_query;        /* a '?' is there, though nothing may follow */
+    bool has_cookies;      /* Cookie stands in several lines, which HTTP/1.1 does not know (RFC 6265 section 5.4) */
     uint8_t version_major; /* 1 or 2 */
     uint8_t version_minor; /* of HTTP/1.x: 0 or 1; of HTTP/2: 0 */
     uint8_t framing;       /* enum dm_http_framing */

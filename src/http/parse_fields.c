@@ -49,6 +49,16 @@ static int read_value(struct dm_http_cursor *cursor, struct dm_http_field *field
     return 1;
 }
 
+/* A field that was there before. */
+static int take_again(struct dm_http_cursor *cursor, const struct dm_http_field *field)
+{
+    if (cursor->is_trailer || !cursor->head->is_request)
+        return 0;
+    if (field->id == DM_HTTP_FIELD_ID_COOKIE)
+        cursor->head->has_cookies = true;
+    return field->flags & DM_HTTP_FIELD_ONCE ? -DM_HTTP_DUPLICATE_FIELD : 0;
+}
+
 static int read_field(struct dm_http_cursor *cursor)
 {
     struct dm_http_head *head = cursor->head;
@@ -68,8 +78,8 @@ static int read_field(struct dm_http_cursor *cursor)
     field->flags |= dm_http_field_flags_of(field->id);
     if (head->first[field->id] == 0)
         head->first[field->id] = (uint8_t)head->field_count;
-    else if (DM_UNLIKELY(field->flags & DM_HTTP_FIELD_ONCE) && !cursor->is_trailer && head->is_request)
-        return -DM_HTTP_DUPLICATE_FIELD;
+    else if ((rc = take_again(cursor, field)) < 0)
+        return rc;
     return (rc = dm_http_take_field(cursor, field)) < 0 ? rc : 1;
 }
 
