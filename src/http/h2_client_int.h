@@ -119,14 +119,21 @@ void dm_h2_peer_fail(struct dm_h2_peer *peer, struct dm_http_end end);
 void dm_h2_peer_settle(struct dm_h2_peer *peer);
 /* The backend wants no more calls. */
 void dm_h2_peer_go(struct dm_h2_peer *peer);
-/* Something came: H6 is over. */
+/* H6; trust: something came. */
+void dm_h2_peer_probe(struct dm_h2_peer *peer);
 void dm_h2_peer_trust(struct dm_h2_peer *peer);
+struct dm_h2_call *dm_h2_peer_find(const struct dm_h2_peer *peer, int32_t stream_id);
+
+/* h2_client_call.c */
+
+/* There must be room for it. */
+struct dm_http_call *dm_h2_call_open(struct dm_h2_peer *peer, const struct dm_http_timeouts *timeouts);
+void dm_h2_call_free(struct dm_h2_call *call);
 /* Of the response all is there, and of the request nothing left to send: only the owner is waited for. */
 static inline bool dm_h2_call_is_whole(const struct dm_h2_call *call)
 {
     return call->reading == H2_READ_ENDED && (!call->is_tunnel || call->writing == H2_WRITE_ENDED);
 }
-struct dm_h2_call *dm_h2_peer_find(const struct dm_h2_peer *peer, int32_t stream_id);
 /* Both sides are through. */
 void dm_h2_call_done(struct dm_h2_call *call);
 /* The stream is reset with the code (unless it is closed: NO_ERROR), and the owner told. */
@@ -139,6 +146,8 @@ void dm_h2_call_look(struct dm_h2_call *call);
 void dm_h2_call_arm(struct dm_h2_call *call);
 void dm_h2_call_await_head(struct dm_h2_call *call);
 void dm_h2_call_begin_tunnel(struct dm_h2_call *call);
+/* Time begins to count. */
+void dm_h2_call_on_connected(struct dm_h2_call *call);
 
 /* h2_client_read.c */
 
