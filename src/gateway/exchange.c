@@ -181,6 +181,17 @@ static void drop_call(struct dm_exchange *ex)
     dm_upstream_cancel(&ex->wish);
 }
 
+/* In the middle of the response. */
+static void cut_off(struct dm_exchange *ex, enum dm_reason reason, enum dm_http2_code code)
+{
+    struct dm_http_request *caller = ex->caller;
+
+    ex->reason = (uint8_t)reason;
+    end_client(ex);
+    dm_http_request_abort_with(caller, code);
+    free_if_ended(ex);
+}
+
 /* --- to the backend ----------------------------------------------------------------------------------------------- */
 
 static const struct dm_unit *current_grants(struct dm_upstream_request *wish)
@@ -386,7 +397,7 @@ static void set_abort_reason(struct dm_exchange *ex, struct dm_http_end end)
     if (ex->is_answered)
         return;
     if (ex->is_responding || !dm_answer_is_fault(end)) {
-        ex->reason = DM_REASON_CLIENT_CLOSED;
+        ex->reason = end.why == DM_HTTP_ABORT_SHUTDOWN ? DM_REASON_DRAINING : DM_REASON_CLIENT_CLOSED;
         return;
     }
     ex->reason = (uint8_t)dm_answer_reason(end);
@@ -450,6 +461,24 @@ static void on_tunnel_due(void *user, struct dm_http_call *call, enum dm_http_ab
     end_tunnel(user, why == DM_HTTP_ABORT_IDLE ? DM_REASON_TUNNEL_IDLE : DM_REASON_TUNNEL_EXPIRED);
 }
 
+/* --- the gateway goes --------------------------------------------------------------------------------------------- */
+
+/* What is answered, or responded to as a whole, is on its way. */
+static void on_request_due(void *user, struct dm_http_request *caller)
+{
+    struct dm_exchange *ex = user;
+
+    if (ex->is_answered || (ex->is_responding && !ex->call))
+        return;
+    drop_call(ex);
+    if (!ex->is_responding)
+        dm_answer(ex, DM_REASON_DRAINING);
+    else if (ex->may_say_status)
+        dm_answer_grpc_end(ex, DM_REASON_DRAINING);
+    else
+        cut_off(ex, DM_REASON_DRAINING, DM_HTTP2_CODE_INTERNAL);
+}
+
 /* --- requests that are none --------------------------------------------------------------------------------------- */
 
 static void log_fault(struct dm_worker *worker, const struct dm_http_request *caller, struct dm_str id,
@@ -498,6 +527,7 @@ const struct dm_http_handler dm_exchange_handler = {
     .on_abort = on_client_abort,
     .on_fault = on_fault,
     .on_tunnel_due = on_server_goes,
+    .on_request_due = on_request_due,
     .on_first_bytes = dm_connection_first_bytes,
     .on_broken = dm_connection_broken,
     .on_timeout = dm_connection_timeout,
@@ -594,17 +624,6 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
         try_anew(ex);
     else
         begin_response(ex, head);
-}
-
-/* In the middle of the response. */
-static void cut_off(struct dm_exchange *ex, enum dm_reason reason, enum dm_http2_code code)
-{
-    struct dm_http_request *caller = ex->caller;
-
-    ex->reason = (uint8_t)reason;
-    end_client(ex);
-    dm_http_request_abort_with(caller, code);
-    free_if_ended(ex);
 }
 
 static enum dm_http2_code code_of_end(const struct dm_exchange *ex, struct dm_http_end end)

@@ -250,10 +250,10 @@ void dm_worker_look_at_others(struct dm_worker *worker)
         dm_upstream_share_yield(&((struct dm_live_tenant *)tenant->value)->share);
 }
 
-void dm_worker_end_tunnels(struct dm_worker *worker)
+void dm_worker_end_exchanges(struct dm_worker *worker)
 {
     for (size_t i = 0; i < worker->n_listeners; i++)
-        dm_http_server_end_tunnels(worker->listeners[i].server);
+        dm_http_server_end_requests(worker->listeners[i].server);
 }
 
 static const struct dm_dns_config dns_defaults;

@@ -80,9 +80,10 @@ void dm_worker_drain(struct dm_worker *worker);
 void dm_worker_drain_end(struct dm_worker *worker);
 /* Every second: finds the counters of workers that have started lately, for the caps of tenants, and leaves them room (U5). */
 void dm_worker_look_at_others(struct dm_worker *worker);
-/* Ends all tunnels with their protocol's goodbye, which is on its way some turns of the loop later; dm_worker_done() says it too, but
- * waits for nothing. */
-void dm_worker_end_tunnels(struct dm_worker *worker);
+/* Ends all that is in hand, as politely as its protocol lets us: what has no answer yet gets one, gRPC its status, tunnels their
+ * protocol's goodbye, and the rest is cut so that clients see it. On its way some turns of the loop later; dm_worker_done() does it
+ * too, but waits for nothing. */
+void dm_worker_end_exchanges(struct dm_worker *worker);
 /* Takes over the unit (one reference), also on failure. An older or equal mark than the live one is dropped: 0. Domains whose
  * keys do not open are not applied, and the former ones serve on: DM_EAGAIN when the data key may come yet, or DM_ECORRUPT.
  * counter_slot: of the tenant. */

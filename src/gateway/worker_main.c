@@ -300,12 +300,12 @@ static void on_goodbye_due(struct dm_timer *timer)
     dm_loop_stop(DM_CONTAINER_OF(timer, struct process, drain)->worker.loop);
 }
 
-/* What is left is cut off, but for tunnels, which have a moment to say goodbye in. */
+/* What is left is told, and has a moment to read that. */
 static void on_drain_due(struct dm_timer *timer)
 {
     struct process *p = DM_CONTAINER_OF(timer, struct process, drain);
 
-    dm_worker_end_tunnels(&p->worker);
+    dm_worker_end_exchanges(&p->worker);
     p->drain.on_due = on_goodbye_due;
     dm_timer_arm(p->worker.loop, &p->drain, GOODBYE_MS);
 }

@@ -343,15 +343,17 @@ static void drain(struct dm_http_conn *conn)
         dm_http_conn_arm(conn, ms);
 }
 
-static void end_tunnels(struct dm_http_conn *conn)
+static void end_requests(struct dm_http_conn *conn)
 {
     struct dm_h1_conn *c = (struct dm_h1_conn *)conn;
 
     if (c->is_tunnel)
         time_out_tunnel(c, DM_HTTP_ABORT_SHUTDOWN);
+    else if (c->has_request && conn->server->handler->on_request_due)
+        conn->server->handler->on_request_due(c->request.user, &c->request);
 }
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, end_tunnels, done, NULL, NULL};
+static const struct dm_http_conn_ops conn_ops = {fail, drain, drain_end, end_requests, done, NULL, NULL};
 
 void dm_h1_conn_init(struct dm_h1_conn *c)
 {

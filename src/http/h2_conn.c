@@ -477,7 +477,7 @@ static void drain_end(struct dm_http_conn *conn)
     dm_h2_conn_part((struct dm_h2_conn *)conn);
 }
 
-static void end_tunnels(struct dm_http_conn *conn)
+static void end_requests(struct dm_http_conn *conn)
 {
     struct dm_h2_conn *c = (struct dm_h2_conn *)conn;
     struct dm_h2_link *link, *next;
@@ -487,7 +487,7 @@ static void end_tunnels(struct dm_http_conn *conn)
     c->is_busy = true; /* as in judge_streams() */
     for (link = c->streams.next; link != &c->streams; link = next) {
         next = link->next;
-        dm_h2_stream_end_tunnel(DM_CONTAINER_OF(link, struct dm_h2_stream, link), DM_HTTP_ABORT_SHUTDOWN);
+        dm_h2_stream_go(DM_CONTAINER_OF(link, struct dm_h2_stream, link));
     }
     c->is_busy = false;
     put_frames(c);
@@ -524,7 +524,7 @@ static void limit_streams(struct dm_http_conn *conn)
     dm_h2_conn_run_later(c);
 }
 
-static const struct dm_http_conn_ops conn_ops = {fail, drain,         drain_end,    end_tunnels,
+static const struct dm_http_conn_ops conn_ops = {fail, drain,         drain_end,    end_requests,
                                                  done, heed_timeouts, limit_streams};
 
 static void submit_settings(struct dm_h2_conn *c)

@@ -258,6 +258,8 @@ void dm_h2_stream_refuse(struct dm_h2_stream *s, struct dm_http_end end, unsigne
 void dm_h2_stream_look(struct dm_h2_stream *s);
 /* The time of a tunnel is over: its owner leaves it, or it fails. With is_busy set, so that it is not freed meanwhile. */
 void dm_h2_stream_end_tunnel(struct dm_h2_stream *s, enum dm_http_abort why);
+/* The server goes: the owner ends it. With is_busy set. */
+void dm_h2_stream_go(struct dm_h2_stream *s);
 /* Too slow? Then it fails. */
 void dm_h2_stream_judge(struct dm_h2_stream *s);
 /* Body bytes that just came: to the owner, to nobody, or kept. */

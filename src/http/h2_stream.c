@@ -233,6 +233,14 @@ void dm_h2_stream_end_tunnel(struct dm_h2_stream *s, enum dm_http_abort why)
         dm_h2_stream_fail(s, why, 0, NGHTTP2_CANCEL);
 }
 
+void dm_h2_stream_go(struct dm_h2_stream *s)
+{
+    if (s->is_tunnel)
+        dm_h2_stream_end_tunnel(s, DM_HTTP_ABORT_SHUTDOWN);
+    else if (dm_h2_stream_is_open(s) && !s->is_gone && handler_of(s)->on_request_due)
+        handler_of(s)->on_request_due(s->request.user, &s->request);
+}
+
 static void judge_tunnel(struct dm_h2_stream *s)
 {
     const struct dm_http_server_settings *settings = &s->request.conn->server->settings;

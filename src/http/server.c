@@ -264,7 +264,7 @@ void dm_http_server_free(struct dm_http_server *server)
     if (!server)
         return;
     server->is_draining = true;
-    dm_http_server_end_tunnels(server);
+    dm_http_server_end_requests(server);
     for (struct dm_http_conn *c = server->conns; c; c = c->next)
         c->ops->fail(c, (struct dm_http_end){DM_HTTP_ABORT_SHUTDOWN, 0, 0});
     while (server->conns && n_failed < POLL_FAILURES_MAX)
@@ -289,10 +289,10 @@ void dm_http_server_drain_end(struct dm_http_server *server)
         c->ops->drain_end(c);
 }
 
-void dm_http_server_end_tunnels(struct dm_http_server *server)
+void dm_http_server_end_requests(struct dm_http_server *server)
 {
     for (struct dm_http_conn *c = server->conns; c; c = c->next)
-        c->ops->end_tunnels(c);
+        c->ops->end_requests(c);
 }
 
 size_t dm_http_server_connections(const struct dm_http_server *server)

@@ -106,9 +106,12 @@ struct dm_http_handler {
     void (*on_writable)(void *user, struct dm_http_request *request);
     void (*on_done)(void *user, struct dm_http_request *request);
     void (*on_abort)(void *user, struct dm_http_request *request, struct dm_http_end end);
-    /* A tunnel's time is over: IDLE, or SHUTDOWN (its longest life, or dm_http_server_end_tunnels()). The owner calls
+    /* A tunnel's time is over: IDLE, or SHUTDOWN (its longest life, or dm_http_server_end_requests()). The owner calls
      * dm_http_request_leave() now, or on_abort follows. NULL: on_abort alone. */
     void (*on_tunnel_due)(void *user, struct dm_http_request *request, enum dm_http_abort why);
+    /* The server goes, and with it a request in hand that is no tunnel (dm_http_server_end_requests()). The owner answers it, ends its
+     * response or aborts it now; what it leaves gets on_abort(SHUTDOWN) in the end. May be NULL. */
+    void (*on_request_due)(void *user, struct dm_http_request *request);
     /* A request that is no request, or whose body is none or comes too slowly. Returns status (0: the fault's), fields and body
      * of the answer in ret, borrowed until the next callback; the connection sends it and closes. With a body at fault
      * dm_http_request_user() is still the request's; on_abort follows. NULL: an empty answer. */
@@ -143,9 +146,9 @@ void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const 
 void dm_http_server_drain(struct dm_http_server *server);
 /* Those between requests close now. What is still in hand goes on until dm_http_server_free(). */
 void dm_http_server_drain_end(struct dm_http_server *server);
-/* Tunnels end now, with what their owners have to say (on_tunnel_due). dm_http_server_free() does the same, but does not wait until
- * clients have read it: call this some turns before. */
-void dm_http_server_end_tunnels(struct dm_http_server *server);
+/* What is in hand ends now, with what the owners have to say (on_tunnel_due, on_request_due). dm_http_server_free() does the same,
+ * but does not wait until clients have read it: call this some turns before. */
+void dm_http_server_end_requests(struct dm_http_server *server);
 size_t dm_http_server_connections(const struct dm_http_server *server);
 const struct dm_http_server_stats *dm_http_server_stats(const struct dm_http_server *server);
 const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_http_server *server);

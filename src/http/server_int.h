@@ -50,7 +50,7 @@ struct dm_http_conn_ops {
     void (*drain)(struct dm_http_conn *conn);
     /* Closes if nothing is in hand. */
     void (*drain_end)(struct dm_http_conn *conn);
-    void (*end_tunnels)(struct dm_http_conn *conn);
+    void (*end_requests)(struct dm_http_conn *conn);
     /* The stream is closed: what the connection owns goes. */
     void (*done)(struct dm_http_conn *conn);
     /* The timeouts are others now; streams_max is lower now. NULL: of HTTP/1.1. */

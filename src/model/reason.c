@@ -145,7 +145,7 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
     [DM_REASON_TUNNEL_EXPIRED] = {"tunnel_expired", 0, "Tunnel at the end of its time",
                                   "The upgraded connection has lived as long as it may.", DM_WHO_TENANT,
                                   "The backend's `tunnel_total_ms`.", FIXED},
-    [DM_REASON_DRAINING] = {"draining", 0, "Gateway goes",
+    [DM_REASON_DRAINING] = {"draining", 503, "Gateway goes",
                             "The gateway was stopped or upgraded, and the time for what was open is over.",
                             DM_WHO_OPERATOR, "The gateway's `--drain-ms`.", FIXED},
 };

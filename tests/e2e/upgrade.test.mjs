@@ -136,7 +136,7 @@ suite('upgrade', () => {
   });
 
   test('an idle client is served by the former worker, which then ends the connection politely', async () => {
-    const world = await start();
+    const world = await start({ gatewayArgs: ['--drain-ms', '60000'] });
     const clients = await open(world, 8);
     for (const client of clients) {
       await client.send(head);
@@ -167,7 +167,7 @@ suite('upgrade', () => {
   });
 
   test('a stream lives through the upgrade, until the time that was given', async () => {
-    const world = await start({ gatewayArgs: ['--drain-ms', '1500'] });
+    const world = await start({ gatewayArgs: ['--drain-ms', '5000'] });
     const held = [];
     world.upstream.respond = (request, response) => {
       response.write('begun ');
@@ -330,7 +330,7 @@ suite('upgrade', () => {
   });
 
   test('a change is live on all workers during an upgrade, also on those that drain', async () => {
-    const world = await start();
+    const world = await start({ gatewayArgs: ['--drain-ms', '60000'] });
     const [client] = await open(world, 1);
     await client.send(head);
     assert.equal((await client.response()).status, 200);

@@ -139,7 +139,7 @@ static void a_goodbye_stands_between_frames(void **state)
             assert_true(dm_loop_turn(s->rig.worker.loop, 100) >= 0);
         dm_buf_consume(&c->received, cases[i].from_backend.len);
         dm_buf_consume(&b->received, cases[i].from_client.len);
-        dm_worker_end_tunnels(&s->rig.worker);
+        dm_worker_end_exchanges(&s->rig.worker);
         check_received(&s->rig, c, cases[i].for_client ? DM_STR(CLOSE_DRAINING) : DM_STR_NULL);
         if (cases[i].for_backend)
             check_received_masked(&s->rig, b, DM_STR(CLOSE_DRAINING));
@@ -193,7 +193,7 @@ static void a_gateway_that_goes_says_goodbye(void **state)
     rig_send(c[0], DM_STR("\x81\x80\1\2\3\4"));
     rig_expect(&s->rig, b[0], "\x81\x80\1\2\3\4", 1); /* lives on */
     dm_buf_reset(&b[0]->received);
-    dm_worker_end_tunnels(&s->rig.worker);
+    dm_worker_end_exchanges(&s->rig.worker);
     for (size_t i = 0; i < 2; i++) {
         check_received(&s->rig, c[i], DM_STR(CLOSE_DRAINING));
         check_received_masked(&s->rig, b[i], DM_STR(CLOSE_DRAINING));
@@ -218,7 +218,7 @@ static void a_goodbye_to_a_backend_of_http2(void **state)
     rig_settle(&s->rig);
     dm_buf_reset(&c->received);
     dm_buf_reset(&origin.received);
-    dm_worker_end_tunnels(&s->rig.worker);
+    dm_worker_end_exchanges(&s->rig.worker);
     check_received(&s->rig, c, DM_STR(CLOSE_DRAINING));
     while (origin.received.len < 16)
         assert_true(dm_loop_turn(s->rig.worker.loop, 100) >= 0);

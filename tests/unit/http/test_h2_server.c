@@ -547,7 +547,7 @@ static void freeing_aborts_everything(void **state)
     h2_run();
     dm_buf_reset(&rig.heard);
     dm_http_server_free(rig.server);
-    check_heard("A:shutdown A:shutdown");
+    check_heard("Q Q A:shutdown A:shutdown");
     rig.server = dm_http_server_new(rig.loop, &rig.settings, &rig_handler, &rig);
 }
 
@@ -612,6 +612,41 @@ static void draining_waits_for_a_silent_client(void **state)
     assert_int_equal(dm_http_server_connections(rig.server), 1);
     rig_pass_ms(4000);
     assert_int_equal(dm_http_server_connections(rig.server), 0);
+}
+
+/* No answer yet: it is given. In the middle of one: the stream is reset, or ends with trailers. */
+static void end_by_stream(struct rig *r, struct dm_http_request *request)
+{
+    static unsigned n;
+
+    if (n % 3 == 0)
+        reply_hello(r, request);
+    else if (n % 3 == 1)
+        dm_http_request_abort_with(request, DM_HTTP2_CODE_INTERNAL);
+    else
+        dm_http_request_end(request, DM_STR("grpc-status: 14\r\n"));
+    n++;
+}
+
+static void the_server_ends_what_is_in_hand(void **state)
+{
+    const struct dm_http_message head = {.status = 200, .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    rig.script.on_request_due = end_by_stream;
+    for (int i = 0; i < 3; i++) {
+        h2_get();
+        h2_run();
+        if (i > 0)
+            dm_http_request_respond(rig.request, &head);
+    }
+    dm_http_server_drain(rig.server);
+    check_seen("H3:200 H5:200 G0 G0");
+    check_heard("R E R E R E");
+    dm_http_server_end_requests(rig.server);
+    check_seen("H1:200 X3:2 D1:5 E1 T5 E5");
+    check_heard("Q Q Q D D");
+    assert_true(rig.is_ended);
+    assert_false(rig.is_reset);
 }
 
 static void the_end_of_draining(void **state)
@@ -872,6 +907,7 @@ int main(void)
         TEST(draining_lets_streams_finish),
         TEST(draining_an_idle_connection),
         TEST(draining_waits_for_a_silent_client),
+        TEST(the_server_ends_what_is_in_hand),
         TEST(the_end_of_draining),
         TEST(the_owner_says_http2),
         TEST(one_that_begins_while_the_server_drains),

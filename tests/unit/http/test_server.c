@@ -642,9 +642,9 @@ static void free_in_every_state(void **state)
     } cases[] = {
         {"", ""},
         {"GET / HT", ""},
-        {"GET / HTTP/1.0\r\n\r\n", "R E A:shutdown"},
-        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nab", "R B2 A:shutdown"},
-        {GET GET, "R E A:shutdown"},
+        {"GET / HTTP/1.0\r\n\r\n", "R E Q A:shutdown"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nab", "R B2 Q A:shutdown"},
+        {GET GET, "R E Q A:shutdown"},
         {"BAD\r\n\r\n", "F:bad_request_line"},
     };
 
@@ -666,7 +666,7 @@ static void free_under_a_large_response(void **state)
     rig_settle();
     assert_true(rig.left > 0);
     dm_http_server_free(rig.server);
-    check_heard("R E A:shutdown");
+    check_heard("R E Q A:shutdown");
     assert_true(rig.bytes_out > 0 && rig.bytes_out < 50000000);
     rig.server = NULL;
 }

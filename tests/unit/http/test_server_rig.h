@@ -31,6 +31,7 @@ struct script {
     void (*on_done)(struct rig *rig, struct dm_http_request *request);
     void (*on_abort)(struct rig *rig, struct dm_http_request *request);
     void (*on_tunnel_due)(struct rig *rig, struct dm_http_request *request);
+    void (*on_request_due)(struct rig *rig, struct dm_http_request *request);
 };
 
 struct rig {
@@ -138,6 +139,14 @@ static void rig_on_tunnel_due(void *user, struct dm_http_request *request, enum 
         rig.script.on_tunnel_due(&rig, request);
 }
 
+static void rig_on_request_due(void *user, struct dm_http_request *request)
+{
+    assert_ptr_equal(user, &rig);
+    hear("Q");
+    if (rig.script.on_request_due)
+        rig.script.on_request_due(&rig, request);
+}
+
 static void rig_on_fault(void *arg, struct dm_http_request *request, struct dm_http_end end,
                          struct dm_http_message *ret_message, struct dm_str *ret_body)
 {
@@ -168,6 +177,7 @@ static const struct dm_http_handler rig_handler = {
     .on_timeout = rig_on_timeout,
     .on_stream_refused = rig_on_stream_refused,
     .on_tunnel_due = rig_on_tunnel_due,
+    .on_request_due = rig_on_request_due,
 };
 
 /* --- the world ---------------------------------------------------------------------------------------------------- */

@@ -319,7 +319,7 @@ static void h1_an_idle_tunnel_says_goodbye(void **state)
     h1_check_closed();
 }
 
-/* What is no tunnel goes on. */
+/* What is no tunnel is told in another way. */
 static void h1_the_server_ends_its_tunnels(void **state)
 {
     int fd;
@@ -331,9 +331,9 @@ static void h1_the_server_ends_its_tunnels(void **state)
     rig_send(GET);
     rig_settle();
     dm_buf_reset(&rig.heard);
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     rig_settle();
-    check_heard("T:shutdown");
+    check_heard("Q T:shutdown");
     reply_hello(&rig, rig.request);
     check_got(HELLO);
     rig.client->ops->close(rig.client, rig.fd);
@@ -354,7 +354,7 @@ static void h1_a_goodbye_without_room(void **state)
     rig_settle();
     taken += dm_http_request_write(rig.request, block, sizeof(block));
     assert_true(taken < sizeof(block));
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     check_heard("T:shutdown");
     rig_read_all();
     assert_int_equal(rig.got.len, taken);
@@ -376,7 +376,7 @@ static void h1_a_goodbye_behind_our_end(void **state)
 {
     h1_open();
     dm_http_request_end(rig.request, DM_STR_NULL);
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     check_heard("T:shutdown");
     check_ended();
     h1_check_closed();
@@ -555,7 +555,7 @@ static void h2_the_server_ends_its_tunnels(void **state)
     say(id, "");
     h2_run();
     check_heard("E");
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     check_heard("T:shutdown");
     check_seen("D1:3 E1");
     h2_check_alive();
@@ -566,7 +566,7 @@ static void h2_a_client_that_does_not_end(void **state)
     h2_open();
     dm_http_request_end(rig.request, DM_STR_NULL);
     check_seen("E1");
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     check_heard("T:shutdown");
     check_seen("");
     rig_pass_ms(6000);
@@ -582,7 +582,7 @@ static void h2_a_goodbye_without_a_window(void **state)
 
     h2.holds_back = h2.is_quiet = true;
     assert_int_equal(dm_http_request_write(rig.request, block, sizeof(block)), 65535);
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     check_heard("T:shutdown");
     check_seen("");
     nghttp2_session_consume(h2.session, id, 65535);
@@ -598,7 +598,7 @@ static void h2_a_goodbye_that_nobody_takes(void **state)
     h2_open();
     h2.holds_back = h2.is_quiet = true;
     assert_int_equal(dm_http_request_write(rig.request, block, sizeof(block)), 65535);
-    dm_http_server_end_tunnels(rig.server);
+    dm_http_server_end_requests(rig.server);
     rig_pass_ms(6000);
     check_seen("X1:8");
 }

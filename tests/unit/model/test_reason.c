@@ -77,7 +77,7 @@ static void keeps_its_codes(void **state)
         {"backend_closed", 0},
         {"tunnel_idle", 0},
         {"tunnel_expired", 0},
-        {"draining", 0},
+        {"draining", 503},
     };
 
     assert_int_equal(DM_COUNT(kept), DM_REASON_COUNT - 1);
