@@ -300,6 +300,39 @@ static void end_short(struct dm_h2_stream *s)
     dm_h2_stream_maybe_done(s);
 }
 
+/* None when they are none, or too large. */
+static struct head trailers_of(const struct dm_h2_stream *s)
+{
+    struct dm_h2_shared *shared = s->request.conn->server->h2;
+    struct head head = {.nv = shared->nv};
+
+    if (s->trailers.len > sizeof(shared->names) ||
+        !dm_h2_fields_of_lines(s->trailers, false, shared->names, shared->nv, DM_H2_NV_MAX, &head.n))
+        head.n = 0;
+    let_copy(&head);
+    return head;
+}
+
+static bool is_window_closed(const struct dm_h2_stream *s)
+{
+    nghttp2_session *session = dm_h2_conn_of_stream(s)->session;
+
+    return nghttp2_session_get_remote_window_size(session) <= 0 ||
+           nghttp2_session_get_stream_remote_window_size(session, s->id) <= 0;
+}
+
+/* An end needs no window (RFC 9113, 6.9.1), but nghttp2 looks at no body while there is none: it goes in a block of trailers, which
+ * may be empty. In a tunnel that would be malformed. */
+static bool end_without_window(struct dm_h2_stream *s)
+{
+    struct head head;
+
+    if (s->has_length || s->is_bodiless || s->is_tunnel || s->out_at < s->out_len || DM_LIKELY(!is_window_closed(s)))
+        return false;
+    head = trailers_of(s);
+    return nghttp2_submit_trailer(dm_h2_conn_of_stream(s)->session, s->id, head.nv, head.n) == 0;
+}
+
 static void end(struct dm_http_request *request, struct dm_str trailers)
 {
     struct dm_h2_stream *s = dm_h2_stream_of(request);
@@ -315,7 +348,8 @@ static void end(struct dm_http_request *request, struct dm_str trailers)
         s->writing = H2_WRITE_ENDING;
         if ((!s->has_length || s->has_open_end) && !s->is_bodiless && !s->is_tunnel)
             s->trailers = trailers;
-        offer_data(s);
+        if (!end_without_window(s))
+            offer_data(s);
         dm_h2_conn_send(dm_h2_conn_of_stream(s));
         own_rest(s);
         dm_h2_stream_look(s);
@@ -488,14 +522,9 @@ const struct dm_http_request_ops dm_h2_request_ops = {
 /* In an order of their own, behind the last byte. */
 static void submit_trailers(struct dm_h2_stream *s, uint32_t *flags)
 {
-    struct dm_h2_shared *shared = s->request.conn->server->h2;
-    struct head head = {.nv = shared->nv};
+    struct head head = trailers_of(s);
 
-    if (s->trailers.len > sizeof(shared->names) ||
-        !dm_h2_fields_of_lines(s->trailers, false, shared->names, shared->nv, DM_H2_NV_MAX, &head.n) || head.n == 0)
-        return;
-    let_copy(&head);
-    if (nghttp2_submit_trailer(dm_h2_conn_of_stream(s)->session, s->id, head.nv, head.n) == 0)
+    if (head.n > 0 && nghttp2_submit_trailer(dm_h2_conn_of_stream(s)->session, s->id, head.nv, head.n) == 0)
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 }
 
