@@ -30,6 +30,8 @@ static bool mark_closed(struct dm_http_peer *p)
         return false;
     p->is_closed = true;
     dm_stream_set_account(&p->stream, NULL);
+    if (p->counter)
+        (*p->counter)--;
     p->client->n_open--;
     dm_timer_cancel(p->client->loop, &p->timer);
     return true;
@@ -171,6 +173,9 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
     p->addr = settings->addr;
     p->tls = settings->tls ? dm_http_tls_ref(settings->tls) : NULL;
     p->tell.run = on_tell;
+    p->counter = settings->counter;
+    if (p->counter)
+        (*p->counter)++;
     client->n_open++;
     if ((rc = dm_stream_connect(&p->stream, client->loop, type, &p->addr, settings->connect_ms)) < 0) {
         p->is_stream_closed = true;

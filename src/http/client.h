@@ -54,10 +54,10 @@ void dm_http_tls_unref(struct dm_http_tls *tls);
 
 struct dm_http_peer_settings {
     struct dm_addr addr;
-    uint32_t connect_ms;     /* 0: no limit but the system's; with the TLS handshake */
-    bool is_http2;           /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
-    struct dm_http_tls *tls; /* NULL: clear text */
-    uint64_t *buffered;      /* where its buffers are counted until it is closed; NULL: nowhere */
+    uint32_t connect_ms;          /* 0: no limit but the system's; with the TLS handshake */
+    bool is_http2;                /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
+    struct dm_http_tls *tls;      /* NULL: clear text */
+    uint64_t *counter, *buffered; /* where it and its buffers are counted until it is closed; NULL: nowhere */
     uint32_t calls_max; /* of HTTP/2: what the backend takes at a time, as far as is known before it says so; 0: not */
 };
 

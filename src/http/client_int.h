@@ -60,6 +60,7 @@ struct dm_http_peer {
     struct dm_task tell; /* P2 */
     struct dm_addr addr;
     struct dm_http_tls *tls;
+    uint64_t *counter;
     struct dm_http_end end; /* why it is dead */
     bool is_owned, is_connected, is_dead;
     bool is_closed; /* by us */

@@ -56,8 +56,10 @@ void rig_done(struct rig *rig)
 
     dm_listener_close(&rig->door);
     dm_worker_done(&rig->worker);
-    for (size_t i = 0; i < TENANTS; i++)
-        assert_int_equal(rig->counters->tenants[i].buffered_bytes, 0); /* all that was counted was given back */
+    for (size_t i = 0; i < TENANTS; i++) { /* all that was counted was given back */
+        assert_int_equal(rig->counters->tenants[i].buffered_bytes, 0);
+        assert_int_equal(rig->counters->tenants[i].upstream_connections, 0);
+    }
     dm_buf_init_fixed(&text, path, sizeof(path));
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
     unlink(path);

@@ -220,7 +220,6 @@ static struct conn *conn_new(struct endpoint *e)
     }
     *c = (struct conn){.endpoint = e};
     link_conn(c, false);
-    e->upstream->counters->upstream_connections++;
     return c;
 }
 
@@ -229,7 +228,6 @@ static void conn_free(struct conn *c)
     struct endpoint *e = c->endpoint;
 
     unlink_conn(c);
-    e->upstream->counters->upstream_connections--;
     if (e->n_spare >= CONNS_KEEP) {
         dm_free(c);
         return;
@@ -557,8 +555,11 @@ static uint32_t known_calls_max(struct endpoint *e)
 static void connect_to(struct endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
     struct dm_upstream *u = e->upstream;
-    struct dm_http_peer_settings settings = {
-        .addr = *addr, .connect_ms = r->connect_ms, .is_http2 = u->is_http2, .buffered = &u->counters->buffered_bytes};
+    struct dm_http_peer_settings settings = {.addr = *addr,
+                                             .connect_ms = r->connect_ms,
+                                             .is_http2 = u->is_http2,
+                                             .counter = &u->counters->upstream_connections,
+                                             .buffered = &u->counters->buffered_bytes};
     struct dm_http_call *call;
     struct conn *c;
 

@@ -7,7 +7,8 @@
  *     that they no longer hold takes no further call (P5).
  * U4. An endpoint that could not be connected to is passed over for a second, unless all are. Endpoints take turns by weight,
  *     evenly spread; the addresses of a name take turns, and those that the grants do not hold are passed over.
- * U5. A tenant has at most connections_max connections that can take calls. At that bound an idle one of its makes way, whichever
+ * U5. A tenant has at most connections_max connections, those among them that take no call any more (GOAWAY, other grants) and end
+ *     behind the ones in hand. At that bound an idle one of its makes way, whichever
  *     upstream has it, or the request is refused; and none is kept idle that another worker may want the room of.
  *
  * Threads: the worker's. */

@@ -721,6 +721,36 @@ static void test_upstream_connections(void **state)
 }
 
 /* One that is idle makes way, also another backend's. */
+/* One that takes no further call is there until its last one is through. */
+static void test_upstream_connections_that_go_away(void **state)
+{
+    struct stage *s = *state;
+    struct h2_origin origin;
+    struct rig_socket *a;
+    char endpoints[100];
+
+    h2_origin_init(&s->rig, &origin);
+    origin.is_holding = origin.goes_away = true;
+    apply_caps(s, "\"upstream_connections\":1");
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
+    stage_release(s, &(struct stage_release){.endpoints = endpoints, .backend = ",\"protocol\":\"http2\""});
+    a = stage_ask(s, GET, OK);
+    rig_settle(&s->rig);
+    assert_int_equal(counters(s)->upstream_connections, 1);
+    stage_try(s, GET, OVER_CAP);
+    assert_int_equal(refused(s, DM_CAP_UPSTREAM_CONNECTIONS), 1);
+    h2_origin_finish(&origin);
+    rig_expect(&s->rig, a, "0\r\n\r\n", 1);
+    rig_settle(&s->rig);
+    assert_int_equal(counters(s)->upstream_connections, 0);
+    origin.is_holding = origin.goes_away = false;
+    stage_try(s, GET, OK);
+    assert_int_equal(counters(s)->upstream_connections, 1);
+    assert_int_equal(origin.n_accepted, 2);
+    end(s, a);
+    h2_origin_done(&origin);
+}
+
 static void test_idle_upstream_connections_make_way(void **state)
 {
     struct stage *s = *state;
@@ -895,6 +925,7 @@ int main(void)
         TEST(test_times_of_fronts),
         TEST(test_times_of_http2),
         TEST(test_upstream_connections),
+        TEST(test_upstream_connections_that_go_away),
         TEST(test_idle_upstream_connections_make_way),
         TEST(test_upstream_connections_of_other_workers_count),
         TEST(test_idle_upstream_connections_yield_to_other_workers),
