@@ -236,6 +236,29 @@ suite('tls', () => {
     assert.match((await by(undefined)).text, /^HTTP\/1.1 401 [^]*daemun-reason: auth_missing/i);
   });
 
+  test('responses to a client certificate are compressed only where a team says so; one that opens nothing is no secret', async () => {
+    const robot = pki.issue([], { subject: '/CN=robot', isClient: true });
+    const shown = { cert: robot.certificate, key: robot.key };
+    const ofKey = { name: 'keyed', subscriptions: [{ product: 'main', plan: 'basic' }], credentials: [{ name: 'first', type: 'api_key', key: keyOf('gamma') }] };
+    const ofCertificate = { ...ofKey, name: 'robot', credentials: [{ name: 'first', type: 'client_certificate', fingerprint: pki.fingerprint(robot) }] };
+    const encodingFor = async (policy, compression) => {
+      await file('gamma', {
+        policies: [policy, { type: 'compression', min_bytes: 1, ...compression }],
+        applications: [ofKey, ofCertificate],
+        certificates: [certificate('main', pki.issue(['gamma.test']))],
+        domains: [{ name: 'gamma.test', client_certificate: 'optional', client_ca: pki.root.certificate }],
+      });
+      const socket = await opened('gamma.test', shown);
+      const { text, status } = await ask(socket, 'gamma.test', { headers: `${key('gamma')}Accept-Encoding: gzip\r\n` });
+      socket.destroy();
+      assert.equal(status, 200, text);
+      return /content-encoding: (.*)\r\n/i.exec(text)?.[1];
+    };
+    assert.equal(await encodingFor({ type: 'client_certificate' }), undefined);
+    assert.equal(await encodingFor({ type: 'client_certificate' }, { with_credentials: true }), 'gzip');
+    assert.equal(await encodingFor({ type: 'api_key' }), 'gzip');
+  });
+
   test('a ticket resumes on every worker, and not for another domain', async () => {
     const first = await opened('alpha.test');
     const [session] = await once(first, 'session');
