@@ -1,3 +1,5 @@
+#include <time.h>
+
 #include "cli/kind.h"
 #include "cli/option.h"
 #include "base/json.h"
@@ -113,11 +115,25 @@ static void domain_row(const struct dm_json *item, struct dm_table *table)
     add(table, item, "redirect_to_https");
 }
 
+/* Until when, with a word where that is over: it is served all the same. Times in this form order as text. */
+static void add_end(struct dm_table *table, const struct dm_json *certificate)
+{
+    char buf[32], now[32], text[64];
+    struct dm_str end = dm_kind_text(certificate, "not_after", buf, sizeof(buf));
+    time_t at = time(NULL);
+    struct tm tm;
+
+    strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &tm));
+    snprintf(text, sizeof(text), "%.*s%s", (int)DM_MIN(end.len, sizeof(buf)), end.ptr,
+             end.len > 0 && dm_str_cmp(end, dm_str_of(now)) <= 0 ? " (expired)" : "");
+    dm_table_add(table, dm_str_of(text));
+}
+
 static void certificate_row(const struct dm_json *item, struct dm_table *table)
 {
     add(table, item, "name");
     add_list(table, item, "names", NULL);
-    add(table, item, "not_after");
+    add_end(table, item);
     add(table, item, "key_type");
     add(table, item, "issuer");
 }

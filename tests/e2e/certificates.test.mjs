@@ -198,6 +198,9 @@ suite('certificates', () => {
     assert.deepEqual(await sequences(), before);
     assert.match(await daemun('get', 'certificates'), /shop +a\.alpha\.shop, b\.alpha\.shop/);
     assert.match(await daemun('get', 'domains'), /a\.alpha\.shop +shop/);
+    assert.equal((await put('old', pki.issue(['old.alpha.shop'], { days: 0 }))).status, 201);
+    assert.match(await daemun('get', 'certificates'), /old +old\.alpha\.shop +\S+Z \(expired\)/);
+    assert.doesNotMatch(await daemun('get', 'certificates'), /shop +a\.alpha\.shop.*\(expired\)/);
     assert.equal((await own().put('/tenants/alpha/domains/b.alpha.shop', {})).status, 201);
     assert.match(await daemun('get', 'domains'), /b\.alpha\.shop +\(what fits\)/);
 
