@@ -252,6 +252,8 @@ int dm_forward_response(struct dm_exchange *ex, struct dm_http_head *head, struc
         drop(head, DM_HTTP_FIELD_ID_CONTENT_LENGTH);
     if (head->first[DM_HTTP_FIELD_ID_X_REQUEST_ID])
         drop(head, DM_HTTP_FIELD_ID_X_REQUEST_ID);
+    if (DM_UNLIKELY(head->first[DM_HTTP_FIELD_ID_STRICT_TRANSPORT_SECURITY] != 0) && !ex->is_secure)
+        drop(head, DM_HTTP_FIELD_ID_STRICT_TRANSPORT_SECURITY); /* RFC 6797 section 7.2 */
     if (DM_UNLIKELY(ex->hsts.len > 0)) {
         drop(head, DM_HTTP_FIELD_ID_STRICT_TRANSPORT_SECURITY);
         dm_http_write_field(fields, DM_STR("Strict-Transport-Security"), ex->hsts);
