@@ -1,0 +1,78 @@
+/* What the files of this folder share: an upstream, its endpoints and their connections. */
+#ifndef DM_GATEWAY_UPSTREAM_INT_H
+#define DM_GATEWAY_UPSTREAM_INT_H
+
+#include "gateway/upstream/upstream.h"
+
+/* One connection, from connect to its end. Idle ones (HTTP/2: those with room for a call) are a stack, so that the rest grows
+ * old and ends. */
+struct dm_upstream_conn {
+    struct dm_upstream_conn *next, *prev; /* in the endpoint's idle or busy ones */
+    struct dm_upstream_endpoint *endpoint;
+    struct dm_http_peer *peer;
+    bool is_idle;
+};
+
+struct dm_upstream_endpoint {
+    struct dm_upstream *upstream;
+    struct dm_upstream_conn *idle, *busy;
+    struct dm_upstream_conn *spare; /* records for reuse */
+    size_t n_idle, n_spare;
+    uint64_t down_until_ns;
+    struct dm_addr addr;                /* with is_numeric */
+    const struct dm_unit *addr_allowed; /* the grants that were found to hold addr; compared, not read */
+    uint32_t weight;
+    int32_t credit;        /* of its weight; the richest has the turn */
+    uint32_t next_address; /* of a name with several: turn by turn */
+    uint32_t n_addresses;  /* when it was last resolved */
+    uint32_t calls_max;    /* on one connection, as HTTP/2 backends last said; 0: unknown */
+    uint16_t port;
+    bool is_numeric; /* or a Unix socket: nothing to resolve */
+    char *host, *authority;
+    struct dm_http_tls *tls; /* made when it is first connected to */
+};
+
+/* As struct dm_ubackend_tls. */
+struct dm_upstream_tls {
+    char *ca, *server_name, *client_certificate;
+    bool verifies;
+};
+
+struct dm_upstream {
+    struct dm_upstream_env env;
+    struct dm_upstream_share *share;
+    struct dm_upstream *next, *prev; /* of the share's */
+    struct dm_tenant_counters *counters;
+    uint64_t id;
+    uint32_t refs, weight_sum;
+    uint32_t n_endpoints;
+    struct dm_upstream_tls *tls; /* NULL: clear text */
+    bool is_http2;
+    bool is_retired; /* nothing is kept idle */
+    struct dm_upstream_endpoint endpoints[];
+};
+
+/* conns.c: connections to an endpoint, idle and busy */
+
+/* A busy one, whose peer the caller sets. */
+struct dm_upstream_conn *dm_upstream_conn_new(struct dm_upstream_endpoint *endpoint);
+void dm_upstream_conn_move(struct dm_upstream_conn *conn, bool is_idle);
+void dm_upstream_conn_close(struct dm_upstream_conn *conn);
+/* Gives the wish a call on an idle connection. False: there is none that takes it. */
+bool dm_upstream_take_idle(struct dm_upstream_endpoint *endpoint, struct dm_upstream_request *request);
+/* U5. False, and counted: the tenant may have no further one. */
+bool dm_upstream_make_room(struct dm_upstream *upstream);
+/* What a new connection takes before it says so: many calls that begin at once are not refused twice. 0: unknown. */
+uint32_t dm_upstream_known_calls_max(struct dm_upstream_endpoint *endpoint);
+
+/* tls.c: how a backend is spoken to */
+
+/* NULL: in clear text. */
+struct dm_upstream_tls *dm_upstream_tls_new(const struct dm_unit *release, const struct dm_ubackend *backend);
+bool dm_upstream_tls_is_same(const struct dm_upstream_tls *tls, const struct dm_unit *release,
+                             const struct dm_ubackend *backend);
+void dm_upstream_tls_free(struct dm_upstream_tls *tls);
+/* The endpoint's client, once, with its first connection. False: request->tls_reason says why not. */
+bool dm_upstream_tls_make(struct dm_upstream_endpoint *endpoint, struct dm_upstream_request *request);
+
+#endif
