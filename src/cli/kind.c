@@ -3,6 +3,7 @@
 #include "cli/kind.h"
 #include "cli/option.h"
 #include "base/json.h"
+#include "base/sys.h"
 
 static const struct dm_json *member(const struct dm_json *object, const char *name)
 {
@@ -120,7 +121,8 @@ static void add_end(struct dm_table *table, const struct dm_json *certificate)
 {
     char buf[32], now[32], text[64];
     struct dm_str end = dm_kind_text(certificate, "not_after", buf, sizeof(buf));
-    time_t at = time(NULL);
+    struct dm_sys *sys = dm_sys_real();
+    time_t at = (time_t)(sys->ops->wall_ns(sys) / 1000000000);
     struct tm tm;
 
     strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &tm));
