@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "gateway/keeper/keeper.h"
-#include "gateway/loader.h"
+#include "gateway/process/loader.h"
 #include "gateway/worker.h"
 
 /* For ps and top: a process that is started as /proc/self/exe is called "exe". At most 15 bytes. */

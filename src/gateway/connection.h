@@ -14,7 +14,7 @@
 #ifndef DM_GATEWAY_CONNECTION_H
 #define DM_GATEWAY_CONNECTION_H
 
-#include "gateway/domains.h"
+#include "gateway/domains/domains.h"
 #include "gateway/route.h"
 #include "http/server.h"
 

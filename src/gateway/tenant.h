@@ -8,7 +8,7 @@
 #ifndef DM_GATEWAY_TENANT_H
 #define DM_GATEWAY_TENANT_H
 
-#include "gateway/domains.h"
+#include "gateway/domains/domains.h"
 #include "gateway/upstream/upstream.h"
 #include "snapshot/grants.h"
 #include "snapshot/unit.h"

@@ -17,7 +17,7 @@
 #include "gateway/observe/access_log.h"
 #include "gateway/observe/counter_pages.h"
 #include "gateway/observe/usage.h"
-#include "gateway/options.h"
+#include "gateway/process/options.h"
 #include "gateway/policy/encoder.h"
 #include "gateway/route.h"
 #include "http/serialize.h"

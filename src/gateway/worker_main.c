@@ -1,7 +1,7 @@
 /* The process around a worker: its lock, shared pages, listeners, and its talk with the keeper (worker_link.h). */
-#include "gateway/program.h"
+#include "gateway/process/program.h"
 #include "gateway/worker.h"
-#include "gateway/worker_link.h"
+#include "gateway/process/worker_link.h"
 
 #include "base/mem.h"
 #include "base/vec.h"

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "gateway/keeper/keeper_int.h"
-#include "gateway/program.h"
+#include "gateway/process/program.h"
 
 enum { CLOSING_TURNS = 100 };
 

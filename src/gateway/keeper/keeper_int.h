@@ -7,7 +7,7 @@
 #include "gateway/keeper/store.h"
 #include "gateway/link/controller.h"
 #include "gateway/link/spool.h"
-#include "gateway/loader.h"
+#include "gateway/process/loader.h"
 #include "gateway/observe/log_writer.h"
 #include "io/channel.h"
 #include "io/listener.h"

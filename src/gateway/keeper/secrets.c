@@ -3,7 +3,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "gateway/options.h"
+#include "gateway/process/options.h"
 
 #define DIR "keys"
 #define FILE_BYTES_MAX 512

@@ -1,6 +1,6 @@
 /* What a gateway keeps of secrets for its workers.
  *
- *   box.key        the pair that secrets are sealed to (gateway/vault.h); HELLO tells its public half
+ *   box.key        the pair that secrets are sealed to (gateway/domains/vault.h); HELLO tells its public half
  *   keys/T         the data key of tenant T, as the controller sealed it: a TENANT_KEY frame of model/link.h
  *   ticket keys    in memory only, the keeper's and the workers'; rotated every 12 hours, whoever keeps them
  *
@@ -14,8 +14,8 @@
 #define DM_GATEWAY_KEEPER_SECRETS_H
 
 #include "base/map.h"
-#include "gateway/vault.h"
-#include "gateway/worker_link.h"
+#include "gateway/domains/vault.h"
+#include "gateway/process/worker_link.h"
 #include "model/link.h"
 
 struct dm_gateway_options;

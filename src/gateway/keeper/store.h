@@ -19,8 +19,8 @@
 #define DM_GATEWAY_KEEPER_STORE_H
 
 #include "base/map.h"
-#include "gateway/options.h"
-#include "gateway/worker_link.h"
+#include "gateway/process/options.h"
+#include "gateway/process/worker_link.h"
 #include "model/document.h"
 
 struct dm_held_tenant;

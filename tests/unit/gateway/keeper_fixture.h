@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "gateway/options.h"
+#include "gateway/process/options.h"
 #include "model/document.h"
 
 struct keeper_fixture {

@@ -1,5 +1,5 @@
 /* A tenant's domains in a worker: what is made of a unit, and when. */
-#include "gateway/domains.h"
+#include "gateway/domains/domains.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 
 #include "keeper_fixture.h"
 
-#include "gateway/loader.h"
+#include "gateway/process/loader.h"
 #include "io/channel.h"
 #include "io/process.h"
 #include "snapshot/unit.h"

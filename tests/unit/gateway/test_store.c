@@ -6,7 +6,7 @@
 #include "keeper_fixture.h"
 
 #include "gateway/keeper/store.h"
-#include "gateway/loader.h"
+#include "gateway/process/loader.h"
 #include "snapshot/builder.h"
 
 static struct dm_store store;

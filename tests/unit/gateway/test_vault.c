@@ -1,5 +1,5 @@
 /* Whose secrets open, and whose do not. */
-#include "gateway/vault.h"
+#include "gateway/domains/vault.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

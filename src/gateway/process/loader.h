@@ -11,7 +11,7 @@
 #ifndef DM_GATEWAY_LOADER_H
 #define DM_GATEWAY_LOADER_H
 
-#include "gateway/options.h"
+#include "gateway/process/options.h"
 #include "model/document.h"
 #include "snapshot/unit.h"
 

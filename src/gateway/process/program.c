@@ -1,4 +1,4 @@
-#include "gateway/program.h"
+#include "gateway/process/program.h"
 
 #include <sys/stat.h>
 

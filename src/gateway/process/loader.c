@@ -1,4 +1,4 @@
-#include "gateway/loader.h"
+#include "gateway/process/loader.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "gateway/domains.h"
+#include "gateway/domains/domains.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-#include "gateway/vault.h"
+#include "gateway/domains/vault.h"
 
 #include "base/key_file.h"
 #include "base/mem.h"

@@ -4,7 +4,7 @@
 #define DM_GATEWAY_PROGRAM_H
 
 #include "base/crypto.h"
-#include "gateway/options.h"
+#include "gateway/process/options.h"
 
 /* Of this process: which file it was started from (not what lies there now), and what workers are told in options. */
 void dm_program_mark(const struct dm_gateway_options *options, uint8_t ret[DM_DIGEST_BYTES]);

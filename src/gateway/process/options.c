@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "gateway/options.h"
+#include "gateway/process/options.h"
 #include "http/server.h"
 
 enum { DRAIN_MS = 10000, DRAIN_MS_MAX = 3600000 };

@@ -9,7 +9,7 @@
 #ifndef DM_GATEWAY_DOMAINS_H
 #define DM_GATEWAY_DOMAINS_H
 
-#include "gateway/vault.h"
+#include "gateway/domains/vault.h"
 #include "io/tls.h"
 #include "snapshot/domains.h"
 
