@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { once } from 'node:events';
 import { ask, collect, connect, grpc, keepalivesOf, startCable, startService, writeAll } from './lib/grpc.mjs';
+import * as h2 from './lib/h2.mjs';
 import { Pki } from './lib/pki.mjs';
 import { freePort } from './lib/ports.mjs';
 import { application, domainOf, keyOf, teamFile } from './lib/team.mjs';
@@ -193,6 +194,7 @@ suite('grpc', () => {
       stream.on('data', (bytes) => {
         if (/true/.test(bytes)) stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
         if (/much/.test(bytes)) stream.write(Buffer.alloc(1 << 20)); // more than the caller's window
+        if (/flood/.test(bytes)) stream.write(Buffer.alloc(32 << 20)); // more than the kernel's buffers
       });
     });
     server.listen(0, '127.0.0.1');
@@ -256,6 +258,36 @@ suite('grpc', () => {
     assert.match(refused['grpc-message'], /bad_field_value/);
     await until('the reasons to be counted', async () => (await reasons('deaf', 'backend_timeout')) === counted + 3);
     session.close();
+    deaf.close();
+  });
+
+  test('a caller whose connection takes nothing more is reset behind its deadline', async () => {
+    const deaf = await startDeaf();
+    await team('stuck', deaf.port);
+    const counted = await reasons('stuck', 'backend_timeout');
+    const caller = await h2.H2Socket.open(world.gateway.port, { settings: h2.setting(4, 0x7fffffff) });
+    caller.socket.pause();
+    const fields = {
+      ':method': 'POST',
+      ':scheme': 'http',
+      ':path': '/pkg.Service/Hang',
+      ':authority': domainOf('stuck'),
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      'x-api-key': keyOf('stuck'),
+      'grpc-timeout': '200m',
+    };
+    caller.write(
+      h2.frame(h2.WINDOW_UPDATE, 0, 0, h2.u32(0x7fff0000)),
+      h2.headers(1, fields, h2.END_HEADERS),
+      h2.frame(h2.DATA, h2.END_STREAM, 1, Buffer.from('true flood'))
+    );
+    await until('the reason to be counted', async () => (await reasons('stuck', 'backend_timeout')) === counted + 1);
+    caller.socket.resume();
+    await until('the reset', () => caller.resets.length > 0);
+    assert.deepEqual(caller.resets, [{ id: 1, code: h2.CANCEL }]);
+    assert.deepEqual(caller.ends, []);
+    caller.close();
     deaf.close();
   });
 
