@@ -72,11 +72,17 @@ static int translate_request(struct dm_exchange *ex)
     return from_http2 ? make_key(ex) : keep_key(ex);
 }
 
+/* Extended CONNECT stands for a GET, and for nothing else. */
+static bool can_be_asked(const struct dm_exchange *ex)
+{
+    return !is_http2(ex) || ex->head->method == DM_HTTP_METHOD_GET;
+}
+
 enum dm_reason dm_upgrade_request(struct dm_exchange *ex)
 {
     struct dm_str protocol = ex->head->upgrade;
 
-    if (is_of_connection(protocol) || ex->head->framing != DM_HTTP_FRAMING_NONE)
+    if (is_of_connection(protocol) || ex->head->framing != DM_HTTP_FRAMING_NONE || !can_be_asked(ex))
         return DM_REASON_NONE;
     if (!is_allowed(ex, protocol))
         return DM_REASON_UPGRADE_NOT_ALLOWED;

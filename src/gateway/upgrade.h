@@ -2,7 +2,8 @@
  * between versions of HTTP.
  *
  * - A version names the protocols that it lets through (`upgrades`), without their versions; others are refused, but for offers to change what the
- *   client's own connection is (h2c, TLS), which are not followed and not forwarded. Nor is one that comes with a body.
+ *   client's own connection is (h2c, TLS), which are not followed and not forwarded. Nor is one that comes with a body, or to a backend of HTTP/2 with
+ *   another method than GET.
  * - WebSocket proves in HTTP/1.1 with Sec-WebSocket-Key and -Accept that both sides mean it, in HTTP/2 with the CONNECT itself:
  *   what one side lacks is made here, and checked.
  * - Extended CONNECT that ends in a 2xx has opened a tunnel, so that a backend's other 2xx can't be passed on to such a client. */

@@ -179,6 +179,18 @@ static void grants_close_what_has_no_calls(void **state)
     stage_try(s, GET, "\"egress_not_approved\"");
 }
 
+/* A CONNECT would hide what the rules were asked of. */
+static void an_upgrade_of_another_method_is_a_request(void **state)
+{
+    struct stage *s = *state;
+
+    stage_try(
+        s, "DELETE /w HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "hello");
+    assert_int_equal(rig_count(dm_buf_str(&origin.received), ":method: DELETE"), 1);
+    assert_int_equal(rig_count(dm_buf_str(&origin.received), ":protocol"), 0);
+}
+
 /* RFC 8441; the proof of RFC 6455 is the gateway's then. */
 static void tunnels(void **state)
 {
@@ -213,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_connection_that_broke, setup, teardown),
         cmocka_unit_test_setup_teardown(clients_that_go_leave_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(grants_close_what_has_no_calls, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_upgrade_of_another_method_is_a_request, setup, teardown),
         cmocka_unit_test_setup_teardown(tunnels, setup, teardown),
     };
 
