@@ -1,48 +1,7 @@
 /* Bounds that the owner sets for one connection, or for one request, in place of the server's; over HTTP/1.1 and HTTP/2. */
-#include "test_h2_rig.h"
+#include "server_h2_rig.h"
 
 #define POST "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
-#define TIMED_OUT "HTTP/1.1 408 Request Timeout\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad"
-
-static struct dm_sim_faults faults;
-
-static int setup(void **state)
-{
-    memset(&rig, 0, sizeof(rig));
-    memset(&faults, 0, sizeof(faults));
-    faults.socket_bytes = 20000;
-    rig.settings = dm_http_server_defaults;
-    rig.settings.write_cap_bytes = 60000;
-    rig_start(dm_world_new(3, &faults));
-    rig_settle();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_stop();
-    return 0;
-}
-
-static int setup_h2(void **state)
-{
-    memset(&rig, 0, sizeof(rig));
-    memset(&h2, 0, sizeof(h2));
-    rig.settings = dm_http_server_defaults;
-    h2_start();
-    return 0;
-}
-
-static int teardown_h2(void **state)
-{
-    h2_end();
-    return 0;
-}
-
-static bool is_open(void)
-{
-    return dm_http_server_connections(rig.server) == 1;
-}
 
 static void check_timeouts(unsigned head, unsigned idle, unsigned body, unsigned reader)
 {
@@ -53,11 +12,6 @@ static void check_timeouts(unsigned head, unsigned idle, unsigned body, unsigned
         assert_int_equal(rig.timeouts[i], expected[i]);
         assert_int_equal(counted[i], expected[i]);
     }
-}
-
-static bool has_seen(const char *text)
-{
-    return h2.seen.len > 0 && memmem(h2.seen.ptr, h2.seen.len, text, strlen(text)) != NULL;
 }
 
 /* --- scripts ------------------------------------------------------------------------------------------------------ */
@@ -113,7 +67,7 @@ static void idle(void **state)
     rig_send(GET);
     check_got(HELLO);
     rig_pass_ms(2900);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(300);
     check_ended();
     check_timeouts(0, 1, 0, 0);
@@ -127,7 +81,7 @@ static void head(void **state)
     check_got(HELLO);
     rig_send("GET / HT");
     rig_pass_ms(900);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(200);
     check_got(TIMED_OUT);
     check_timeouts(1, 0, 0, 0);
@@ -158,7 +112,7 @@ static void other_connections_keep_the_servers(void **state)
     rig_send(GET);
     check_got(HELLO);
     rig_pass_ms(74000);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     check_timeouts(0, 0, 0, 0);
 }
 
@@ -167,7 +121,7 @@ static void body(void **state)
     rig.script.on_request = set_pace_once;
     rig_send(POST "abc");
     rig_pass_ms(900);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(500);
     check_got(TIMED_OUT);
     check_heard("R B3 F:idle_timeout A:idle_timeout");
@@ -182,9 +136,9 @@ static void the_next_request_has_the_servers_pace(void **state)
     check_got(HELLO);
     rig_send(POST "abc");
     rig_pass_ms(29000);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(11000);
-    assert_false(is_open());
+    assert_false(rig_is_open());
     check_timeouts(0, 0, 1, 0);
 }
 
@@ -196,10 +150,10 @@ static void rate(void **state)
         rig_send("b");
         rig_pass_ms(1000);
     }
-    assert_true(is_open());
+    assert_true(rig_is_open());
     for (int i = 0; i < 12; i++)
         rig_pass_ms(1000);
-    assert_false(is_open());
+    assert_false(rig_is_open());
     assert_true(has_heard("A:body_too_slow"));
     check_timeouts(0, 0, 1, 0);
 }
@@ -211,7 +165,7 @@ static void reader(void **state)
     rig.left = 1000000;
     rig_send(GET);
     rig_pass_ms(900);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(3000);
     assert_true(has_heard("A:idle_timeout"));
     check_timeouts(0, 0, 0, 1);
@@ -234,7 +188,7 @@ static void h2_idle(void **state)
     h2_get();
     check_seen("H1:200 D1:5 E1");
     rig_pass_ms(2500);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(5000);
     check_seen("G0");
     assert_true(rig.is_ended);
@@ -248,7 +202,7 @@ static void h2_head(void **state)
     h2_run();
     send_frame(HEADERS, END_STREAM, 3, "\x82", 1);
     rig_pass_ms(900);
-    assert_true(is_open());
+    assert_true(rig_is_open());
     rig_pass_ms(300);
     h2_take();
     assert_true(rig.is_ended);
@@ -310,7 +264,7 @@ static void h2_reader(void **state)
     rig_pass_ms(1000);
     h2_run();
     assert_true(has_seen("X1:8"));
-    assert_true(is_open());
+    assert_true(rig_is_open());
     check_timeouts(0, 0, 0, 1);
 }
 
@@ -343,19 +297,19 @@ static void h2_closing(void **state)
     rig.script.on_request = reply_last;
     h2_get();
     check_seen("G0 H3:503 D3:4 E3");
-    assert_true(is_open());
+    assert_true(rig_is_open());
     reply_hello(&rig, first);
     check_seen("H1:200 D1:5 E1");
     rig_pass_ms(3000);
     h2_run();
     assert_true(rig.is_ended);
-    assert_false(is_open());
+    assert_false(rig_is_open());
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define TEST_H2(name) cmocka_unit_test_setup_teardown(name, setup_h2, teardown_h2)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup_narrow, rig_teardown)
+#define TEST_H2(name) cmocka_unit_test_setup_teardown(name, h2_setup, h2_teardown)
     const struct CMUnitTest tests[] = {
         TEST(idle),          TEST(head),
         TEST(no_timeouts),   TEST(other_connections_keep_the_servers),

@@ -1,5 +1,5 @@
 /* HTTP/2 to a backend: how calls and connections end, by whoever and whatever. */
-#include "test_h2_client_rig.h"
+#include "client_h2_rig.h"
 
 /* --- messages that are none --------------------------------------------------------------------------------------- */
 
@@ -132,7 +132,7 @@ static void calls_may_be_dropped(void **state)
     check_heard("R200 B2");
     check_got("H5+ R5:8");
     rig.cancels_at_body = false;
-    rig.sends_at_end = true;
+    rig.sends_at_end = &get;
     send_call(0, &get);
     pass_ms(2);
     answer_ok(7);
@@ -219,7 +219,7 @@ static void kept_connections_end(void **state)
     check_got("G0 FIN");
     begin(&get);
     answer_ok(1);
-    forget_backend(&rig.backend);
+    close_backend();
     pass_ms(2);
     check_heard("R200 B2 E D X");
 }
@@ -231,7 +231,7 @@ static void broken_connections(void **state)
     send_call(0, &get);
     pass_ms(2);
     receive();
-    forget_backend(&rig.backend);
+    close_backend();
     pass_ms(2);
     check_heard("R200 B2 E D X A:peer_closed");
     assert_true(rig.was_reused && !rig.had_response);
@@ -411,7 +411,7 @@ static void header_bombs(void **state)
     dm_buf_init(&block, 1 << 20);
     begin(&get);
     /* one field of 4000 bytes into the table, and then a reference a byte */
-    add_block(&block, ":status: 200\n");
+    add_fields(&block, ":status: 200\n");
     dm_buf_add_n(&block, "\x40\x01z\x7f\xa1\x1e", 6);
     dm_buf_add_n(&block, value, sizeof(value));
     for (int i = 0; i < 10000; i++)
@@ -422,16 +422,16 @@ static void header_bombs(void **state)
     /* too many CONTINUATION frames */
     begin(&get);
     dm_buf_reset(&block);
-    add_block(&block, ":status: 200\n");
+    add_fields(&block, ":status: 200\n");
     send_frame(HEADERS, 0, 1, block.ptr, block.len);
     send_times(2000, CONTINUATION, 0, 1, NULL, 0);
     check_heard("X A:flood");
     /* a head above the limit is one call's fault */
     begin(&get);
     dm_buf_reset(&block);
-    add_block(&block, ":status: 200\n");
+    add_fields(&block, ":status: 200\n");
     for (int i = 0; i < 200; i++)
-        add_block(&block, "x: y\n");
+        add_fields(&block, "x: y\n");
     send_frame(HEADERS, END_HEADERS, 1, block.ptr, block.len);
     check_heard("A:malformed");
     assert_non_null(rig.peer);
@@ -440,7 +440,8 @@ static void header_bombs(void **state)
 
 static void against_the_protocol(void **state)
 {
-    static char block[20000], value[4];
+    static char block[20000];
+    uint8_t value[4];
     static const struct {
         unsigned type, flags;
         uint32_t id, value;
@@ -489,6 +490,8 @@ static void against_the_protocol(void **state)
     assert_null(rig.calls[0]);
     dm_buf_reset(&rig.heard);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, h2_setup, h2_teardown)
 
 int main(void)
 {

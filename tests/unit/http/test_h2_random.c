@@ -5,7 +5,7 @@
  * R1. Every request that began ends with one on_done or on_abort, and nothing comes after it.
  * R2. Bodies arrive byte by byte; without cuts, whole.
  * R3. At the end nothing is left: connections, requests, memory of nghttp2. */
-#include "test_h2_rig.h"
+#include "server_h2_rig.h"
 
 enum { N_SEEDS = 60, N_REQUESTS = 60, N_AT_A_TIME = 12 };
 

@@ -1,5 +1,5 @@
 /* Tunnels: Upgrade of HTTP/1.1 and extended CONNECT of HTTP/2 (RFC 8441), through one interface. */
-#include "test_h2_rig.h"
+#include "server_h2_rig.h"
 
 #define UPGRADE "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 #define SWITCHED                                                                                                       \
@@ -7,35 +7,17 @@
 
 static int setup_h1(void **state)
 {
-    memset(&rig, 0, sizeof(rig));
-    memset(&h2, 0, sizeof(h2));
-    rig.settings = dm_http_server_defaults;
+    rig_clear();
     rig.settings.tunnel_idle_timeout_ms = 60000;
-    rig.settings.write_cap_bytes = 60000;
-    rig_start(dm_world_new(3, &(struct dm_sim_faults){.socket_bytes = 20000}));
-    rig_settle();
-    return 0;
-}
-
-static int teardown_h1(void **state)
-{
-    rig_stop();
+    rig_start_narrow();
     return 0;
 }
 
 static int setup_h2(void **state)
 {
-    memset(&rig, 0, sizeof(rig));
-    memset(&h2, 0, sizeof(h2));
-    rig.settings = dm_http_server_defaults;
+    rig_clear();
     rig.settings.tunnel_idle_timeout_ms = 60000;
     h2_start();
-    return 0;
-}
-
-static int teardown_h2(void **state)
-{
-    h2_end();
     return 0;
 }
 
@@ -183,11 +165,6 @@ static void h1_what_is_no_upgrade(void **state)
     check_heard("R [ws/13] E D");
 }
 
-static size_t take_nothing(struct rig *r, struct dm_http_request *request, const char *ptr, size_t len)
-{
-    return 0;
-}
-
 static void h1_back_pressure_both_ways(void **state)
 {
     static char block[200000];
@@ -233,8 +210,7 @@ static void h1_an_idle_tunnel_ends(void **state)
 static void restart_with_total(uint32_t ms)
 {
     rig.settings.tunnel_timeout_ms = ms;
-    dm_http_server_free(rig.server);
-    rig.server = dm_http_server_new(rig.loop, &rig.settings, &rig_handler, &rig);
+    rig_renew_server();
     rig_connect();
     rig_settle();
 }
@@ -398,7 +374,7 @@ static int32_t connect_websocket(void)
 {
     nghttp2_nv nv[] = {NV(":method", "CONNECT"), NV(":protocol", "websocket"), NV(":scheme", "http"),
                        NV(":path", "/chat"), NV(":authority", "a")};
-    nghttp2_data_provider provider = {.read_callback = cl_upload};
+    nghttp2_data_provider provider = {.read_callback = read_upload};
 
     h2.is_open = true;
     return nghttp2_submit_request(h2.session, NULL, nv, DM_COUNT(nv), &provider, NULL);
@@ -612,8 +588,8 @@ static void h2_a_server_that_goes_says_goodbye(void **state)
     check_seen("D1:3 E1");
 }
 
-#define H1(name) cmocka_unit_test_setup_teardown(name, setup_h1, teardown_h1)
-#define H2(name) cmocka_unit_test_setup_teardown(name, setup_h2, teardown_h2)
+#define H1(name) cmocka_unit_test_setup_teardown(name, setup_h1, rig_teardown)
+#define H2(name) cmocka_unit_test_setup_teardown(name, setup_h2, h2_teardown)
 
 int main(void)
 {

@@ -1,43 +1,12 @@
-/* An HTTP/2 client for test_server_rig.h: nghttp2's client session, or frames written by hand, and one word each of what came in
- * `seen`: "H1:200" a response head on stream 1, "D1:5" five bytes of data, "E1" its end, "T1" trailers, "X1:8" a reset with its
- * code, "G0" GOAWAY with its code, "P" an answer to PING. */
-#ifndef DM_TEST_H2_RIG_H
-#define DM_TEST_H2_RIG_H
+#include "server_h2_rig.h"
 
-#include <nghttp2/nghttp2.h>
+struct h2 h2;
 
-#include "test_server_rig.h"
+#define see(...) words_add(&h2.seen, __VA_ARGS__)
 
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+/* --- what came ---------------------------------------------------------------------------------------------------- */
 
-enum { HEADERS = 1, END_STREAM = 1, END_HEADERS = 4 };
-
-static struct {
-    nghttp2_session *session;
-    struct dm_buf seen, body, fields; /* of all streams */
-    size_t parsed;                    /* of rig.got */
-    struct dm_buf upload;             /* what requests with a body send */
-    size_t uploaded;
-    bool is_open;    /* an upload that goes on */
-    bool holds_back; /* no windows are opened */
-    bool is_quiet;   /* data is not noted */
-    bool is_manual;  /* frames are written by hand, so that the session knows nothing of them: read by hand as well */
-    nghttp2_hd_inflater *inflater;
-} h2;
-
-static void see(const char *fmt, ...) DM_PRINTF(1, 2);
-static void see(const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    if (h2.seen.len > 0)
-        dm_buf_add_char(&h2.seen, ' ');
-    dm_buf_vprintf(&h2.seen, fmt, args);
-    va_end(args);
-}
-
-static int cl_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
@@ -57,8 +26,8 @@ static int cl_on_frame(nghttp2_session *session, const nghttp2_frame *frame, voi
     return 0;
 }
 
-static int cl_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                        const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
     if (name_len == 7 && memcmp(name, ":status", 7) == 0) {
         see("H%d:%.*s", frame->hd.stream_id, (int)value_len, value);
@@ -68,7 +37,7 @@ static int cl_on_header(nghttp2_session *session, const nghttp2_frame *frame, co
     return 0;
 }
 
-static int cl_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *ptr, size_t len, void *user)
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *ptr, size_t len, void *user)
 {
     if (!h2.is_quiet)
         see("D%d:%zu", id, len);
@@ -78,8 +47,8 @@ static int cl_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const
     return 0;
 }
 
-static ssize_t cl_upload(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
-                         nghttp2_data_source *source, void *user)
+ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                    nghttp2_data_source *source, void *user)
 {
     size_t n = DM_MIN(len, h2.upload.len - h2.uploaded);
 
@@ -110,14 +79,9 @@ static void see_status(uint32_t id, const uint8_t *ptr, size_t len)
     nghttp2_hd_inflate_end_headers(h2.inflater);
 }
 
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 static void see_frame(const uint8_t *p, size_t len)
 {
-    uint32_t id = get_u32(p + 5) & 0x7fffffff;
+    uint32_t id = u32_at(p + 5) & 0x7fffffff;
 
     switch (p[3]) {
     case NGHTTP2_DATA:
@@ -125,8 +89,8 @@ static void see_frame(const uint8_t *p, size_t len)
             see("D%u:%zu", id, len);
         break;
     case NGHTTP2_HEADERS: see_status(id, p + 9, len); break;
-    case NGHTTP2_RST_STREAM: see("X%u:%u", id, get_u32(p + 9)); break;
-    case NGHTTP2_GOAWAY: see("G%u", get_u32(p + 13)); break;
+    case NGHTTP2_RST_STREAM: see("X%u:%u", id, u32_at(p + 9)); break;
+    case NGHTTP2_GOAWAY: see("G%u", u32_at(p + 13)); break;
     default: break;
     }
     if (p[3] <= NGHTTP2_HEADERS && (p[4] & END_STREAM))
@@ -145,8 +109,14 @@ static void see_frames(void)
     }
 }
 
-/* What the client wants to send, to the server. */
-static void h2_flush(void)
+bool has_seen(const char *text)
+{
+    return words_have(&h2.seen, text);
+}
+
+/* --- the client --------------------------------------------------------------------------------------------------- */
+
+void h2_flush(void)
 {
     const uint8_t *ptr;
     ssize_t n;
@@ -158,7 +128,7 @@ static void h2_flush(void)
         rig_send_n((const char *)ptr, (size_t)n);
 }
 
-static void h2_take(void)
+void h2_take(void)
 {
     rig_receive(SIZE_MAX);
     if (h2.is_manual) {
@@ -170,8 +140,7 @@ static void h2_take(void)
     }
 }
 
-/* Back and forth, without time passing by more than some milliseconds. */
-static inline void h2_run(void)
+void h2_run(void)
 {
     for (int i = 0; i < 12; i++) {
         h2_flush();
@@ -180,15 +149,15 @@ static inline void h2_run(void)
     }
 }
 
-static void h2_new_session(bool is_strict)
+void h2_new_session(bool is_strict)
 {
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *option;
 
     assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, cl_on_frame);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, cl_on_header);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, cl_on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     assert_int_equal(nghttp2_option_new(&option), 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_http_messaging(option, !is_strict);
@@ -202,20 +171,19 @@ static void h2_new_session(bool is_strict)
     assert_int_equal(nghttp2_hd_inflate_new(&h2.inflater), 0);
 }
 
-/* A client with these settings, up to its preface. */
-static inline void h2_begin(const nghttp2_settings_entry *settings, size_t n)
+void h2_begin(const nghttp2_settings_entry *settings, size_t n)
 {
+    memset(&h2, 0, sizeof(h2));
+    h2.next_id = 1;
     h2_new_session(true);
     dm_buf_init(&h2.seen, 1 << 20);
     dm_buf_init(&h2.body, 64 << 20);
     dm_buf_init(&h2.fields, 1 << 20);
     dm_buf_init(&h2.upload, 64 << 20);
-    h2.uploaded = 0;
-    h2.is_open = h2.holds_back = h2.is_quiet = false;
     assert_int_equal(nghttp2_submit_settings(h2.session, 0, settings, n), 0);
 }
 
-static inline void h2_start(void)
+void h2_start(void)
 {
     rig_start(dm_world_new(3, NULL));
     rig_settle();
@@ -223,7 +191,7 @@ static inline void h2_start(void)
     h2_run();
 }
 
-static inline void h2_end(void)
+void h2_end(void)
 {
     nghttp2_session_del(h2.session);
     nghttp2_hd_inflate_del(h2.inflater);
@@ -234,40 +202,60 @@ static inline void h2_end(void)
     rig_stop();
 }
 
-/* The same client, on a connection of its own. */
-static inline void h2_reconnect(void)
+int h2_setup(void **state)
+{
+    rig_clear();
+    h2_start();
+    return 0;
+}
+
+int h2_setup_kernel(void **state)
+{
+    rig_clear();
+    rig_start(NULL);
+    h2_begin(NULL, 0);
+    h2_run();
+    return 0;
+}
+
+int h2_teardown(void **state)
+{
+    h2_end();
+    return 0;
+}
+
+void h2_renew(const nghttp2_settings_entry *settings, size_t n)
+{
+    nghttp2_session_del(h2.session);
+    h2_new_session(true);
+    assert_int_equal(nghttp2_submit_settings(h2.session, 0, settings, n), 0);
+}
+
+void h2_reconnect(void)
 {
     rig_connect();
     rig_settle();
-    nghttp2_session_del(h2.session);
-    h2_new_session(true);
-    assert_int_equal(nghttp2_submit_settings(h2.session, 0, NULL, 0), 0);
+    h2_renew(NULL, 0);
     h2_run();
 }
 
-#define NV(name, value)                                                                                                \
-    {                                                                                                                  \
-        (uint8_t *)(name), (uint8_t *)(value), strlen(name), strlen(value), 0                                          \
-    }
-
-/* GET, or a POST of h2.upload. Returns the stream. */
-static int32_t h2_request(const char *method, const char *path)
+int32_t h2_request(const char *method, const char *path)
 {
     bool has_body = strcmp(method, "POST") == 0;
     nghttp2_nv nv[] = {NV(":method", method), NV(":scheme", "http"), NV(":path", path), NV(":authority", "a")};
-    nghttp2_data_provider provider = {.read_callback = cl_upload};
+    nghttp2_data_provider provider = {.read_callback = read_upload};
     int32_t id = nghttp2_submit_request(h2.session, NULL, nv, DM_COUNT(nv), has_body ? &provider : NULL, NULL);
 
     assert_true(id > 0);
     return id;
 }
 
-static inline int32_t h2_get(void)
+int32_t h2_get(void)
 {
     return h2_request("GET", "/");
 }
 
-static inline int32_t h2_post(const char *body, size_t len)
+int32_t h2_post(const char *body, size_t len)
 {
     dm_buf_add_n(&h2.upload, body, len);
     return h2_request("POST", "/");
@@ -275,18 +263,7 @@ static inline int32_t h2_post(const char *body, size_t len)
 
 /* --- by hand ------------------------------------------------------------------------------------------------------ */
 
-/* A frame, into a buffer. */
-static inline void add_frame(struct dm_buf *out, uint8_t type, uint8_t flags, uint32_t id, const void *payload,
-                             size_t len)
-{
-    uint8_t head[9] = {(uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len,       type,       flags,
-                       (uint8_t)(id >> 24),  (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
-
-    dm_buf_add_n(out, head, sizeof(head));
-    dm_buf_add_n(out, payload, len);
-}
-
-static inline void send_frame(uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t len)
+void send_frame(uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t len)
 {
     struct dm_buf out;
 
@@ -298,23 +275,30 @@ static inline void send_frame(uint8_t type, uint8_t flags, uint32_t id, const vo
     dm_buf_done(&out);
 }
 
-/* A field as a literal that is never indexed (RFC 7541 section 6.2.3), names and values up to 126 bytes. */
-static inline void add_field(struct dm_buf *out, struct dm_str name, struct dm_str value)
+void send_u32(uint8_t type, uint8_t flags, uint32_t id, uint32_t value)
 {
-    assert_true(name.len < 127 && value.len < 127);
-    dm_buf_add_char(out, 0x10);
-    dm_buf_add_char(out, (char)name.len);
-    dm_buf_add(out, name);
-    dm_buf_add_char(out, (char)value.len);
-    dm_buf_add(out, value);
+    uint8_t payload[4];
+
+    put_u32(payload, value);
+    send_frame(type, flags, id, payload, sizeof(payload));
 }
 
-static inline void check_seen_at(const char *text, const char *file, int line)
+void add_request(struct dm_buf *out, const char *method)
 {
-    h2_run();
-    check_text(&h2.seen, text, file, line);
-    dm_buf_reset(&h2.seen);
+    add_field(out, DM_STR(":method"), dm_str_of(method));
+    add_field(out, DM_STR(":scheme"), DM_STR("http"));
+    add_field(out, DM_STR(":path"), DM_STR("/"));
+    add_field(out, DM_STR(":authority"), DM_STR("a"));
 }
-#define check_seen(text) check_seen_at((text), __FILE__, __LINE__)
 
-#endif
+uint32_t send_request(uint8_t flags)
+{
+    struct dm_buf block;
+
+    dm_buf_init(&block, 4096);
+    add_request(&block, flags & END_STREAM ? "GET" : "POST");
+    send_frame(HEADERS, flags, h2.next_id, block.ptr, block.len);
+    dm_buf_done(&block);
+    h2.next_id += 2;
+    return h2.next_id - 2;
+}
