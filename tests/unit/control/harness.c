@@ -378,3 +378,15 @@ char *expect(struct harness *h, unsigned status, const char *member, const char 
     answer_done(&answer);
     return ret;
 }
+
+void assert_str(char *got, const char *want)
+{
+    assert_non_null(got);
+    assert_string_equal(got, want);
+    dm_free(got);
+}
+
+void done(char *text)
+{
+    dm_free(text);
+}

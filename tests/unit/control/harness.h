@@ -80,8 +80,21 @@ char *answer_field(const struct answer *answer, const char *name);
  * booleans as text. */
 char *answer_member(const struct answer *answer, const char *path);
 
+/* Asserts the text, and frees it. */
+void assert_str(char *got, const char *want);
+/* Frees what was not asked for. */
+void done(char *text);
+
 /* Asserts the status and gives the body's member (NULL path: nothing). */
 char *expect(struct harness *h, unsigned status, const char *member, const char *method, const char *target,
              const char *token, const char *fields, const char *body);
+
+/* The same by the master, for a `struct harness *h`. */
+#define MASTER h->master
+#define GET(status, member, target) expect(h, status, member, "GET", target, MASTER, "", NULL)
+#define PUT(status, member, target, body) expect(h, status, member, "PUT", target, MASTER, "", body)
+#define PATCH(status, member, target, body) expect(h, status, member, "PATCH", target, MASTER, "", body)
+#define POST(status, member, target, body) expect(h, status, member, "POST", target, MASTER, "", body)
+#define DELETE(status, member, target) expect(h, status, member, "DELETE", target, MASTER, "", NULL)
 
 #endif

@@ -55,19 +55,6 @@ static int setup(void **state)
     return 0;
 }
 
-static void assert_str(char *got, const char *want)
-{
-    assert_non_null(got);
-    assert_string_equal(got, want);
-    dm_free(got);
-}
-
-#define GET(status, member, target) expect(h, status, member, "GET", target, h->master, "", NULL)
-#define PUT(status, member, target, body) expect(h, status, member, "PUT", target, h->master, "", body)
-#define PATCH(status, member, target, body) expect(h, status, member, "PATCH", target, h->master, "", body)
-#define DELETE(status, member, target) expect(h, status, member, "DELETE", target, h->master, "", NULL)
-#define DONE(call) dm_free(call)
-
 /* {"chain": …, "key": …} in the harness's arena; "" leaves a member out. */
 static const char *pair(struct harness *h, struct dm_str chain, struct dm_str key)
 {
@@ -181,7 +168,7 @@ static void test_a_certificate_says_what_it_is(void **state)
     /* What GET gave can be PUT back, and changes nothing. */
     request(h, &answer, "GET", T "/certificates/shop", h->master, "", NULL);
     dm_buf_add_char(&answer.body, '\0');
-    DONE(PUT(200, NULL, T "/certificates/shop", answer.body.ptr));
+    done(PUT(200, NULL, T "/certificates/shop", answer.body.ptr));
     assert_str(GET(200, "items.0.kind", T "/changes"), "certificate");
     assert_str(GET(200, "items.1.kind", T "/changes"), "grants");
     answer_done(&answer);
@@ -201,13 +188,13 @@ static void test_parts_belong_together(void **state)
                                      DM_STR_ARG(shop->certificate_pem)),
                      0);
     assert_str(PUT(422, "errors.0.pointer", T "/certificates/shop", pair(h, upside_down, shop->key_pem)), "/chain");
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
 
     /* The chain of another key, without that key. */
     assert_str(PUT(422, "errors.0.detail", T "/certificates/shop", pair(h, wide->chain_pem, DM_STR(""))),
                "member 'key' is required: the key that is there does not belong to the new chain");
-    DONE(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
-    DONE(PUT(200, NULL, T "/certificates/shop", pair(h, wide->chain_pem, DM_STR(""))));
+    done(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
+    done(PUT(200, NULL, T "/certificates/shop", pair(h, wide->chain_pem, DM_STR(""))));
     snprintf(text, sizeof(text), "{\"ocsp_response\":\"MAo=\"}");
     assert_str(PATCH(422, "errors.0.pointer", T "/certificates/shop", text), "/ocsp_response");
 }
@@ -223,7 +210,7 @@ static void test_an_ocsp_response_is_kept(void **state)
     assert_int_equal(dm_arena_printf(&h->arena, &chain, "%.*s%.*s", DM_STR_ARG(shop->certificate_pem),
                                      DM_STR_ARG(root->certificate_pem)),
                      0);
-    DONE(PUT(201, NULL, T "/certificates/shop", pair(h, chain, shop->key_pem)));
+    done(PUT(201, NULL, T "/certificates/shop", pair(h, chain, shop->key_pem)));
     dm_base64(bad, base64);
     snprintf(text, sizeof(text), "{\"ocsp_response\":\"%s\"}", base64);
     assert_str(PATCH(422, "errors.0.pointer", T "/certificates/shop", text), "/ocsp_response");
@@ -245,7 +232,7 @@ static void test_gateways_can_open_keys(void **state)
     struct document d;
     ssize_t n;
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
     open_document(h, DM_UNIT_DOMAINS, &d);
     assert_int_equal(dm_keys_data(d.tenant, &h->keyring, &key, &h->err), 0);
     assert_int_equal(d.document.domains.key_id, key.key_id);
@@ -271,8 +258,8 @@ static void test_keys_are_shown_to_nobody(void **state)
                                           T "/domains"};
     struct harness *h = *state;
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
-    DONE(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
     for (size_t i = 0; i < DM_COUNT(targets); i++) {
         struct answer answer;
 
@@ -292,12 +279,12 @@ static void test_other_teams_see_nothing(void **state)
     char *token = expect(h, 201, "token", "POST", "/api/v1/tenants/catalog/tokens", h->master, "",
                          "{\"name\":\"admin\",\"role\":\"tenant_admin\"}");
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
     assert_str(expect(h, 404, "reason", "GET", T "/certificates/shop", token, "", NULL), "not_found");
     assert_str(expect(h, 404, "reason", "PUT", T "/certificates/shop", token, "", whole(h, wide)), "not_found");
     assert_str(expect(h, 404, "reason", "DELETE", T "/certificates/shop", token, "", NULL), "not_found");
     assert_null(expect(h, 200, "items.0", "GET", "/api/v1/tenants/catalog/certificates", token, "", NULL));
-    DONE(expect(h, 201, NULL, "PUT", "/api/v1/tenants/catalog/certificates/shop", token, "", whole(h, wide)));
+    done(expect(h, 201, NULL, "PUT", "/api/v1/tenants/catalog/certificates/shop", token, "", whole(h, wide)));
     assert_str(GET(200, "subject", T "/certificates/shop"), "CN=shop,O=Test");
     dm_free(token);
 }
@@ -310,18 +297,18 @@ static void test_domains_are_granted(void **state)
 
     assert_str(PUT(403, "reason", T "/domains/a.example", "{}"), "not_granted");
     assert_str(PUT(403, "errors.0.pointer", T "/domains/shop.example", "{}"), "/name");
-    DONE(PUT(201, NULL, T "/domains/orders.localhost", "{}"));
-    DONE(PUT(201, NULL, T "/domains/a.shop.example", "{}"));
+    done(PUT(201, NULL, T "/domains/orders.localhost", "{}"));
+    done(PUT(201, NULL, T "/domains/a.shop.example", "{}"));
     assert_str(PUT(201, "name", T "/domains/*.shop.example", "{}"), "*.shop.example");
     assert_str(GET(200, "name", T "/domains/%2A.shop.example"), "*.shop.example");
     assert_certificate(h, "a.shop.example", "");
 
     /* Taken back, the settings stay; given again, they are in force again. */
-    DONE(PATCH(200, NULL, T "/grants", "{\"domains\":[{\"name\":\"orders.localhost\"}]}"));
+    done(PATCH(200, NULL, T "/grants", "{\"domains\":[{\"name\":\"orders.localhost\"}]}"));
     assert_certificate(h, "a.shop.example", NULL);
     assert_certificate(h, "orders.localhost", "");
-    DONE(GET(200, NULL, T "/domains/a.shop.example"));
-    DONE(PUT(200, NULL, T "/grants", GRANTS));
+    done(GET(200, NULL, T "/domains/a.shop.example"));
+    done(PUT(200, NULL, T "/grants", GRANTS));
     assert_certificate(h, "a.shop.example", "");
 }
 
@@ -329,17 +316,17 @@ static void test_domains_get_certificates(void **state)
 {
     struct harness *h = *state;
 
-    DONE(PUT(201, NULL, T "/domains/a.shop.example", "{}"));
+    done(PUT(201, NULL, T "/domains/a.shop.example", "{}"));
     assert_str(PUT(422, "errors.0.detail", T "/domains/c.shop.example", "{\"certificate\":\"shp\"}"),
                "no certificate 'shp'");
     assert_str(PATCH(422, "errors.0.pointer", T "/domains/a.shop.example", "{\"redirect_to_https\":true}"),
                "/redirect_to_https");
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
     assert_certificate(h, "a.shop.example", "shop");
-    DONE(PATCH(200, NULL, T "/domains/a.shop.example", "{\"redirect_to_https\":true}"));
-    DONE(PUT(201, NULL, T "/certificates/wide", whole(h, wide)));
+    done(PATCH(200, NULL, T "/domains/a.shop.example", "{\"redirect_to_https\":true}"));
+    done(PUT(201, NULL, T "/certificates/wide", whole(h, wide)));
     assert_certificate(h, "a.shop.example", "wide");
-    DONE(PATCH(200, NULL, T "/domains/a.shop.example", "{\"certificate\":\"shop\"}"));
+    done(PATCH(200, NULL, T "/domains/a.shop.example", "{\"certificate\":\"shop\"}"));
     assert_certificate(h, "a.shop.example", "shop");
     assert_str(PUT(422, "errors.0.detail", T "/domains/c.shop.example", "{\"certificate\":\"shop\"}"),
                "must cover 'c.shop.example', but certificate 'shop' is for 'a.shop.example', 'b.shop.example'");
@@ -351,27 +338,27 @@ static void test_certificates_in_use_stay(void **state)
 {
     struct harness *h = *state;
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
-    DONE(PUT(201, NULL, T "/certificates/wide", whole(h, wide)));
-    DONE(PUT(201, NULL, T "/domains/a.shop.example", "{\"certificate\":\"shop\"}"));
-    DONE(PUT(201, NULL, T "/domains/c.shop.example", "{}"));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/certificates/wide", whole(h, wide)));
+    done(PUT(201, NULL, T "/domains/a.shop.example", "{\"certificate\":\"shop\"}"));
+    done(PUT(201, NULL, T "/domains/c.shop.example", "{}"));
     assert_str(DELETE(409, "errors.0.detail", T "/certificates/shop"),
                "domain 'a.shop.example' would be wrong: no certificate 'shop'");
     assert_str(DELETE(409, "reason", T "/certificates/wide"), "in_use");
     assert_str(DELETE(409, "errors.0.detail", T "/certificates/wide"),
                "domain 'c.shop.example' has no other certificate");
     assert_str(PUT(409, "reason", T "/certificates/wide", whole(h, other)), "conflict");
-    DONE(PATCH(200, NULL, T "/domains/a.shop.example", "{\"certificate\":null}"));
-    DONE(DELETE(204, NULL, T "/certificates/shop"));
+    done(PATCH(200, NULL, T "/domains/a.shop.example", "{\"certificate\":null}"));
+    done(DELETE(204, NULL, T "/certificates/shop"));
 
-    DONE(PUT(201, NULL, T "/certificates/other", whole(h, other)));
+    done(PUT(201, NULL, T "/certificates/other", whole(h, other)));
     assert_str(PATCH(422, "errors.0.pointer", T "/backends/service", "{\"tls\":{\"client_certificate\":\"no\"}}"),
                "/tls/client_certificate");
-    DONE(PATCH(200, NULL, T "/backends/service", "{\"tls\":{\"client_certificate\":\"other\"}}"));
+    done(PATCH(200, NULL, T "/backends/service", "{\"tls\":{\"client_certificate\":\"other\"}}"));
     assert_str(DELETE(409, "errors.0.detail", T "/certificates/other"),
                "backend 'service' would be wrong: no certificate 'other'");
-    DONE(PATCH(200, NULL, T "/backends/service", "{\"tls\":null}"));
-    DONE(DELETE(204, NULL, T "/certificates/other"));
+    done(PATCH(200, NULL, T "/backends/service", "{\"tls\":null}"));
+    done(DELETE(204, NULL, T "/certificates/other"));
 }
 
 static void test_a_change_costs_its_unit(void **state)
@@ -379,18 +366,18 @@ static void test_a_change_costs_its_unit(void **state)
     struct harness *h = *state;
     struct dm_mark before[DM_UNIT_KINDS];
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
-    DONE(PUT(201, NULL, T "/domains/a.shop.example", "{}"));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/domains/a.shop.example", "{}"));
     marks(h, before);
-    DONE(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
+    done(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
     assert_touched(h, before, DM_UNIT_DOMAINS);
     marks(h, before);
-    DONE(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
+    done(PUT(200, NULL, T "/certificates/shop", whole(h, wide)));
     assert_touched(h, before, 0);
-    DONE(PATCH(200, NULL, T "/domains/a.shop.example", "{\"http2\":false}"));
+    done(PATCH(200, NULL, T "/domains/a.shop.example", "{\"http2\":false}"));
     assert_touched(h, before, DM_UNIT_DOMAINS);
     marks(h, before);
-    DONE(PATCH(200, NULL, T "/grants", "{\"endpoints\":[]}"));
+    done(PATCH(200, NULL, T "/grants", "{\"endpoints\":[]}"));
     assert_touched(h, before, DM_UNIT_GRANTS);
 }
 
@@ -436,7 +423,7 @@ static void test_certificates_are_credentials(void **state)
     dm_buf_add_char(&answer.body, '\0');
     assert_str(PUT(200, "changed", T "/document", answer.body.ptr), "false");
     answer_done(&answer);
-    DONE(DELETE(204, NULL, CREDENTIALS "/partner"));
+    done(DELETE(204, NULL, CREDENTIALS "/partner"));
     assert_null(GET(200, "items.1", CREDENTIALS));
 }
 
@@ -449,8 +436,8 @@ static void test_the_file_keeps_keys(void **state)
     struct answer answer;
     char *text;
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
-    DONE(PUT(201, NULL, T "/domains/a.shop.example", "{\"certificate\":\"shop\"}"));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(PUT(201, NULL, T "/domains/a.shop.example", "{\"certificate\":\"shop\"}"));
     request(h, &answer, "GET", T "/document", h->master, "", NULL);
     assert_null(memmem(answer.body.ptr, answer.body.len, "PRIVATE KEY", 11));
     assert_null(memmem(answer.body.ptr, answer.body.len, "not_after", 9));
@@ -483,9 +470,9 @@ static void test_a_tenant_goes_with_its_keys(void **state)
     struct dm_str sealed;
     int64_t id;
 
-    DONE(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
-    DONE(DELETE(204, NULL, T));
-    DONE(expect(h, 201, NULL, "POST", "/api/v1/tenants", h->master, "", "{\"name\":\"orders\"}"));
+    done(PUT(201, NULL, T "/certificates/shop", whole(h, shop)));
+    done(DELETE(204, NULL, T));
+    done(expect(h, 201, NULL, "POST", "/api/v1/tenants", h->master, "", "{\"name\":\"orders\"}"));
     assert_int_equal(dm_txn_begin(h->store, DM_TXN_READ, &h->arena, &txn, &h->err), 0);
     assert_int_equal(dm_tenants_open(txn, &master_caller, DM_STR("orders"), &tenant, &h->err), 0);
     assert_int_equal(dm_certificate_keys_get(tenant, DM_STR("shop"), &sealed, &h->err), DM_ENOENT);

@@ -205,13 +205,6 @@ static const struct seen *find(const struct gateway *g, const char *tenant, enum
     return NULL;
 }
 
-static void assert_str(char *got, const char *want)
-{
-    assert_non_null(got);
-    assert_string_equal(got, want);
-    dm_free(got);
-}
-
 /* --- tests ----------------------------------------------------------------------------------------------------------------- */
 
 static void serve_team(struct harness *h)

@@ -1,19 +1,8 @@
 /* Rows of keys: what is put is there, another tenant reaches nothing, and what goes is gone. */
-#include "harness.h"
+#include "store_rows.h"
 
 #include "control/store/certificate_keys.h"
 #include "control/store/sql.h"
-
-#define OK(call) assert_int_equal(0, call)
-#define CODE(code, call) assert_int_equal(code, call)
-
-static struct dm_tenant_handle *create(struct harness *h, struct dm_txn *txn, const char *name)
-{
-    struct dm_tenant_handle *tenant;
-
-    OK(dm_tenants_create(txn, &master_caller, dm_str_of(name), &tenant, &h->err));
-    return tenant;
-}
 
 static void assert_key(struct harness *h, struct dm_tenant_handle *tenant, const char *name, const char *want)
 {
@@ -31,7 +20,7 @@ static void test_keys(void **state)
     struct dm_str sealed;
     int64_t id;
 
-    OK(dm_txn_begin(h->store, DM_TXN_WRITE, &h->arena, &txn, &h->err));
+    txn = begin(h, DM_TXN_WRITE);
     a = create(h, txn, "a");
     b = create(h, txn, "b");
     OK(dm_certificate_keys_put(b, DM_STR("main"), DM_STR("one"), &h->err));
