@@ -1,5 +1,9 @@
 /* Serving TLS: handshakes, tickets, certificates of both sides. */
-#include "test_tls_rig.h"
+#include "tls_rig.h"
+
+#include <signal.h>
+
+#include "io/proxy_protocol.h"
 
 static void a_handshake_and_an_exchange(void **state)
 {
@@ -33,17 +37,13 @@ static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_head
 /* The descriptor of the client's end of a connection that begins with a PROXY header. */
 static int accept_proxied(void)
 {
-    int fds[2];
+    int fd = open_pair();
 
-    end_conn();
-    conn = dm_calloc(1, sizeof(*conn));
     proxy_source[0] = '\0';
     n_selected = 0;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    assert_int_equal(dm_stream_open(&conn->stream, loop, &type, fds[0]), 0);
     dm_proxy_expect(&conn->stream, on_proxy_header);
     dm_tls_serve(&conn->stream, acceptor);
-    return fds[1];
+    return fd;
 }
 
 /* In pieces of this size, each seen before the next; the last together with the ClientHello. */

@@ -1,33 +1,12 @@
 /* Connecting with TLS: streams at both ends on one loop, or plain calls where the server misbehaves. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tls_conn.h"
+
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/mem.h"
 #include "fake_clock.h"
 #include "io/listener.h"
-#include "io/tls.h"
 #include "pki/pki.h"
-
-#define NOW_S INT64_C(1750000000)
-
-struct conn {
-    struct dm_stream stream;
-    struct conn *next;
-    char seen[4096];
-    size_t n_seen;
-    unsigned n_connect, n_eof, n_error, n_closed;
-    int error;
-    enum dm_tls_reason reason;
-    int alert;
-    bool echoes, says_early;
-};
 
 static struct pki_identity *root, *other_root, *leaf, *address_leaf, *expired, *future, *self_signed, *client_leaf;
 static struct fake_clock fake;
@@ -49,62 +28,9 @@ static uint64_t test_wall_ns(struct dm_sys *sys)
     return (uint64_t)NOW_S * 1000000000u;
 }
 
-static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
-{
-    struct conn *c = DM_CONTAINER_OF(stream, struct conn, stream);
-
-    assert_int_equal(c->n_connect, 1);
-    assert_true(c->n_seen + len <= sizeof(c->seen));
-    memcpy(c->seen + c->n_seen, ptr, len);
-    c->n_seen += len;
-    if (c->echoes)
-        assert_int_equal(dm_stream_put(stream, ptr, len), 0);
-    return len;
-}
-
-static void on_eof(struct dm_stream *stream)
-{
-    DM_CONTAINER_OF(stream, struct conn, stream)->n_eof++;
-}
-
-static void on_connect(struct dm_stream *stream)
-{
-    struct conn *c = DM_CONTAINER_OF(stream, struct conn, stream);
-    struct dm_tls_info info;
-
-    c->n_connect++;
-    assert_true(dm_tls_info(stream, &info));
-    if (c->says_early)
-        assert_int_equal(dm_stream_put(stream, "early", 5), 0);
-}
-
-static void on_error(struct dm_stream *stream, int code)
-{
-    struct conn *c = DM_CONTAINER_OF(stream, struct conn, stream);
-
-    c->n_error++;
-    c->error = code;
-    c->reason = dm_tls_reason(stream);
-    c->alert = dm_tls_alert(stream);
-    dm_stream_close(stream);
-}
-
-static void on_closed(struct dm_stream *stream)
-{
-    DM_CONTAINER_OF(stream, struct conn, stream)->n_closed++;
-}
-
-static const struct dm_stream_type type = {
-    .on_read = on_read,
-    .on_eof = on_eof,
-    .on_connect = on_connect,
-    .on_error = on_error,
-    .on_closed = on_closed,
-};
-
 static struct conn *add_conn(void)
 {
-    struct conn *c = dm_calloc(1, sizeof(*c));
+    struct conn *c = conn_new(4096);
 
     c->next = conns;
     return conns = c;
@@ -121,7 +47,7 @@ static void on_accept(struct dm_listener *l, int fd, const struct dm_addr *from)
     accepted = add_conn();
     accepted->echoes = true;
     accepted->says_early = says_early;
-    assert_int_equal(dm_stream_open(&accepted->stream, loop, &type, fd), 0);
+    assert_int_equal(dm_stream_open(&accepted->stream, loop, &conn_type, fd), 0);
     dm_tls_serve(&accepted->stream, acceptor);
 }
 
@@ -242,7 +168,7 @@ static struct conn *start_call(void)
     end_conns();
     c = add_conn();
     selected_name[0] = '\0';
-    assert_int_equal(dm_stream_connect(&c->stream, loop, &type, &listener.addr, 1000), 0);
+    assert_int_equal(dm_stream_connect(&c->stream, loop, &conn_type, &listener.addr, 1000), 0);
     dm_tls_connect(&c->stream, client, &slot);
     return c;
 }
@@ -560,7 +486,7 @@ static bool relay(size_t at, bool spoils)
         assert_true(dm_loop_turn(loop, -1) >= 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     accepted = add_conn();
-    assert_int_equal(dm_stream_open(&accepted->stream, loop, &type, fds[0]), 0);
+    assert_int_equal(dm_stream_open(&accepted->stream, loop, &conn_type, fds[0]), 0);
     dm_tls_serve(&accepted->stream, acceptor);
     while (n_passed <= at && c->n_connect + c->n_error == 0) {
         turn_until_quiet();

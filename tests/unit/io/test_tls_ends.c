@@ -1,5 +1,7 @@
 /* Serving TLS: how connections end, what is no TLS, floods, and what a connection costs. */
-#include "test_tls_rig.h"
+#include "tls_rig.h"
+
+#include <signal.h>
 
 static void a_close_is_told_and_an_abort_shows(void **state)
 {
