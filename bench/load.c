@@ -31,24 +31,20 @@
  * L2. A connection is in free_conns exactly when it is free and the mode is the rate mode.
  */
 #include "channel.h"
-#include "counts.h"
+#include "generator.h"
 #include "histogram.h"
-#include "requests.h"
 #include "websocket.h"
 #include "wire.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define NS UINT64_C(1000000000)
 #define DRAIN_NS (2 * NS)
 #define TICK_NS (10 * UINT64_C(1000000))
 #define CONNECTIONS_MAX 65536
@@ -101,15 +97,6 @@ static struct dm_histogram latencies;
 static uint64_t start_ns, end_ns;
 static uint64_t due, sent;
 static int poll_fd;
-static volatile sig_atomic_t is_stopped;
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS + (uint64_t)now.tv_nsec;
-}
 
 static void open_conn(struct conn *conn)
 {
@@ -238,7 +225,7 @@ static void on_answer(struct conn *conn)
     counts->answered++;
     counts->in_flight--;
     if (options.mode == MODE_RATE)
-        dm_histogram_add(&latencies, now_ns() - conn->due_ns);
+        dm_histogram_add(&latencies, dm_generator_now_ns() - conn->due_ns);
     if (options.mode == MODE_ONCE)
         finish_conn(conn);
     else if (conn->is_closing)
@@ -400,7 +387,7 @@ static uint64_t wait_ns(uint64_t now)
 
 static bool is_over(uint64_t now)
 {
-    if (is_stopped && now < end_ns)
+    if (dm_generator_is_stopped && now < end_ns)
         end_ns = now;
     if (now < end_ns || options.mode != MODE_RATE)
         return now >= end_ns;
@@ -420,7 +407,7 @@ static void run(void)
 
         for (int i = 0; i < count; i++)
             on_event(events[i].data.ptr);
-        now = now_ns();
+        now = dm_generator_now_ns();
         if (options.mode == MODE_RATE)
             send_due(now);
         if (closed_count > 0 && now >= reopen_ns)
@@ -431,12 +418,6 @@ static void run(void)
             fflush(stdout);
         }
     }
-}
-
-static void on_signal(int signal)
-{
-    (void)signal;
-    is_stopped = 1;
 }
 
 static const struct option OPTIONS[] = {
@@ -545,7 +526,7 @@ static void print_report(void)
     printf("{");
     dm_counts_print(counts);
     printf(",\"unfinished\":%llu,\"seconds\":%.3f", (unsigned long long)unfinished,
-           (double)(now_ns() - start_ns) / 1e9);
+           (double)(dm_generator_now_ns() - start_ns) / 1e9);
     if (options.mode == MODE_RATE)
         printf(",\"latency_us\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}", latency_us(0.5),
                latency_us(0.9), latency_us(0.99), latency_us(0.999), latency_us(1));
@@ -554,17 +535,12 @@ static void print_report(void)
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-
     dm_wire_start();
     read_options(argc, argv);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poll_fd < 0 || dm_requests_read(&requests, options.requests_path) < 0 || start_tls() < 0 ||
-        (counts = dm_counts_map(options.counters_path)) == NULL)
+    poll_fd = dm_generator_start(options.requests_path, &requests, options.counters_path, &counts);
+    if (poll_fd < 0 || start_tls() < 0)
         return 1;
-    start_ns = now_ns();
+    start_ns = dm_generator_now_ns();
     end_ns = start_ns + options.seconds * NS;
     if (start_conns() < 0)
         return 1;

@@ -14,24 +14,20 @@
  * H2. A connection that the peer ends, or leaves with GOAWAY, is not opened again: it ends the program with status 1 after
  *     the report.
  */
-#include "counts.h"
-#include "requests.h"
+#include "generator.h"
 #include "wire.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <nghttp2/nghttp2.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define NS UINT64_C(1000000000)
 #define CONNECTIONS_MAX 1024
 #define STREAMS_MAX 1024
 #define SECONDS_MAX 3600
@@ -73,15 +69,6 @@ static struct conn *conns;
 static uint64_t start_ns, end_ns;
 static bool has_lost;
 static int poll_fd;
-static volatile sig_atomic_t is_stopped;
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS + (uint64_t)now.tv_nsec;
-}
 
 /* --- requests --- */
 
@@ -323,17 +310,11 @@ static int start_conns(void)
 
 /* --- the program --- */
 
-static void on_signal(int signal)
-{
-    (void)signal;
-    is_stopped = 1;
-}
-
 static void run(void)
 {
     struct epoll_event events[EVENTS_PER_TURN];
 
-    for (uint64_t now = start_ns; now < end_ns && !is_stopped && !has_lost; now = now_ns()) {
+    for (uint64_t now = start_ns; now < end_ns && !dm_generator_is_stopped && !has_lost; now = dm_generator_now_ns()) {
         int count = epoll_wait(poll_fd, events, EVENTS_PER_TURN, (int)((end_ns - now) / 1000000) + 1);
 
         for (int i = 0; i < count; i++)
@@ -383,22 +364,17 @@ static void print_report(void)
 {
     printf("{");
     dm_counts_print(counts);
-    printf(",\"seconds\":%.3f}\n", (double)(now_ns() - start_ns) / 1e9);
+    printf(",\"seconds\":%.3f}\n", (double)(dm_generator_now_ns() - start_ns) / 1e9);
 }
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-
     dm_wire_start();
     read_options(argc, argv);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poll_fd < 0 || dm_requests_read(&requests, options.requests_path) < 0 ||
-        (counts = dm_counts_map(options.counters_path)) == NULL)
+    poll_fd = dm_generator_start(options.requests_path, &requests, options.counters_path, &counts);
+    if (poll_fd < 0)
         return 1;
-    start_ns = now_ns();
+    start_ns = dm_generator_now_ns();
     end_ns = start_ns + options.seconds * NS;
     if (start_conns() < 0)
         return 1;

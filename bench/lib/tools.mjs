@@ -11,7 +11,7 @@ export const ROOT = path.join(BENCH, '..');
 
 const NODE_MIN = 18;
 const NEEDED = ['taskset', 'setpriv', 'cc', 'openssl', 'nginx', 'haproxy'];
-const LOAD_SOURCES = ['counts.c', 'requests.c', 'wire.c'];
+const LOAD_SOURCES = ['counts.c', 'generator.c', 'requests.c', 'wire.c'];
 const PROGRAMS = {
   relay: { sources: ['relay.c', 'wire.c'] },
   backend: { sources: ['backend.c', 'websocket.c', 'wire.c'] },
