@@ -2,7 +2,7 @@
 #ifndef DM_TESTS_WIRE_HTTP_CASE_H
 #define DM_TESTS_WIRE_HTTP_CASE_H
 
-#include "base/buf.h"
+#include "case_file.h"
 #include "http/head.h"
 
 #define CASE_EXPECT_MAX 64
@@ -25,11 +25,5 @@ struct http_case {
 /* Reads the next case from *text and moves behind it. 1, 0 at the end, -1 after saying what is wrong. The caller calls
  * dm_buf_done(&ret->input). */
 int http_case_next(struct dm_str *text, struct http_case *ret);
-
-/* Adds the text with its escapes (README.md) replaced. */
-void http_case_unescape(struct dm_str text, struct dm_buf *out);
-
-/* Whole file; aborts with a message when it cannot be read. Freed by the caller. */
-struct dm_str http_case_file(const char *path);
 
 #endif

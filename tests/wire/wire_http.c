@@ -131,7 +131,7 @@ int main(int argc, char **argv)
     int rc = 0;
 
     for (int i = dump ? 3 : 1; i < argc && rc >= 0; i++) {
-        struct dm_str file = http_case_file(argv[i]), text = file;
+        struct dm_str file = case_file(argv[i]), text = file;
 
         for (; (rc = http_case_next(&text, &c)) > 0; ran++) {
             if (dump)

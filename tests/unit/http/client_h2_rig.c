@@ -49,6 +49,15 @@ void accept_backend(void)
 
 /* --- what it sends ------------------------------------------------------------------------------------------------ */
 
+void add_fields(struct dm_buf *out, const char *lines)
+{
+    while (*lines) {
+        const char *colon = strstr(lines, ": "), *end = strchr(lines, '\n');
+        add_field(out, dm_str_n(lines, (size_t)(colon - lines)), dm_str_n(colon + 2, (size_t)(end - colon - 2)));
+        lines = end + 1;
+    }
+}
+
 void send_bytes(const void *ptr, size_t len)
 {
     const char *at = ptr;
@@ -121,22 +130,15 @@ void answer_ok(uint32_t id)
 
 /* --- what it gets ------------------------------------------------------------------------------------------------- */
 
+static void note_field(void *arg, struct dm_str name, struct dm_str value)
+{
+    dm_buf_printf(&backend.head, "%.*s: %.*s\n", DM_STR_ARG(name), DM_STR_ARG(value));
+}
+
 static void inflate(const uint8_t *ptr, size_t len)
 {
-    int flags = 0;
-
     dm_buf_reset(&backend.head);
-    while (!(flags & NGHTTP2_HD_INFLATE_FINAL)) {
-        nghttp2_nv nv;
-        ssize_t n = nghttp2_hd_inflate_hd2(backend.inflater, &nv, &flags, ptr, len, 1);
-        assert_true(n >= 0);
-        ptr += n;
-        len -= (size_t)n;
-        if (flags & NGHTTP2_HD_INFLATE_EMIT)
-            dm_buf_printf(&backend.head, "%.*s: %.*s\n", (int)nv.namelen, (char *)nv.name, (int)nv.valuelen,
-                          (char *)nv.value);
-    }
-    nghttp2_hd_inflate_end_headers(backend.inflater);
+    assert_true(inflate_block(backend.inflater, ptr, len, note_field, NULL));
 }
 
 static void take_frame(uint8_t type, uint8_t flags, uint32_t id, const uint8_t *ptr, size_t len)

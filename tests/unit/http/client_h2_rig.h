@@ -4,10 +4,8 @@
 #ifndef DM_TESTS_UNIT_HTTP_CLIENT_H2_RIG_H
 #define DM_TESTS_UNIT_HTTP_CLIENT_H2_RIG_H
 
-#include <nghttp2/nghttp2.h>
-
 #include "client_rig.h"
-#include "h2_frames.h"
+#include "h2/frame.h"
 
 enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION };
 enum { ACK = 1, END = 1, END_HEADERS = 4 };
@@ -37,6 +35,8 @@ void close_backend(void);
 /* A connection with settings both ways and the first call on it. */
 void begin(const struct dm_http_message *m);
 
+/* Lines "name: value\n" as a block. */
+void add_fields(struct dm_buf *out, const char *lines);
 /* Without regard for whether they arrive. */
 void send_bytes(const void *ptr, size_t len);
 void send_frame(uint8_t type, uint8_t flags, uint32_t id, const void *ptr, size_t len);

@@ -62,21 +62,10 @@ ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *buf, size_t l
     return (ssize_t)n;
 }
 
-/* The status in a block that comes whole. */
-static void see_status(uint32_t id, const uint8_t *ptr, size_t len)
+static void note_status(void *arg, struct dm_str name, struct dm_str value)
 {
-    nghttp2_nv nv;
-    int flags = 0;
-
-    while (!(flags & NGHTTP2_HD_INFLATE_FINAL)) {
-        ssize_t n = nghttp2_hd_inflate_hd2(h2.inflater, &nv, &flags, ptr, len, 1);
-        assert_true(n >= 0);
-        ptr += n;
-        len -= (size_t)n;
-        if ((flags & NGHTTP2_HD_INFLATE_EMIT) && nv.namelen == 7 && memcmp(nv.name, ":status", 7) == 0)
-            see("H%u:%.*s", id, (int)nv.valuelen, nv.value);
-    }
-    nghttp2_hd_inflate_end_headers(h2.inflater);
+    if (dm_str_eq(name, DM_STR(":status")))
+        see("H%u:%.*s", *(uint32_t *)arg, DM_STR_ARG(value));
 }
 
 static void see_frame(const uint8_t *p, size_t len)
@@ -88,7 +77,7 @@ static void see_frame(const uint8_t *p, size_t len)
         if (!h2.is_quiet)
             see("D%u:%zu", id, len);
         break;
-    case NGHTTP2_HEADERS: see_status(id, p + 9, len); break;
+    case NGHTTP2_HEADERS: assert_true(inflate_block(h2.inflater, p + 9, len, note_status, &id)); break;
     case NGHTTP2_RST_STREAM: see("X%u:%u", id, u32_at(p + 9)); break;
     case NGHTTP2_GOAWAY: see("G%u", u32_at(p + 13)); break;
     default: break;

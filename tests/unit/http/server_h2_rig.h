@@ -4,9 +4,7 @@
 #ifndef DM_TESTS_UNIT_HTTP_SERVER_H2_RIG_H
 #define DM_TESTS_UNIT_HTTP_SERVER_H2_RIG_H
 
-#include <nghttp2/nghttp2.h>
-
-#include "h2_frames.h"
+#include "h2/frame.h"
 #include "server_rig.h"
 
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

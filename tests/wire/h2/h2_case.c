@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "case_file.h"
+#include "h2/frame.h"
+
 enum { HEAD_BYTES = 9, FLAG_END_STREAM = 0x1, FLAG_ACK = 0x1, FLAG_END_HEADERS = 0x4, FLAG_PADDED = 0x8 };
 enum { FLAG_PRIORITY = 0x20, FIELD_MAX = 4096 };
 
@@ -98,29 +101,6 @@ static void add_number(struct dm_buf *out, uint64_t value, unsigned n_bytes)
         dm_buf_add_char(out, (char)(value >> (8 * n_bytes)));
 }
 
-/* RFC 7541 section 5.1, with a prefix of 7 bits. */
-static void add_length(struct dm_buf *out, size_t n)
-{
-    if (n < 127) {
-        dm_buf_add_char(out, (char)n);
-        return;
-    }
-    dm_buf_add_char(out, 127);
-    for (n -= 127; n >= 128; n >>= 7)
-        dm_buf_add_char(out, (char)(0x80 | (n & 127)));
-    dm_buf_add_char(out, (char)n);
-}
-
-/* A literal that is not indexed. */
-static void add_field(struct dm_buf *out, struct dm_str name, struct dm_str value)
-{
-    dm_buf_add_char(out, 0);
-    add_length(out, name.len);
-    dm_buf_add(out, name);
-    add_length(out, value.len);
-    dm_buf_add(out, value);
-}
-
 static void add_request(struct dm_buf *out, struct dm_str method)
 {
     add_field(out, DM_STR(":method"), method);
@@ -141,24 +121,6 @@ static bool add_hex(struct dm_buf *out, struct dm_str hex)
     return hex.len % 2 == 0;
 }
 
-/* \r \n \s (a space) \0 */
-static void add_text(struct dm_buf *out, struct dm_str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] != '\\' || i + 1 == s.len) {
-            dm_buf_add_char(out, s.ptr[i]);
-            continue;
-        }
-        switch (s.ptr[++i]) {
-        case 'r': dm_buf_add_char(out, '\r'); break;
-        case 'n': dm_buf_add_char(out, '\n'); break;
-        case 's': dm_buf_add_char(out, ' '); break;
-        case '0': dm_buf_add_char(out, 0); break;
-        default: dm_buf_add_char(out, s.ptr[i]);
-        }
-    }
-}
-
 /* NAME=VALUE */
 static bool add_named(struct dm_buf *out, struct dm_str field)
 {
@@ -169,7 +131,7 @@ static bool add_named(struct dm_buf *out, struct dm_str field)
     if (at == field.len)
         return false;
     dm_buf_init_fixed(&value, text, sizeof(text));
-    add_text(&value, dm_str_skip(field, at + 1));
+    case_unescape(dm_str_skip(field, at + 1), &value);
     add_field(out, dm_str_n(field.ptr, at), dm_buf_str(&value));
     return true;
 }
@@ -194,7 +156,7 @@ static bool add_payload(struct dm_buf *out, struct dm_str word)
     if (is_word(word, "GET") || is_word(word, "POST") || is_word(word, "HEAD")) {
         add_request(out, word);
     } else if (word.ptr[0] == '"') {
-        add_text(out, dm_str_n(word.ptr + 1, word.len - 2));
+        case_unescape(dm_str_n(word.ptr + 1, word.len - 2), out);
     } else if (takes(word, "hex:", &rest)) {
         return add_hex(out, rest);
     } else if (takes(word, "+", &rest)) {
@@ -254,7 +216,7 @@ static bool take_head(struct dm_str word, struct head *head)
     return take_flag(word, head);
 }
 
-static bool add_frame(struct dm_buf *out, struct dm_str type, struct dm_str line)
+static bool add_line(struct dm_buf *out, struct dm_str type, struct dm_str line)
 {
     struct head head = {.length = UINT64_MAX};
     struct dm_buf payload DM_CLEANUP(dm_buf_done);
@@ -287,7 +249,7 @@ static bool add_requests(struct dm_buf *out, struct dm_str line)
     for (; n > 0; n--, id += 2) {
         dm_buf_init_fixed(&frame, text, sizeof(text));
         dm_buf_printf(&frame, "%llu end_stream end_headers GET", (unsigned long long)id);
-        if (!add_frame(out, DM_STR("HEADERS"), dm_buf_str(&frame)))
+        if (!add_line(out, DM_STR("HEADERS"), dm_buf_str(&frame)))
             return false;
     }
     return true;
@@ -313,7 +275,7 @@ bool h2_line_bytes(struct dm_str line, struct dm_buf *ret)
     else if (ok && is_word(word, "requests"))
         ok = add_requests(ret, rest);
     else if (ok)
-        ok = add_frame(ret, word, rest);
+        ok = add_line(ret, word, rest);
     if (!ok)
         fprintf(stderr, "cannot read: %.*s\n", DM_STR_ARG(line));
     return ok;
@@ -339,21 +301,13 @@ static bool take_line(struct h2_case *ret, struct dm_str line)
 
 int h2_case_next(struct dm_str *text, struct h2_case *ret)
 {
-    struct dm_str line = DM_STR_NULL;
+    struct dm_str name, line;
 
-    while (text->len > 0 && !dm_str_starts(*text, DM_STR("== ")))
-        (void)dm_str_cut(text, '\n', &line);
-    if (!dm_str_cut(text, '\n', &line) || line.len == 0)
+    if (!case_begin(text, &name))
         return 0;
-    *ret = (struct h2_case){.name = dm_str_skip(line, 3)};
-    while (text->len > 0 && !dm_str_starts(*text, DM_STR("== "))) {
-        (void)dm_str_cut(text, '\n', &line);
-        if (line.len == 0 || line.ptr[0] == '#')
-            continue;
-        if (!take_line(ret, line)) {
-            fprintf(stderr, "%.*s: cannot read: %.*s\n", DM_STR_ARG(ret->name), DM_STR_ARG(line));
-            return -1;
-        }
-    }
+    *ret = (struct h2_case){.name = name};
+    while (case_line(text, &line))
+        if (!take_line(ret, line))
+            return case_fail(name, line);
     return 1;
 }

@@ -5,11 +5,11 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
-#include <nghttp2/nghttp2.h>
 
 #include "base/mem.h"
+#include "case_file.h"
+#include "h2/frame.h"
 #include "h2_case.h"
-#include "http_case.h"
 
 #define TEXT_MAX (1u << 20)
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -31,11 +31,6 @@ struct play {
 
 /* --- what came ---------------------------------------------------------------------------------------------------- */
 
-static uint32_t u32_at(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 static void see(struct play *p, const char *fmt, ...) DM_PRINTF(2, 3);
 static void see(struct play *p, const char *fmt, ...)
 {
@@ -48,22 +43,17 @@ static void see(struct play *p, const char *fmt, ...)
     p->n_seen++;
 }
 
+static void take_status(void *arg, struct dm_str name, struct dm_str value)
+{
+    if (dm_str_eq(name, DM_STR(":status")) && value.len == 3)
+        memcpy(arg, value.ptr, 3);
+}
+
 static void see_head(struct play *p, uint32_t id, const uint8_t *ptr, size_t len, const char *end)
 {
     char status[4] = "-";
-    nghttp2_nv nv;
-    int flags = 0;
 
-    while (!(flags & NGHTTP2_HD_INFLATE_FINAL)) {
-        ssize_t n = nghttp2_hd_inflate_hd2(p->inflater, &nv, &flags, ptr, len, 1);
-        assert_true(n >= 0);
-        ptr += n;
-        len -= (size_t)n;
-        if ((flags & NGHTTP2_HD_INFLATE_EMIT) && nv.namelen == 7 && nv.valuelen == 3 &&
-            memcmp(nv.name, ":status", 7) == 0)
-            memcpy(status, nv.value, 3);
-    }
-    nghttp2_hd_inflate_end_headers(p->inflater);
+    assert_true(inflate_block(p->inflater, ptr, len, take_status, status));
     if (!p->c->is_quiet)
         see(p, "HEADERS %u %s%s", id, status, end);
 }
@@ -313,7 +303,7 @@ static void test_cases(void **state)
     int rc = 0;
 
     for (int i = 0; i < n_files; i++) {
-        struct dm_str file = http_case_file(files[i]), text = file;
+        struct dm_str file = case_file(files[i]), text = file;
         for (; (rc = h2_case_next(&text, &c)) > 0; ran++)
             failed += !run(&c, 0) || (!c.is_whole && !run(&c, PIECE));
         assert_int_equal(rc, 0);

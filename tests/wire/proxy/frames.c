@@ -1,9 +1,8 @@
 #include "frames.h"
 
-#include <nghttp2/nghttp2.h>
-
 #include "base/mem.h"
-#include "http_case.h"
+#include "case_file.h"
+#include "h2/frame.h"
 
 enum { DATA, HEADERS, RST_STREAM = 3, SETTINGS, GOAWAY = 7, CONTINUATION = 9 };
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8, PRIORITY = 32 };
@@ -11,45 +10,15 @@ enum { HEAD_BYTES = 9, TEXT_MAX = 1 << 20 };
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static void add_frame(struct dm_buf *out, unsigned type, unsigned flags, uint32_t id, struct dm_str payload)
+static void add_escaped(struct dm_buf *out, struct dm_str name, struct dm_str value)
 {
-    uint8_t head[HEAD_BYTES] = {
-        (uint8_t)(payload.len >> 16), (uint8_t)(payload.len >> 8), (uint8_t)payload.len, (uint8_t)type, (uint8_t)flags,
-        (uint8_t)(id >> 24),          (uint8_t)(id >> 16),         (uint8_t)(id >> 8),   (uint8_t)id};
+    struct dm_buf names DM_CLEANUP(dm_buf_done), values DM_CLEANUP(dm_buf_done);
 
-    dm_buf_add_n(out, head, sizeof(head));
-    dm_buf_add(out, payload);
-}
-
-/* RFC 7541 section 5.1, with a prefix of 7 bits. */
-static void add_length(struct dm_buf *out, size_t len)
-{
-    if (len < 127) {
-        dm_buf_add_char(out, (char)len);
-        return;
-    }
-    dm_buf_add_char(out, 127);
-    for (len -= 127; len >= 128; len >>= 7)
-        dm_buf_add_char(out, (char)((len & 127) | 128));
-    dm_buf_add_char(out, (char)len);
-}
-
-static void add_string(struct dm_buf *out, struct dm_str text)
-{
-    struct dm_buf bytes DM_CLEANUP(dm_buf_done);
-
-    dm_buf_init(&bytes, TEXT_MAX);
-    http_case_unescape(text, &bytes);
-    add_length(out, bytes.len);
-    dm_buf_add(out, dm_buf_str(&bytes));
-}
-
-/* A literal that is never indexed (RFC 7541 section 6.2.3). */
-static void add_field(struct dm_buf *out, struct dm_str name, struct dm_str value)
-{
-    dm_buf_add_char(out, 0x10);
-    add_string(out, name);
-    add_string(out, value);
+    dm_buf_init(&names, TEXT_MAX);
+    dm_buf_init(&values, TEXT_MAX);
+    case_unescape(name, &names);
+    case_unescape(value, &values);
+    add_field(out, dm_buf_str(&names), dm_buf_str(&values));
 }
 
 /* "GET /path": what a usual request has. */
@@ -76,9 +45,9 @@ static void add_piece(struct dm_buf *out, struct dm_str piece)
     struct dm_str rest = piece;
 
     if (colon < piece.len) {
-        add_field(out, dm_str_n(piece.ptr, colon), dm_str_skip(piece, colon + 2));
+        add_escaped(out, dm_str_n(piece.ptr, colon), dm_str_skip(piece, colon + 2));
     } else if (piece.len > 1 && piece.ptr[piece.len - 1] == ':') {
-        add_field(out, dm_str_n(piece.ptr, piece.len - 1), DM_STR(""));
+        add_escaped(out, dm_str_n(piece.ptr, piece.len - 1), DM_STR(""));
     } else if ((space = find(piece, " ")) < piece.len) {
         rest.len = space;
         add_request(out, rest, dm_str_skip(piece, space + 1));
@@ -127,10 +96,10 @@ static bool take_flag(struct dm_str *rest, const char *word)
     return true;
 }
 
-static bool write_headers(unsigned type, struct dm_str rest, uint32_t stream, struct dm_buf *out)
+static bool write_headers(uint8_t type, struct dm_str rest, uint32_t stream, struct dm_buf *out)
 {
     struct dm_buf block DM_CLEANUP(dm_buf_done);
-    unsigned flags = 0;
+    uint8_t flags = 0;
     uint32_t id;
 
     if (!take_number(&rest, stream, &id))
@@ -139,22 +108,22 @@ static bool write_headers(unsigned type, struct dm_str rest, uint32_t stream, st
     flags |= take_flag(&rest, "open") ? 0 : END_HEADERS;
     dm_buf_init(&block, TEXT_MAX);
     add_block(&block, rest);
-    add_frame(out, type, flags, id, dm_buf_str(&block));
+    add_frame(out, type, flags, id, block.ptr, block.len);
     return true;
 }
 
 static bool write_data(struct dm_str rest, uint32_t stream, struct dm_buf *out)
 {
     struct dm_buf bytes DM_CLEANUP(dm_buf_done);
-    unsigned flags;
+    uint8_t flags;
     uint32_t id;
 
     if (!take_number(&rest, stream, &id))
         return false;
     flags = take_flag(&rest, "end") ? END_STREAM : 0;
     dm_buf_init(&bytes, TEXT_MAX);
-    http_case_unescape(rest, &bytes);
-    add_frame(out, DATA, flags, id, dm_buf_str(&bytes));
+    case_unescape(rest, &bytes);
+    add_frame(out, DATA, flags, id, bytes.ptr, bytes.len);
     return true;
 }
 
@@ -167,8 +136,8 @@ static bool write_other(struct dm_str rest, uint32_t stream, struct dm_buf *out)
     if (!take_number(&rest, 0, &type) || !take_number(&rest, 0, &flags) || !take_number(&rest, stream, &id))
         return false;
     dm_buf_init(&bytes, TEXT_MAX);
-    http_case_unescape(rest, &bytes);
-    add_frame(out, type, flags, id, dm_buf_str(&bytes));
+    case_unescape(rest, &bytes);
+    add_frame(out, (uint8_t)type, (uint8_t)flags, id, bytes.ptr, bytes.len);
     return true;
 }
 
@@ -186,7 +155,7 @@ bool frames_write(struct dm_str line, uint32_t stream, struct dm_buf *out)
     else if (dm_str_eq(word, DM_STR("frame")))
         is_read = write_other(rest, stream, out);
     else if ((is_read = dm_str_eq(word, DM_STR("raw"))))
-        http_case_unescape(rest, out);
+        case_unescape(rest, out);
     if (!is_read)
         fprintf(stderr, "no frame: %.*s\n", DM_STR_ARG(line));
     return is_read;
@@ -194,7 +163,7 @@ bool frames_write(struct dm_str line, uint32_t stream, struct dm_buf *out)
 
 void frames_write_settings(bool is_ack, struct dm_buf *out)
 {
-    add_frame(out, SETTINGS, is_ack ? ACK : 0, 0, DM_STR(""));
+    add_frame(out, SETTINGS, is_ack ? ACK : 0, 0, NULL, 0);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -248,8 +217,10 @@ static void copy_text(char *ret, size_t max, struct dm_str text)
     ret[n] = 0;
 }
 
-static void take_field(struct frames_stream *stream, struct dm_str name, struct dm_str value)
+static void take_field(void *arg, struct dm_str name, struct dm_str value)
 {
+    struct frames_stream *stream = arg;
+
     if (dm_str_eq(name, DM_STR(":status"))) {
         if (stream->statuses.len > 0)
             dm_buf_add_char(&stream->statuses, '+');
@@ -264,31 +235,9 @@ static void take_field(struct frames_stream *stream, struct dm_str name, struct 
 
 static void take_block(struct frames_reader *reader, struct frames_stream *stream)
 {
-    const uint8_t *ptr = (const uint8_t *)reader->block.ptr;
-    size_t len = reader->block.len;
-    nghttp2_nv nv;
-    int flags = 0;
-
-    while (!(flags & NGHTTP2_HD_INFLATE_FINAL)) {
-        ssize_t n = nghttp2_hd_inflate_hd2(reader->inflater, &nv, &flags, ptr, len, 1);
-        if (n < 0) {
-            reader->is_bad = true;
-            break;
-        }
-        ptr += n;
-        len -= (size_t)n;
-        if (flags & NGHTTP2_HD_INFLATE_EMIT)
-            take_field(stream, dm_str_n((char *)nv.name, nv.namelen), dm_str_n((char *)nv.value, nv.valuelen));
-    }
-    nghttp2_hd_inflate_end_headers(reader->inflater);
+    if (!inflate_block(reader->inflater, reader->block.ptr, reader->block.len, take_field, stream))
+        reader->is_bad = true;
     dm_buf_reset(&reader->block);
-}
-
-static uint32_t get_u32(const char *ptr)
-{
-    const uint8_t *p = (const uint8_t *)ptr;
-
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 static void end_stream(struct frames_reader *reader, struct frames_stream *stream)
@@ -328,7 +277,7 @@ static void take_frame(struct frames_reader *reader, unsigned type, unsigned fla
     case CONTINUATION: take_headers(reader, id, flags, payload); break;
     case RST_STREAM:
         stream_of(reader, id)->has_reset = true;
-        stream_of(reader, id)->reset_code = get_u32(payload.ptr);
+        stream_of(reader, id)->reset_code = u32_at(payload.ptr);
         break;
     case SETTINGS:
         if (!(flags & ACK) && reader->on_settings)
@@ -336,7 +285,7 @@ static void take_frame(struct frames_reader *reader, unsigned type, unsigned fla
         break;
     case GOAWAY:
         reader->has_goaway = true;
-        reader->goaway_code = get_u32(payload.ptr + 4);
+        reader->goaway_code = u32_at(payload.ptr + 4);
         break;
     default: break;
     }
@@ -346,11 +295,11 @@ void frames_read(struct frames_reader *reader, struct dm_str bytes)
 {
     while (bytes.len >= reader->parsed + HEAD_BYTES && !reader->is_bad) {
         const char *head = bytes.ptr + reader->parsed;
-        size_t len = get_u32(head) >> 8;
+        size_t len = u32_at(head) >> 8;
         if (bytes.len - reader->parsed - HEAD_BYTES < len)
             return;
         reader->parsed += HEAD_BYTES + len;
-        take_frame(reader, (uint8_t)head[3], (uint8_t)head[4], get_u32(head + 5) & 0x7fffffff,
+        take_frame(reader, (uint8_t)head[3], (uint8_t)head[4], u32_at(head + 5) & 0x7fffffff,
                    dm_str_n(head + HEAD_BYTES, len));
     }
 }

@@ -41,14 +41,14 @@ static void read_answer(struct play *p)
 
     for (unsigned i = 0; i < p->c->expect_count; i++) {
         if (play_word_is(p->c->expect[i], "answer", &text)) {
-            http_case_unescape(text, &p->answer);
+            case_unescape(text, &p->answer);
         } else if (p->has_h2_backend && play_word_is(p->c->expect[i], "frames", &text) && text.len > 0) {
             dm_buf_add(frames, text);
             dm_buf_add_char(frames, '\n');
         }
     }
     if (p->answer.len == 0 && !play_find_word(p->c, "answer", &text))
-        http_case_unescape(DM_STR(DEFAULT_ANSWER), &p->answer);
+        case_unescape(DM_STR(DEFAULT_ANSWER), &p->answer);
     if (p->has_h2_backend && frames->len == 0)
         dm_buf_add_lit(frames, DEFAULT_FRAMES);
     p->origin.answer = dm_buf_str(&p->answer);
@@ -373,7 +373,7 @@ static void speak_unasked(struct play *p)
     dm_buf_init(&bytes, PLAY_TEXT_MAX);
     if (!play_find_word(p->c, "later", &text))
         return;
-    http_case_unescape(text, &bytes);
+    case_unescape(text, &bytes);
     for (size_t i = 0; i < p->origin.n_sockets; i++)
         if (!p->origin.sockets[i]->is_closed && dm_stream_is_open(&p->origin.sockets[i]->stream))
             rig_send(p->origin.sockets[i], dm_buf_str(&bytes));

@@ -140,7 +140,7 @@ static void test_cases(void **state)
 
     (void)state;
     for (int i = 0; i < n_files; i++) {
-        struct dm_str file = http_case_file(files[i]), text = file;
+        struct dm_str file = case_file(files[i]), text = file;
         for (; (rc = http_case_next(&text, &c)) > 0; ran++) {
             failed += !run(&c, 0) || (goes_in_pieces(&c) && !run(&c, 7));
             dm_buf_done(&c.input);
