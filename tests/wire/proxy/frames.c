@@ -102,11 +102,11 @@ static bool write_headers(uint8_t type, struct dm_str rest, uint32_t stream, str
     uint8_t flags = 0;
     uint32_t id;
 
+    dm_buf_init(&block, TEXT_MAX);
     if (!take_number(&rest, stream, &id))
         return false;
     flags |= take_flag(&rest, "end") ? END_STREAM : 0;
     flags |= take_flag(&rest, "open") ? 0 : END_HEADERS;
-    dm_buf_init(&block, TEXT_MAX);
     add_block(&block, rest);
     add_frame(out, type, flags, id, block.ptr, block.len);
     return true;
@@ -118,10 +118,10 @@ static bool write_data(struct dm_str rest, uint32_t stream, struct dm_buf *out)
     uint8_t flags;
     uint32_t id;
 
+    dm_buf_init(&bytes, TEXT_MAX);
     if (!take_number(&rest, stream, &id))
         return false;
     flags = take_flag(&rest, "end") ? END_STREAM : 0;
-    dm_buf_init(&bytes, TEXT_MAX);
     case_unescape(rest, &bytes);
     add_frame(out, DATA, flags, id, bytes.ptr, bytes.len);
     return true;
@@ -133,9 +133,9 @@ static bool write_other(struct dm_str rest, uint32_t stream, struct dm_buf *out)
     struct dm_buf bytes DM_CLEANUP(dm_buf_done);
     uint32_t type, flags, id;
 
+    dm_buf_init(&bytes, TEXT_MAX);
     if (!take_number(&rest, 0, &type) || !take_number(&rest, 0, &flags) || !take_number(&rest, stream, &id))
         return false;
-    dm_buf_init(&bytes, TEXT_MAX);
     case_unescape(rest, &bytes);
     add_frame(out, (uint8_t)type, (uint8_t)flags, id, bytes.ptr, bytes.len);
     return true;

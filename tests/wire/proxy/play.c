@@ -351,13 +351,13 @@ static void ask_next(struct play *p)
     struct dm_buf request DM_CLEANUP(dm_buf_done) = {0};
     size_t before = p->client->received.len;
 
+    dm_buf_init(&request, PLAY_TEXT_MAX);
     if (p->client->has_eof || p->client->is_failed)
         return;
     if (p->c->kind == CASE_FRAMES) {
         ask_next_in_frames(p);
         return;
     }
-    dm_buf_init(&request, PLAY_TEXT_MAX);
     add_next(p, "", &request);
     rig_send(p->client, dm_buf_str(&request));
     rig_settle(&p->rig);
