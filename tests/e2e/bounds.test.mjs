@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { RawClient } from './lib/http.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { keyOf, teamFile } from './lib/team.mjs';
+import { headOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -20,8 +20,7 @@ suite('bounds', () => {
   closeUpstreamsAfter();
   let world, upstream;
 
-  const head = (method, fields = []) =>
-    [`${method} /b HTTP/1.1`, 'Host: plain.test', `X-API-Key: ${keyOf('plain')}`, ...fields, '', ''].join('\r\n');
+  const head = (method, fields = []) => headOf('plain', { method, target: '/b', fields });
   const chunk = (bytes) => `${bytes.toString(16)}\r\n${'b'.repeat(bytes)}\r\n`;
 
   async function refused(client, status, reason) {

@@ -2,25 +2,17 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
+import { filesBelow } from './lib/files.mjs';
 import { Pki } from './lib/pki.mjs';
 import { makeDirectory, run } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { teamFile } from './lib/team.mjs';
+import { LIVE, teamFile } from './lib/team.mjs';
 import { World } from './lib/world.mjs';
 
 const PORT = 9101; // of backends that nobody asks here
-const LIVE = '?wait=live&timeout_ms=60000';
 
 // What must be found nowhere: a line of the key that no other file has.
 const secretOf = (identity) => identity.key.split('\n')[1];
-
-function* filesBelow(directory) {
-  for (const entry of fs.readdirSync(directory, { withFileTypes: true })) {
-    const file = path.join(directory, entry.name);
-    if (entry.isDirectory()) yield* filesBelow(file);
-    else if (entry.isFile()) yield file;
-  }
-}
 
 suite('certificates', () => {
   let world, pki, shop, wide;
@@ -214,7 +206,7 @@ suite('certificates', () => {
     for (const target of [...targets.map((one) => `/tenants/alpha/${one}`), '/changes', '/openapi.json'])
       for (const identity of used)
         assert.ok(!(await world.api.get(target)).text.includes(secretOf(identity)), target);
-    const files = [world.controller.data, world.gateway.data].flatMap((directory) => [...filesBelow(directory)]);
+    const files = [world.controller.data, world.gateway.data].flatMap(filesBelow);
     assert.ok(files.some((file) => file.endsWith('alpha.domains')) && files.some((file) => file.endsWith('daemun.db')));
     assert.ok(used.length > 5 && used.every((identity) => secretOf(identity).length > 40));
     for (const file of files) {

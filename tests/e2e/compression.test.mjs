@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { Agent, fetch } from 'undici';
 import { curl } from './lib/http.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { apiKey, domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { apiKey, curlFieldsOf, domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { deferred, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -141,7 +141,7 @@ suite('compression', () => {
   }
 
   test('curl --compressed', async () => {
-    const headers = ['-H', `Host: ${domainOf('plain')}`, '-H', `X-API-Key: ${keyOf('plain')}`];
+    const headers = curlFieldsOf('plain');
     const { status, stdout } = await curl(['--compressed', '-i', ...headers, `http://127.0.0.1:${port}/`]);
     assert.equal(status, 0);
     assert.match(stdout, /\r\nContent-Encoding: (br|gzip)\r\n/);

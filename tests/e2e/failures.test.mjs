@@ -7,15 +7,13 @@ import { RawClient, ask } from './lib/http.mjs';
 import { hasSanitizer, isAlive, kill, whenGone } from './lib/process.mjs';
 import { ownerOf } from './lib/sockets.mjs';
 import { suite, test } from './lib/testing.mjs';
-import { apiKey, domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { apiKey, domainOf, headOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { deferred, until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 const call = (world, name, options = {}) =>
   ask(world.gateway.port, { host: domainOf(name), key: keyOf(name), ...options });
-const headOf = (name, target = '/') =>
-  `GET ${target} HTTP/1.1\r\nHost: ${domainOf(name)}\r\nX-API-Key: ${keyOf(name)}\r\n\r\n`;
 const rounded = (port, round) =>
   teamFile('orders', port, {
     policies: [apiKey, { type: 'headers', response: [{ op: 'set', name: 'X-Round', value: String(round) }] }],

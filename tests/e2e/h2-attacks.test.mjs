@@ -6,9 +6,10 @@ import { attacks } from './lib/h2-attacks.mjs';
 import {
   block, CANCEL, DATA, END_HEADERS, ENHANCE_YOUR_CALM, frame, H2Socket, headers, HEADERS, PREFACE, setting,
 } from './lib/h2.mjs';
+import { Polite } from './lib/polite.mjs';
 import { freePort } from './lib/ports.mjs';
 import { after, before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { fieldsOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -18,60 +19,26 @@ const CONNECTIONS = 3; // of an attack, one after the other
 const POLITE_AT_A_TIME = 4;
 const INITIAL_WINDOW_SIZE = 4;
 
-const requestOf = (name, path) => ({
-  ':method': 'GET',
-  ':scheme': 'http',
-  ':path': path,
-  ':authority': domainOf(name),
-  'x-api-key': keyOf(name),
-});
+const requestOf = (name, path) => ({ ':scheme': 'http', ...fieldsOf(name, 'GET', path) });
 
-// Asks and asks, on one connection; a new one only if that ended, which is counted.
-class Polite {
-  constructor(port) {
-    this.port = port;
-    this.answered = 0;
-    this.failures = [];
-    this.isGoing = true;
-    this.session = http2.connect(`http://127.0.0.1:${port}`);
-    this.session.on('error', (error) => this.failures.push(error.message));
-    this.session.on('close', () => this.isGoing && this.failures.push('the connection ended'));
-    this.loops = Array.from({ length: POLITE_AT_A_TIME }, () => this.#loop());
-  }
-
-  async #loop() {
-    while (this.isGoing && !this.session.destroyed) await this.#ask().catch((error) => this.failures.push(error.message));
-  }
-
-  #ask() {
-    return new Promise((resolve, reject) => {
-      const stream = this.session.request(requestOf('polite', '/'));
+// Asks and asks, on one connection; that it ended is a failure.
+function startPolite(port) {
+  const session = http2.connect(`http://127.0.0.1:${port}`);
+  const ask = () =>
+    new Promise((resolve, reject) => {
+      const stream = session.request(requestOf('polite', '/'));
       let status;
       stream.on('response', (head) => (status = head[':status']));
       stream.on('error', reject);
-      stream.on('close', () => {
-        if (status === 200 && stream.rstCode === 0) this.answered++;
-        else this.failures.push(`status ${status}, code ${stream.rstCode}`);
-        resolve();
-      });
+      stream.on('close', () =>
+        status === 200 && stream.rstCode === 0 ? resolve() : reject(new Error(`status ${status}, code ${stream.rstCode}`))
+      );
       stream.resume();
     });
-  }
-
-  // So many more answers have come.
-  goOn(n = 50) {
-    const enough = this.answered + n;
-    return until('answers to the polite client', () => {
-      if (this.failures.length > 0) throw new Error(this.failures[0]);
-      return this.answered >= enough;
-    });
-  }
-
-  async stop() {
-    this.isGoing = false;
-    await Promise.all(this.loops);
-    this.session.close();
-  }
+  const polite = new Polite(ask, POLITE_AT_A_TIME);
+  session.on('error', (error) => polite.failures.push(error.message));
+  session.on('close', () => polite.isGoing && polite.failures.push('the connection ended'));
+  return Object.assign(polite, { session });
 }
 
 suite('h2-attacks', () => {
@@ -94,15 +61,18 @@ suite('h2-attacks', () => {
     for (const name of ['polite', 'rude']) await world.api.apply(teamFile(name, upstream.port));
     port = gateway.port;
     [pid] = gateway.pids().workers;
-    polite = new Polite(port);
-    await polite.goOn();
+    polite = startPolite(port);
+    await polite.goOn(50);
   });
 
-  after(() => polite?.stop());
+  after(async () => {
+    await polite?.stop();
+    polite?.session.close();
+  });
 
   // The worker is the one that it was, and the polite client has missed nothing.
   async function check() {
-    await polite.goOn();
+    await polite.goOn(50);
     assert.deepEqual(polite.failures, []);
     assert.deepEqual(gateway.pids().workers, [pid]);
   }

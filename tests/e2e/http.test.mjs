@@ -7,7 +7,7 @@ import { Client, request as undiciRequest } from 'undici';
 import { RawClient, ask, curl } from './lib/http.mjs';
 import { hasSanitizer, residentBytes } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { curlFieldsOf, domainOf, headOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startRawUpstream, startUpstream } from './lib/upstream.mjs';
 import { deferred, until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -37,13 +37,9 @@ suite('http', () => {
   closeUpstreamsAfter();
   let world, port, upstream;
 
-  const head = (method, target, fields = [], version = '1.1') =>
-    [`${method} ${target} HTTP/${version}`, 'Host: plain.test', `X-API-Key: ${keyOf('plain')}`, ...fields, '', ''].join(
-      '\r\n'
-    );
+  const head = (method, target, fields = [], version = '1.1') => headOf('plain', { method, target, fields, version });
   const call = (name, options = {}) => ask(port, { host: domainOf(name), key: keyOf(name), ...options });
   const url = (path = '/') => `http://127.0.0.1:${port}${path}`;
-  const curlHeaders = (name) => ['-H', `Host: ${domainOf(name)}`, '-H', `X-API-Key: ${keyOf(name)}`];
 
   async function team(name, options, fileOptions) {
     const service = await (typeof options === 'function' ? startRawUpstream(options) : startUpstream(options));
@@ -284,7 +280,7 @@ suite('http', () => {
       '@-',
       url('/up'),
     ];
-    const good = await curl([...curlHeaders('plain'), ...args], { input: payload });
+    const good = await curl([...curlFieldsOf('plain'), ...args], { input: payload });
     assert.equal(good.status, 0, good.stderr);
     assert.match(good.stderr, /< HTTP\/1\.1 100 Continue/);
     assert.equal(JSON.parse(good.stdout).body.length, payload.length);
@@ -294,7 +290,7 @@ suite('http', () => {
     assert.ok(!/100 Continue/.test(refused.stderr), 'nothing is asked for that is refused');
     assert.match(refused.stderr, /< HTTP\/1\.1 403/);
     const unknown = await curl([
-      ...curlHeaders('plain'),
+      ...curlFieldsOf('plain'),
       '-H',
       'Expect: 200-maybe',
       '-d',
@@ -381,7 +377,7 @@ suite('http', () => {
 
   test('HTTP/1.0, as curl speaks it', async () => {
     await team('chunky', { respond: (request, response) => response.write('a') && response.end('b') });
-    const answer = await curl(['-0', '-i', ...curlHeaders('chunky'), url()]);
+    const answer = await curl(['-0', '-i', ...curlFieldsOf('chunky'), url()]);
     assert.equal(answer.status, 0, answer.stderr);
     assert.match(answer.stdout, /^HTTP\/1\.[01] 200 /);
     assert.ok(!/transfer-encoding/i.test(answer.stdout));

@@ -6,7 +6,7 @@ import http2 from 'node:http2';
 import { promisify } from 'node:util';
 import { ask, curl } from './lib/http.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { curlFieldsOf, domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -107,7 +107,7 @@ suite('http2', () => {
   });
 
   test('curl, with and without a body', async () => {
-    const flags = ['--http2-prior-knowledge', '-H', `Host: ${domainOf('plain')}`, '-H', `X-API-Key: ${keyOf('plain')}`];
+    const flags = ['--http2-prior-knowledge', ...curlFieldsOf('plain')];
     const plain = await curl([...flags, '-w', '%{http_version} %{http_code}', '-o', '/dev/null', `http://127.0.0.1:${port}/`]);
     assert.equal(plain.stdout, '2 200');
     const posted = await curl([...flags, '-d', 'hello', `http://127.0.0.1:${port}/echo`]);
@@ -115,7 +115,7 @@ suite('http2', () => {
   });
 
   test('curl asks for an upgrade to h2c and is answered in HTTP/1.1', async () => {
-    const answer = await curl(['--http2', '-H', `Host: ${domainOf('plain')}`, '-H', `X-API-Key: ${keyOf('plain')}`,
+    const answer = await curl(['--http2', ...curlFieldsOf('plain'),
       '-w', '%{http_version} %{http_code}', '-o', '/dev/null', `http://127.0.0.1:${port}/`]);
     assert.equal(answer.stdout, '1.1 200');
   });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { filesBelow, filesWith } from './lib/files.mjs';
 import { execute } from './lib/sqlite.mjs';
 import { Controller, Gateway, World } from './lib/world.mjs';
 import { ask } from './lib/http.mjs';
@@ -12,22 +13,6 @@ import { keyOf, teamFile } from './lib/team.mjs';
 import { freePort } from './lib/ports.mjs';
 import { startUpstream, closeUpstreamsAfter } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
-
-function filesBelow(directory) {
-  return fs.readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
-    const file = path.join(directory, entry.name);
-    return entry.isDirectory() ? filesBelow(file) : entry.isFile() ? [file] : [];
-  });
-}
-
-// Files below the directories that hold the text, as it stands or in hexadecimal.
-function filesWith(directories, text) {
-  const needles = [Buffer.from(text), Buffer.from(Buffer.from(text).toString('hex'))];
-  return directories.flatMap(filesBelow).filter((file) => {
-    const content = fs.readFileSync(file);
-    return needles.some((needle) => content.includes(needle));
-  });
-}
 
 // A program that can't start says why in one sentence and fails.
 function assertRefusal({ status, stdout, stderr }, name, pattern, wantedStatus) {

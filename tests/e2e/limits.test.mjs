@@ -6,25 +6,18 @@ import http2 from 'node:http2';
 import tls from 'node:tls';
 import { RawClient, ask } from './lib/http.mjs';
 import { Pki } from './lib/pki.mjs';
+import { Polite } from './lib/polite.mjs';
 import { freePort } from './lib/ports.mjs';
 import { after, before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { domainOf, fieldsOf, headOf, keyOf, LIVE, teamFile, withCertificate } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
-const LIVE = '?wait=live&timeout_ms=60000';
 const LARGE = 64 << 20;
 
-const get = (name, path = '/') => `GET ${path} HTTP/1.1\r\nHost: ${domainOf(name)}\r\nX-API-Key: ${keyOf(name)}\r\n\r\n`;
-const post = (name, fields) =>
-  [`POST / HTTP/1.1`, `Host: ${domainOf(name)}`, `X-API-Key: ${keyOf(name)}`, ...fields, '', ''].join('\r\n');
-const fieldsOf = (name, method = 'GET', path = '/') => ({
-  ':method': method,
-  ':path': path,
-  ':authority': domainOf(name),
-  'x-api-key': keyOf(name),
-});
+const get = (name, target = '/') => headOf(name, { target });
+const post = (name, fields) => headOf(name, { method: 'POST', fields });
 
 // A backend that answers when it is told to, and sends LARGE bytes for /large.
 async function startPatientUpstream() {
@@ -41,23 +34,9 @@ async function startPatientUpstream() {
   return upstream;
 }
 
-// Keeps asking until stop(), which returns how many answers came; each must be 200.
-function polite(port, name) {
-  let isStopped = false;
-  let count = 0;
-  const running = (async () => {
-    while (!isStopped) {
-      const answer = await ask(port, { host: domainOf(name), key: keyOf(name) });
-      assert.equal(answer.status, 200, answer.text);
-      count++;
-    }
-  })();
-  return async () => {
-    isStopped = true;
-    await running;
-    assert.ok(count > 0);
-  };
-}
+// Each of its answers must be 200.
+const polite = (port, name) =>
+  new Polite(async () => assert.equal((await ask(port, { host: domainOf(name), key: keyOf(name) })).status, 200));
 
 class Http2 {
   static open(origin, options) {
@@ -146,12 +125,7 @@ suite('limits', () => {
     pki = new Pki();
     for (const name of ['capped', 'free']) {
       const leaf = pki.issue([domainOf(name)]);
-      await world.api.apply(
-        teamFile(name, upstream.port, {
-          certificates: [{ name: 'main', chain: leaf.chain, key: leaf.key }],
-          domains: [{ name: domainOf(name), certificate: 'main' }],
-        })
-      );
+      await world.api.apply(teamFile(name, upstream.port, withCertificate(name, leaf)));
     }
     defaults = (await world.api.must('GET', '/tenants/capped')).caps;
   });
@@ -379,10 +353,10 @@ suite('limits', () => {
   // Returns when the listener has counted one more.
   async function isCounted(what, act) {
     const before = await listenerTimeouts(what);
-    const stop = polite(slowPort, 'free');
+    const neighbour = polite(slowPort, 'free');
     const result = await act();
     await until(`one more that was too slow: ${what}`, async () => (await listenerTimeouts(what)) === before + 1);
-    await stop();
+    await neighbour.stopUnharmed();
     return result;
   }
 

@@ -7,7 +7,7 @@ import { ask, curl, RawClient } from './lib/http.mjs';
 import { freePort } from './lib/ports.mjs';
 import { makeDirectory, run } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { apiKey, keyOf, teamFile } from './lib/team.mjs';
+import { apiKey, curlFieldsOf, headOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 import { Controller, Gateway, World } from './lib/world.mjs';
@@ -37,8 +37,7 @@ suite('listeners', () => {
   const ports = {};
   let world, gateway, upstream;
 
-  const head = (fields = [], method = 'GET', target = '/b') =>
-    [`${method} ${target} HTTP/1.1`, 'Host: plain.test', `X-API-Key: ${keyOf('plain')}`, ...fields, '', ''].join('\r\n');
+  const head = (fields = [], method = 'GET', target = '/b') => headOf('plain', { method, target, fields });
   const seen = (answer) => JSON.parse(answer.text).headers;
   const metric = (name, listener, labels = {}) => gateway.metric(`daemun_listener_${name}`, { listener, ...labels });
 
@@ -95,10 +94,7 @@ suite('listeners', () => {
     assert.match(seen(answer).forwarded, /^for="\[::1\]";host="plain\.test"/);
     const { status, stdout } = await curl([
       '-g',
-      '-H',
-      'Host: plain.test',
-      '-H',
-      `X-API-Key: ${keyOf('plain')}`,
+      ...curlFieldsOf('plain'),
       `http://[::1]:${ports.both}/b`,
     ]);
     assert.equal(status, 0);
@@ -114,7 +110,7 @@ suite('listeners', () => {
     six.grants.endpoints = [{ address: '::1', port: backend.port }];
     six.backends[0].endpoints = [{ host: '::1', port: backend.port }];
     await world.api.apply(six);
-    const request = `GET / HTTP/1.1\r\nHost: six.test\r\nX-API-Key: ${keyOf('six')}\r\n\r\n`;
+    const request = headOf('six');
     const answer = await sendRaw(ports.both, request, { host: '::1' });
     assert.equal(answer.status, 200, answer.text);
     assert.equal(seen(answer).host, `[::1]:${backend.port}`);
@@ -187,10 +183,7 @@ suite('listeners', () => {
     const { status, stdout } = await curl([
       '--haproxy-protocol',
       '-i',
-      '-H',
-      'Host: plain.test',
-      '-H',
-      `X-API-Key: ${keyOf('plain')}`,
+      ...curlFieldsOf('plain'),
       `http://127.0.0.1:${ports.proxied}/b`,
     ]);
     assert.equal(status, 0);

@@ -8,7 +8,7 @@ import { RawClient, ask, fetchText } from './lib/http.mjs';
 import { freePort } from './lib/ports.mjs';
 import { Program, findProcesses, kill, makeDirectory, run, whenGone } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { domainOf, headOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -148,8 +148,7 @@ suite('serve', () => {
   test('SIGUSR2: all become their next programs, with the gateway serving on', async () => {
     const before = pids();
     const client = await RawClient.open(ports.listen);
-    const head = `GET / HTTP/1.1\r\nHost: ${domainOf('orders')}\r\nX-API-Key: ${keyOf('orders')}\r\n\r\n`;
-    await client.send(head);
+    await client.send(headOf('orders'));
     assert.equal((await client.response()).status, 200);
     serve.kill('SIGUSR2');
     await until('the next supervisor', () => serve.stdout.split('Daemun is ready.').length === 3);
@@ -158,7 +157,7 @@ suite('serve', () => {
     assert.equal(now.keeper, before.keeper, 'it keeps its process id');
     assert.notEqual(now.loader, before.loader, 'and is another program');
     assert.ok(serve.isRunning());
-    await client.send(head);
+    await client.send(headOf('orders'));
     assert.equal((await client.response()).status, 200);
     client.close();
     assert.equal((await until('the API', () => api.get('/whoami'))).status, 200);

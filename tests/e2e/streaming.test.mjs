@@ -10,7 +10,7 @@ import { RawClient, ask } from './lib/http.mjs';
 import { Pki } from './lib/pki.mjs';
 import { freePort } from './lib/ports.mjs';
 import { after, before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { domainOf, headOf, keyOf, teamFile, withCertificate } from './lib/team.mjs';
 import { closeUpstreamsAfter, startRawUpstream, startUpstream } from './lib/upstream.mjs';
 import { deferred, until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -147,8 +147,7 @@ suite('streaming', () => {
     sources[team] = backend;
     await world.api.apply(
       teamFile(team, backend.port, {
-        certificates: [{ name: 'main', chain: leaf.chain, key: leaf.key }],
-        domains: [{ name: domainOf(team), certificate: 'main' }],
+        ...withCertificate(team, leaf),
         ...options,
         backend: { ...(backend.isHttp2 ? { protocol: 'http2' } : {}), ...options.backend },
       })
@@ -258,7 +257,7 @@ suite('streaming', () => {
   test('a client that has only ended its side gets the rest', async () => {
     for (const team of ['chunked', 'closing', 'second']) {
       const client = await RawClient.open(port, { allowHalfOpen: true });
-      client.socket.end(`GET /half HTTP/1.1\r\nHost: ${domainOf(team)}\r\nX-API-Key: ${keyOf(team)}\r\n\r\n`);
+      client.socket.end(headOf(team, { target: '/half' }));
       const server = await sources[team].next();
       server.begin();
       for (let n = 1; n < EVENTS; n++) {

@@ -6,9 +6,10 @@ import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
 import { Pki } from './lib/pki.mjs';
+import { Polite } from './lib/polite.mjs';
 import { freePort } from './lib/ports.mjs';
 import { after, before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { domainOf, headOf, teamFile, withCertificate } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until, within } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
@@ -38,34 +39,17 @@ suite('tls-attacks', () => {
     return tls.connect({ host: '127.0.0.1', port, servername, ca: pki.root.certificate, ...options });
   }
 
-  // Whole connections, one after the other, each with a request.
-  function startPolite() {
-    const made = { answered: 0, failures: [], isGoing: true };
-    const ask = () =>
-      new Promise((resolve, reject) => {
-        const socket = connect(domainOf('polite'), { ALPNProtocols: ['http/1.1'] });
-        let text = '';
-        socket.on('secureConnect', () =>
-          socket.write(`GET / HTTP/1.1\r\nHost: ${domainOf('polite')}\r\nX-API-Key: ${keyOf('polite')}\r\nConnection: close\r\n\r\n`)
-        );
-        socket.on('data', (data) => (text += data));
-        socket.on('error', reject);
-        socket.on('end', () => socket.destroy());
-        socket.on('close', () => (text.startsWith('HTTP/1.1 200') ? resolve() : reject(new Error(`answer: ${text.slice(0, 80)}`))));
-      });
-    made.loop = (async () => {
-      while (made.isGoing)
-        await ask().then(() => made.answered++, (error) => made.failures.push(error.message));
-    })();
-    made.goOn = (n = 20) => {
-      const enough = made.answered + n;
-      return until('answers to the polite client', () => {
-        if (made.failures.length > 0) throw new Error(made.failures[0]);
-        return made.answered >= enough;
-      });
-    };
-    return made;
-  }
+  // A whole connection with a request.
+  const askOnce = () =>
+    new Promise((resolve, reject) => {
+      const socket = connect(domainOf('polite'), { ALPNProtocols: ['http/1.1'] });
+      let text = '';
+      socket.on('secureConnect', () => socket.write(headOf('polite', { fields: ['Connection: close'] })));
+      socket.on('data', (data) => (text += data));
+      socket.on('error', reject);
+      socket.on('end', () => socket.destroy());
+      socket.on('close', () => (text.startsWith('HTTP/1.1 200') ? resolve() : reject(new Error(`answer: ${text.slice(0, 80)}`))));
+    });
 
   before(async () => {
     const upstream = await startUpstream();
@@ -75,21 +59,15 @@ suite('tls-attacks', () => {
     gateway = world.gateway;
     for (const name of ['polite', 'rude']) {
       const leaf = pki.issue([domainOf(name)]);
-      await world.api.apply(
-        teamFile(name, upstream.port, {
-          certificates: [{ name: 'main', chain: leaf.chain, key: leaf.key }],
-          domains: [{ name: domainOf(name), certificate: 'main' }],
-        })
-      );
+      await world.api.apply(teamFile(name, upstream.port, withCertificate(name, leaf)));
     }
     [pid] = gateway.pids().workers;
-    polite = startPolite();
+    polite = new Polite(askOnce);
     await polite.goOn();
   });
 
   after(async () => {
-    if (polite) polite.isGoing = false;
-    await polite?.loop;
+    await polite?.stop();
   });
 
   async function check() {

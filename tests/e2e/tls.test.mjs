@@ -8,12 +8,11 @@ import tls from 'node:tls';
 import { Pki } from './lib/pki.mjs';
 import { freePort } from './lib/ports.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { keyOf, teamFile } from './lib/team.mjs';
+import { keyOf, LIVE, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
-const LIVE = '?wait=live&timeout_ms=60000';
 
 suite('tls', () => {
   closeUpstreamsAfter();

@@ -10,7 +10,7 @@ import { Pki } from './lib/pki.mjs';
 import { freePort } from './lib/ports.mjs';
 import { hasSanitizer, residentBytes } from './lib/process.mjs';
 import { before, suite, test } from './lib/testing.mjs';
-import { domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { domainOf, keyOf, teamFile, withCertificate } from './lib/team.mjs';
 import { closeUpstreamsAfter, startRawUpstream } from './lib/upstream.mjs';
 import { until, within } from './lib/wait.mjs';
 import {
@@ -83,8 +83,7 @@ suite('websocket', () => {
           service('short', { tunnel_idle_timeout_ms: 400 }),
           service('old', { tunnel_total_ms: 400 }),
         ],
-        certificates: [{ name: 'main', chain: leaf.chain, key: leaf.key }],
-        domains: [{ name: domainOf(team), certificate: 'main' }],
+        ...withCertificate(team, leaf),
         version: {
           upgrades: ['websocket', 'made-up'],
           mapping_rules: [{ method: 'ANY', pattern: '/' }],

@@ -1,5 +1,6 @@
 // The controller's API, with one token.
 import { Agent, request } from 'undici';
+import { LIVE } from './team.mjs';
 
 const dispatcher = new Agent({ connections: 16, headersTimeout: 180000, bodyTimeout: 180000 });
 
@@ -73,7 +74,7 @@ export class Api {
 
   // … and returns when it is live everywhere.
   async apply(file) {
-    const answer = await this.store(file, '?wait=live&timeout_ms=60000');
+    const answer = await this.store(file, LIVE);
     if (answer.live.gateways !== answer.live.of) throw new Error(`not live: ${JSON.stringify(answer.live)}`);
     return answer;
   }
