@@ -11,12 +11,11 @@
 struct request;
 
 struct h2_conn {
-    struct dm_stream stream;
+    struct rig_link link;
     struct h2_conn *next;
     struct h2_origin *origin;
     nghttp2_session *session;
     struct request *requests;
-    bool is_closed;
 };
 
 /* One request, or a tunnel. */
@@ -32,8 +31,8 @@ static void flush(struct h2_conn *conn)
     const uint8_t *ptr;
     ssize_t n;
 
-    while (!conn->is_closed && (n = nghttp2_session_mem_send(conn->session, &ptr)) > 0)
-        (void)!dm_stream_put(&conn->stream, ptr, (size_t)n);
+    while (!conn->link.is_closed && (n = nghttp2_session_mem_send(conn->session, &ptr)) > 0)
+        (void)!dm_stream_put(&conn->link.stream, ptr, (size_t)n);
 }
 
 static nghttp2_nv field(struct dm_str name, struct dm_str value)
@@ -89,7 +88,7 @@ static void answer(struct h2_conn *conn, int32_t id, struct request *r)
 
     origin->n_requests++;
     if (origin->cuts) {
-        dm_stream_abort(&conn->stream);
+        dm_stream_abort(&conn->link.stream);
     } else if (origin->forgets) {
         nghttp2_submit_goaway(conn->session, 0, DM_MAX(id - 2, 0), NGHTTP2_NO_ERROR, NULL, 0);
     } else if (origin->n_refused > 0) {
@@ -196,7 +195,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 
 static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
 {
-    struct h2_conn *conn = DM_CONTAINER_OF(stream, struct h2_conn, stream);
+    struct h2_conn *conn = DM_CONTAINER_OF(stream, struct h2_conn, link.stream);
 
     if (nghttp2_session_mem_recv(conn->session, (const uint8_t *)ptr, len) < 0)
         dm_stream_abort(stream);
@@ -205,22 +204,8 @@ static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
     return len;
 }
 
-static void on_eof(struct dm_stream *stream)
-{
-    dm_stream_close(stream);
-}
-
-static void on_error(struct dm_stream *stream, int code)
-{
-    dm_stream_close(stream);
-}
-
-static void on_closed(struct dm_stream *stream)
-{
-    DM_CONTAINER_OF(stream, struct h2_conn, stream)->is_closed = true;
-}
-
-static const struct dm_stream_type type = {on_read, on_eof, NULL, NULL, on_error, on_closed, 0, 64u << 20};
+static const struct dm_stream_type type = {on_read,        rig_link_eof,    NULL, NULL,
+                                           rig_link_error, rig_link_closed, 0,    64u << 20};
 
 static void start_session(struct h2_conn *conn)
 {
@@ -253,27 +238,18 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
     origin->conns = conn;
     origin->n_accepted++;
     start_session(conn);
-    assert_int_equal(dm_stream_open(&conn->stream, listener->loop, &type, fd), 0);
+    assert_int_equal(dm_stream_open(&conn->link.stream, listener->loop, &type, fd), 0);
     if (origin->tls)
-        dm_tls_serve(&conn->stream, origin->tls);
+        dm_tls_serve(&conn->link.stream, origin->tls);
     flush(conn);
 }
 
 void h2_origin_init(struct rig *rig, struct h2_origin *origin)
 {
-    struct dm_err err = {0};
-    struct dm_addr any;
-
     memset(origin, 0, sizeof(*origin));
     origin->rig = rig;
     dm_buf_init(&origin->received, 64u << 20);
-    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
-    assert_int_equal(dm_listener_open(&origin->listener, rig->worker.loop, &any, 64, false, on_accept, &err), 0);
-}
-
-static bool is_gone(void *arg)
-{
-    return ((struct h2_conn *)arg)->is_closed;
+    rig_listen(rig, &origin->listener, DM_STR("127.0.0.1:0"), on_accept);
 }
 
 void h2_origin_done(struct h2_origin *origin)
@@ -282,9 +258,7 @@ void h2_origin_done(struct h2_origin *origin)
 
     dm_listener_close(&origin->listener);
     while ((conn = origin->conns)) {
-        if (!conn->is_closed)
-            dm_stream_close(&conn->stream);
-        rig_run_until(origin->rig, is_gone, conn);
+        rig_link_close(origin->rig, &conn->link);
         origin->conns = conn->next;
         nghttp2_session_del(conn->session);
         while (conn->requests)
@@ -293,6 +267,15 @@ void h2_origin_done(struct h2_origin *origin)
     }
     rig_settle(origin->rig);
     dm_buf_done(&origin->received);
+}
+
+void h2_origin_apply(const struct h2_origin *origin, struct stage *s, struct stage_release release)
+{
+    char endpoints[100];
+
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(origin));
+    release.endpoints = endpoints;
+    stage_apply(s, &release);
 }
 
 void h2_origin_finish(struct h2_origin *origin)
@@ -316,6 +299,6 @@ size_t h2_origin_connections(const struct h2_origin *origin)
     size_t n = 0;
 
     for (const struct h2_conn *conn = origin->conns; conn; conn = conn->next)
-        n += !conn->is_closed;
+        n += !conn->link.is_closed;
     return n;
 }

@@ -3,7 +3,7 @@
 #ifndef DM_TESTS_H2_ORIGIN_H
 #define DM_TESTS_H2_ORIGIN_H
 
-#include "rig/rig.h"
+#include "rig/stage.h"
 
 struct h2_conn;
 
@@ -30,6 +30,8 @@ struct h2_origin {
 
 void h2_origin_init(struct rig *rig, struct h2_origin *origin);
 void h2_origin_done(struct h2_origin *origin);
+/* The stage's release, with this backend in the place of the usual. */
+void h2_origin_apply(const struct h2_origin *origin, struct stage *s, struct stage_release release);
 /* Ends the answers that were held. */
 void h2_origin_finish(struct h2_origin *origin);
 uint16_t h2_origin_port(const struct h2_origin *origin);

@@ -400,16 +400,12 @@ void rig_origin_init(struct rig *rig, struct rig_origin *origin, struct dm_str a
 
 void rig_origin_init_at(struct rig *rig, struct rig_origin *origin, struct dm_str addr, struct dm_str answer)
 {
-    struct dm_err err = {0};
-    struct dm_addr any;
-
     memset(origin, 0, sizeof(*origin));
     origin->rig = rig;
     origin->answer = answer;
     dm_buf_init(&origin->received, 64u << 20);
     dm_buf_init(&origin->requests, 64u << 20);
-    assert_int_equal(dm_addr_parse(addr, &any, NULL), 0);
-    assert_int_equal(dm_listener_open(&origin->listener, rig->worker.loop, &any, 64, false, on_origin_accept, &err), 0);
+    rig_listen(rig, &origin->listener, addr, on_origin_accept);
 }
 
 void rig_origin_done(struct rig_origin *origin)
@@ -435,4 +431,43 @@ void rig_origin_reset(struct rig_origin *origin)
 uint16_t rig_origin_port(const struct rig_origin *origin)
 {
     return dm_addr_port(&origin->listener.addr);
+}
+
+/* --- backends of another kind ------------------------------------------------------------------------------------- */
+
+void rig_link_eof(struct dm_stream *stream)
+{
+    dm_stream_close(stream);
+}
+
+void rig_link_error(struct dm_stream *stream, int code)
+{
+    dm_stream_close(stream);
+}
+
+void rig_link_closed(struct dm_stream *stream)
+{
+    DM_CONTAINER_OF(stream, struct rig_link, stream)->is_closed = true;
+}
+
+static bool is_link_closed(void *arg)
+{
+    return ((struct rig_link *)arg)->is_closed;
+}
+
+void rig_link_close(struct rig *rig, struct rig_link *link)
+{
+    if (!link->is_closed)
+        dm_stream_close(&link->stream);
+    rig_run_until(rig, is_link_closed, link);
+}
+
+void rig_listen(struct rig *rig, struct dm_listener *listener, struct dm_str addr,
+                void (*on_peer)(struct dm_listener *listener, int fd, const struct dm_addr *peer))
+{
+    struct dm_err err = {0};
+    struct dm_addr any;
+
+    assert_int_equal(dm_addr_parse(addr, &any, NULL), 0);
+    assert_int_equal(dm_listener_open(listener, rig->worker.loop, &any, 64, false, on_peer, &err), 0);
 }

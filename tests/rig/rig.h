@@ -44,6 +44,19 @@ struct rig_socket {
     char asked[128];            /* "METHOD TARGET" */
     bool is_in_body, is_tunnel; /* tunnel: behind an answer with 101 */
 };
+/* The stream of a backend of its own kind; these are its type's on_eof, on_error and on_closed. */
+struct rig_link {
+    struct dm_stream stream;
+    bool is_closed;
+};
+void rig_link_eof(struct dm_stream *stream);
+void rig_link_error(struct dm_stream *stream, int code);
+void rig_link_closed(struct dm_stream *stream);
+/* Closes it, if need be, and turns until it is. */
+void rig_link_close(struct rig *rig, struct rig_link *link);
+/* Listens for backends' streams. */
+void rig_listen(struct rig *rig, struct dm_listener *listener, struct dm_str addr,
+                void (*on_peer)(struct dm_listener *listener, int fd, const struct dm_addr *peer));
 /* Turns the loop as long as there is something to do at once. */
 void rig_settle(struct rig *rig);
 /* How often the text stands in s. */

@@ -91,3 +91,8 @@ void stage_try(struct stage *s, const char *request, const char *expected)
 {
     rig_close(&s->rig, stage_ask(s, request, expected));
 }
+
+struct dm_tenant_counters *stage_counters(struct stage *s)
+{
+    return &s->rig.counters->tenants[1];
+}

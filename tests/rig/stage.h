@@ -36,6 +36,8 @@ void stage_release(struct stage *s, const struct stage_release *release);
 void stage_applications(struct stage *s, const char *state, const char *subscriptions);
 /* All three units. */
 void stage_apply(struct stage *s, const struct stage_release *release);
+/* What is counted of the tenant. */
+struct dm_tenant_counters *stage_counters(struct stage *s);
 /* Sends a request on a new connection and waits for the text. */
 struct rig_socket *stage_ask(struct stage *s, const char *request, const char *expected);
 /* The same, and closes. */

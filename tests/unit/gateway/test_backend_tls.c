@@ -126,7 +126,7 @@ static void verified_by_default(void **state)
     serve_as(old, false, DM_TLS_CLIENT_AUTH_NONE);
     apply(s, rig_origin_port(&s->origin), root, "}");
     stage_try(s, GET, "\"backend_tls\"");
-    assert_int_equal(s->rig.counters->tenants[1].reasons[DM_REASON_BACKEND_TLS], 4);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BACKEND_TLS], 4);
     pki_free(old);
     pki_free(other);
 }

@@ -192,8 +192,8 @@ static void test_every_level(void **state)
             try_level(s, cases[i].coding, cases[i].id, cases[i].level, dm_buf_str(&body));
             dm_buf_done(&body);
         }
-    assert_true(s->rig.counters->tenants[1].compression_bytes_in == 700000 * DM_COUNT(cases) * DM_COUNT(noises));
-    assert_true(s->rig.counters->tenants[1].compression_bytes_out < s->rig.counters->tenants[1].compression_bytes_in);
+    assert_true(stage_counters(s)->compression_bytes_in == 700000 * DM_COUNT(cases) * DM_COUNT(noises));
+    assert_true(stage_counters(s)->compression_bytes_out < stage_counters(s)->compression_bytes_in);
 }
 
 static struct rig_socket *begin_stream(struct stage *s, const char *coding)
@@ -296,7 +296,7 @@ static void test_cut_backend_is_a_cut(void **state)
     assert_false(decoded(c, &got));
     assert_true(dm_str_eq(dm_buf_str(&got), DM_STR("{\"a\":1")));
     assert_int_equal(rig_count(dm_buf_str(&c->received), "\r\n0\r\n"), 0);
-    assert_int_equal(s->rig.counters->tenants[1].reasons[DM_REASON_BACKEND_CLOSED], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BACKEND_CLOSED], 1);
     dm_buf_done(&got);
     rig_close(&s->rig, c);
 }
@@ -316,7 +316,7 @@ static void test_memory_is_shared(void **state)
     struct dm_tenant_counters *counters;
 
     apply(s, ",\"level\":5");
-    counters = &s->rig.counters->tenants[1];
+    counters = stage_counters(s);
     assert_int_equal(dm_encoder_bytes(DM_UCODING_BR, 5), 5u << 19);
     for (unsigned i = 0; i < N + 1; i++) {
         c[i] = begin_stream(s, "br");

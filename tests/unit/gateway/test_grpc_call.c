@@ -19,14 +19,12 @@ static struct h2_origin origin;
 static int setup_with(void **state, const char *backend, const char *policies)
 {
     struct stage *s;
-    char endpoints[100];
 
     if (stage_setup(state) < 0)
         return -1;
     s = *state;
     h2_origin_init(&s->rig, &origin);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
-    stage_apply(s, &(struct stage_release){.endpoints = endpoints, .backend = backend, .policies = policies});
+    h2_origin_apply(&origin, s, (struct stage_release){.backend = backend, .policies = policies});
     return 0;
 }
 
@@ -56,11 +54,6 @@ static int teardown(void **state)
 {
     h2_origin_done(&origin);
     return stage_teardown(state);
-}
-
-static struct dm_tenant_counters *counters(struct stage *s)
-{
-    return &s->rig.counters->tenants[1];
 }
 
 static bool was_reset(void *arg)
@@ -111,8 +104,8 @@ static void a_deadline_ends_a_call_without_an_answer(void **state)
 
     origin.is_mute = true;
     stage_try(s, CALL("grpc-timeout: 30m\r\n"), STATUS(4));
-    assert_int_equal(counters(s)->reasons[DM_REASON_BACKEND_TIMEOUT], 1);
-    assert_int_equal(counters(s)->status[2], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BACKEND_TIMEOUT], 1);
+    assert_int_equal(stage_counters(s)->status[2], 1);
     rig_run_until(&s->rig, was_reset, &origin);
     assert_int_equal(origin.reset_with, DM_HTTP2_CODE_CANCEL);
     origin.is_mute = false;
@@ -132,7 +125,7 @@ static void a_deadline_in_the_middle_of_the_answer(void **state)
     rig_close(&s->rig, c);
     rig_run_until(&s->rig, was_reset, &origin);
     assert_int_equal(origin.reset_with, DM_HTTP2_CODE_CANCEL);
-    assert_int_equal(counters(s)->reasons[DM_REASON_BACKEND_TIMEOUT], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BACKEND_TIMEOUT], 1);
 }
 
 static void a_deadline_that_is_none_or_over(void **state)
@@ -146,7 +139,7 @@ static void a_deadline_that_is_none_or_over(void **state)
         stage_try(s, bad[i],
                   STATUS(13) "grpc-message: The request does not follow HTTP; `fault` says in which way. "
                              "(bad_field_value)\r\n");
-    assert_int_equal(counters(s)->reasons[DM_REASON_BAD_REQUEST], DM_COUNT(bad));
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BAD_REQUEST], DM_COUNT(bad));
     stage_try(s, CALL("grpc-timeout: 0n\r\n"), STATUS(4));
     assert_int_equal(origin.n_requests, 0);
     stage_try(s, PLAIN("grpc-timeout: 1s\r\n"), "hello"); /* means nothing to others */
@@ -187,7 +180,7 @@ static void a_body_that_is_none(void **state)
               "Content-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbody1\r\nzz\r\n",
               STATUS(13) "grpc-message: The request does not follow HTTP; `fault` says in which way. "
                          "(bad_chunk_size)\r\n");
-    assert_int_equal(counters(s)->reasons[DM_REASON_BAD_REQUEST], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BAD_REQUEST], 1);
 }
 
 static void a_backend_of_http1(void **state)
@@ -234,7 +227,7 @@ static void a_call_may_be_silent(void **state)
     plain = stage_ask(s, PLAIN(""), "hello");
     rig_expect_end(&s->rig, plain);
     rig_close(&s->rig, plain);
-    assert_int_equal(counters(s)->reasons[DM_REASON_BACKEND_CLOSED], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BACKEND_CLOSED], 1);
     h2_origin_finish(&origin);
     rig_expect(&s->rig, call, "0\r\nx-sum: 1\r\n\r\n", 1);
     rig_close(&s->rig, call);
@@ -250,7 +243,7 @@ static void but_not_for_ever(void **state)
     rig_expect_end(&s->rig, call);
     rig_close(&s->rig, call);
     rig_run_until(&s->rig, was_reset, &origin);
-    assert_int_equal(counters(s)->reasons[DM_REASON_BACKEND_CLOSED], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_BACKEND_CLOSED], 1);
 }
 
 int main(void)

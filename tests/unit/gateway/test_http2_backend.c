@@ -17,15 +17,13 @@ static struct h2_origin origin;
 static int setup(void **state)
 {
     struct stage *s;
-    char endpoints[100];
 
     if (stage_setup(state) < 0)
         return -1;
     s = *state;
     h2_origin_init(&s->rig, &origin);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
-    stage_apply(s, &(struct stage_release){.endpoints = endpoints,
-                                           .backend = ",\"protocol\":\"http2\",\"response_timeout_ms\":100",
+    h2_origin_apply(&origin, s,
+                    (struct stage_release){.backend = ",\"protocol\":\"http2\",\"response_timeout_ms\":100",
                                            .version = ",\"upgrades\":[\"websocket\"]"});
     return 0;
 }
@@ -34,11 +32,6 @@ static int teardown(void **state)
 {
     h2_origin_done(&origin);
     return stage_teardown(state);
-}
-
-static struct dm_tenant_counters *counters(struct stage *s)
-{
-    return &s->rig.counters->tenants[1];
 }
 
 static void requests_share_a_connection(void **state)
@@ -59,8 +52,8 @@ static void requests_share_a_connection(void **state)
     assert_int_equal(rig_count(dm_buf_str(&origin.received), ":authority: 127.0.0.1:"), DM_COUNT(c));
     assert_int_equal(rig_count(dm_buf_str(&origin.received), "te: trailers\r\n"), DM_COUNT(c));
     assert_int_equal(rig_count(dm_buf_str(&origin.received), "via: 1.1 daemun\r\n"), DM_COUNT(c));
-    assert_int_equal(counters(s)->upstream_connects, 1);
-    assert_int_equal(counters(s)->upstream_reuses, DM_COUNT(c) - 1);
+    assert_int_equal(stage_counters(s)->upstream_connects, 1);
+    assert_int_equal(stage_counters(s)->upstream_reuses, DM_COUNT(c) - 1);
     rig_settle(&s->rig);
     assert_int_equal(s->rig.worker.n_exchanges, 0);
 }
@@ -80,7 +73,7 @@ static void more_at_once_than_a_connection_takes(void **state)
         rig_expect(&s->rig, c[i], "hello", 1);
         rig_close(&s->rig, c[i]);
     }
-    assert_in_range(counters(s)->upstream_retries, 1, DM_COUNT(c));
+    assert_in_range(stage_counters(s)->upstream_retries, 1, DM_COUNT(c));
 }
 
 static void bodies_and_trailers(void **state)
@@ -102,11 +95,11 @@ static void what_was_refused_is_sent_again(void **state)
     origin.n_refused = 1;
     stage_try(s, POST, "hello");
     assert_int_equal(rig_count(dm_buf_str(&origin.received), "body1x-t: 1\r\n"), 2);
-    assert_int_equal(counters(s)->upstream_retries, 1);
+    assert_int_equal(stage_counters(s)->upstream_retries, 1);
     origin.n_refused = 3;
     stage_try(s, GET, "\"backend_bad_response\""); /* three times is enough */
     assert_int_equal(origin.n_refused, 0);
-    assert_int_equal(counters(s)->upstream_retries, 3);
+    assert_int_equal(stage_counters(s)->upstream_retries, 3);
 }
 
 static void a_backend_that_goes_away(void **state)
@@ -117,13 +110,13 @@ static void a_backend_that_goes_away(void **state)
     for (int i = 0; i < 3; i++)
         stage_try(s, GET, "hello");
     assert_int_equal(origin.n_accepted, 3);
-    assert_int_equal(counters(s)->upstream_retries, 0);
+    assert_int_equal(stage_counters(s)->upstream_retries, 0);
     origin.goes_away = false;
     stage_try(s, GET, "hello");
     rig_settle(&s->rig);
     origin.forgets = true;
     stage_try(s, POST, "\"backend_bad_response\"");
-    assert_int_equal(counters(s)->upstream_retries, 2);
+    assert_int_equal(stage_counters(s)->upstream_retries, 2);
     origin.forgets = false;
     stage_try(s, GET, "hello");
 }
@@ -136,12 +129,12 @@ static void a_connection_that_broke(void **state)
     stage_try(s, GET, "hello");
     origin.cuts = true;
     stage_try(s, POST, "\"backend_bad_response\"");
-    assert_int_equal(counters(s)->upstream_retries, 0);
+    assert_int_equal(stage_counters(s)->upstream_retries, 0);
     origin.cuts = false;
     stage_try(s, GET, "hello");
     origin.cuts = true;
     stage_try(s, GET, "\"backend_bad_response\""); /* once kept, once new */
-    assert_int_equal(counters(s)->upstream_retries, 1);
+    assert_int_equal(stage_counters(s)->upstream_retries, 1);
 }
 
 static void clients_that_go_leave_the_connection(void **state)

@@ -37,11 +37,6 @@ static int setup_long(void **state)
     return stage_setup(state);
 }
 
-static const struct dm_tenant_counters *counters(const struct stage *s)
-{
-    return &s->rig.counters->tenants[1];
-}
-
 static struct rig_socket *backend(struct stage *s)
 {
     return s->origin.sockets[s->origin.n_sockets - 1];
@@ -93,8 +88,8 @@ static void check_received_masked(struct rig *rig, struct rig_socket *socket, st
 
 static void check_ended(struct stage *s, struct rig_socket *c, enum dm_reason reason, uint64_t n)
 {
-    assert_int_equal(counters(s)->reasons[reason], n);
-    assert_int_equal(counters(s)->tunnels_ended, counters(s)->tunnels_begun);
+    assert_int_equal(stage_counters(s)->reasons[reason], n);
+    assert_int_equal(stage_counters(s)->tunnels_ended, stage_counters(s)->tunnels_begun);
     rig_close(&s->rig, c);
     rig_settle(&s->rig);
     assert_int_equal(s->rig.worker.n_exchanges, 0);
@@ -106,12 +101,12 @@ static void an_idle_websocket_is_closed_both_ways(void **state)
     struct stage *s = *state;
     struct rig_socket *c = open_websocket(s);
 
-    assert_int_equal(counters(s)->tunnels_begun, 1);
-    assert_int_equal(counters(s)->tunnels_ended, 0);
+    assert_int_equal(stage_counters(s)->tunnels_begun, 1);
+    assert_int_equal(stage_counters(s)->tunnels_ended, 0);
     check_received(&s->rig, c, DM_STR(CLOSE_IDLE));
     check_received_masked(&s->rig, backend(s), DM_STR(CLOSE_IDLE));
     check_ended(s, c, DM_REASON_TUNNEL_IDLE, 1);
-    assert_int_equal(counters(s)->status[1], 1);
+    assert_int_equal(stage_counters(s)->status[1], 1);
 }
 
 /* Each direction for itself: behind half a frame, or a close frame, there is no place for another one. */
@@ -207,12 +202,10 @@ static void a_goodbye_to_a_backend_of_http2(void **state)
     static struct h2_origin origin;
     struct stage *s = *state;
     struct rig_socket *c;
-    char endpoints[100];
 
     h2_origin_init(&s->rig, &origin);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
-    stage_apply(s, &(struct stage_release){.endpoints = endpoints,
-                                           .backend = ",\"protocol\":\"http2\",\"tunnel_idle_timeout_ms\":100000",
+    h2_origin_apply(&origin, s,
+                    (struct stage_release){.backend = ",\"protocol\":\"http2\",\"tunnel_idle_timeout_ms\":100000",
                                            .version = ",\"upgrades\":[\"websocket\"]"});
     c = stage_ask(s, UPGRADE("/w", "websocket", "Sec-WebSocket-Key: abc\r\n"), "HTTP/1.1 101 ");
     rig_settle(&s->rig);
@@ -403,8 +396,8 @@ static void its_life_is_no_latency(void **state)
     struct rig_socket *c = open_websocket(s);
 
     rig_expect_end(&s->rig, c); /* after a second of silence */
-    assert_int_equal(counters(s)->requests, 1);
-    assert_true(counters(s)->latency_us_sum + 1000000 <= (dm_loop_now_ns(s->rig.worker.loop) - begun_ns) / 1000);
+    assert_int_equal(stage_counters(s)->requests, 1);
+    assert_true(stage_counters(s)->latency_us_sum + 1000000 <= (dm_loop_now_ns(s->rig.worker.loop) - begun_ns) / 1000);
     rig_close(&s->rig, c);
 }
 

@@ -328,6 +328,19 @@ void check_ended_now(void)
     assert_int_equal(rig.got.len, 0);
 }
 
+void check_slow_body_is_cut(void)
+{
+    for (int i = 0; i < 9; i++) {
+        rig_send("b");
+        rig_pass_ms(1000);
+    }
+    assert_true(rig_is_open());
+    for (int i = 0; i < 12; i++)
+        rig_pass_ms(1000);
+    assert_false(rig_is_open());
+    assert_true(has_heard("A:body_too_slow"));
+}
+
 bool all_requests_ended(void)
 {
     size_t n_begun = 0, n_ended = 0;

@@ -66,6 +66,13 @@ int rig_setup(void **state);
 int rig_setup_narrow(void **state);
 int rig_teardown(void **state);
 
+/* Entries of a list of tests: on the kernel, and in both. */
+#define KERNEL(name)                                                                                                   \
+    {                                                                                                                  \
+#name " (kernel)", name, rig_setup, rig_teardown, (void *)"real"                                               \
+    }
+#define BOTH(name) {#name, name, rig_setup, rig_teardown, NULL}, KERNEL(name)
+
 /* A server with rig.settings as they are now, in the place of the one before, whose connections end. */
 void rig_renew_server(void);
 /* A new connection in the place of the client's. */
@@ -100,6 +107,8 @@ void check_done(void);
 /* The server has closed, with nothing before it and no reset; the second lets no more time pass. */
 void check_ended(void);
 void check_ended_now(void);
+/* A request with a body was sent, which may not come at less than 100 bytes a second: it is cut in time, and not before. */
+void check_slow_body_is_cut(void);
 /* Every request that began was done or aborted. */
 bool all_requests_ended(void);
 

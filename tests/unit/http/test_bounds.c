@@ -146,15 +146,7 @@ static void rate(void **state)
 {
     rig.script.on_request = set_rate;
     rig_send(POST);
-    for (int i = 0; i < 9; i++) {
-        rig_send("b");
-        rig_pass_ms(1000);
-    }
-    assert_true(rig_is_open());
-    for (int i = 0; i < 12; i++)
-        rig_pass_ms(1000);
-    assert_false(rig_is_open());
-    assert_true(has_heard("A:body_too_slow"));
+    check_slow_body_is_cut();
     check_timeouts(0, 0, 1, 0);
 }
 

@@ -445,12 +445,6 @@ static void large_responses_in_every_framing(void **state)
     check_done();
 }
 
-#define KERNEL(name)                                                                                                   \
-    {                                                                                                                  \
-#name " (kernel)", name, rig_setup, rig_teardown, (void *)"real"                                               \
-    }
-#define BOTH(name) {#name, name, rig_setup, rig_teardown, NULL}, KERNEL(name)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

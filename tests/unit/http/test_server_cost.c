@@ -93,11 +93,6 @@ static void one_recv_and_one_send_each(void **state)
     rig_setup(state);
 }
 
-#define KERNEL(name)                                                                                                   \
-    {                                                                                                                  \
-#name " (kernel)", name, rig_setup, rig_teardown, (void *)"real"                                               \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

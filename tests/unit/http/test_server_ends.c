@@ -267,12 +267,6 @@ static void above_the_maximum_a_few_are_told(void **state)
     check_heard("");
 }
 
-#define KERNEL(name)                                                                                                   \
-    {                                                                                                                  \
-#name " (kernel)", name, rig_setup, rig_teardown, (void *)"real"                                               \
-    }
-#define BOTH(name) {#name, name, rig_setup, rig_teardown, NULL}, KERNEL(name)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -68,12 +68,6 @@ static void without_a_proxy_header_it_is_closed(void **state)
     assert_int_equal(dm_http_server_stats(rig.server)->faults[DM_HTTP_BAD_VERSION], 1);
 }
 
-#define KERNEL(name)                                                                                                   \
-    {                                                                                                                  \
-#name " (kernel)", name, rig_setup, rig_teardown, (void *)"real"                                               \
-    }
-#define BOTH(name) {#name, name, rig_setup, rig_teardown, NULL}, KERNEL(name)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

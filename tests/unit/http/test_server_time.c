@@ -193,15 +193,7 @@ static void a_body_below_the_rate_aborts(void **state)
 {
     use_rate(100);
     rig_send(POST_LENGTH);
-    for (int i = 0; i < 9; i++) {
-        rig_send("b");
-        rig_pass_ms(1000);
-    }
-    assert_true(rig_is_open());
-    for (int i = 0; i < 12; i++)
-        rig_pass_ms(1000);
-    assert_false(rig_is_open());
-    assert_true(has_heard("A:body_too_slow"));
+    check_slow_body_is_cut();
 }
 
 static void a_body_above_the_rate_goes_on_and_may_not_stop(void **state)

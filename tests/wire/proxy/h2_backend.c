@@ -22,8 +22,8 @@ static void send_lines(struct h2_backend_conn *conn, struct dm_str lines)
         if (line.len > 0)
             assert_true(frames_write(line, conn->last_stream, &out));
     }
-    if (dm_stream_is_open(&conn->stream) && out.len > 0)
-        (void)!dm_stream_put(&conn->stream, out.ptr, out.len);
+    if (dm_stream_is_open(&conn->link.stream) && out.len > 0)
+        (void)!dm_stream_put(&conn->link.stream, out.ptr, out.len);
 }
 
 static void answer(struct h2_backend_conn *conn, struct frames_stream *stream)
@@ -38,7 +38,7 @@ static void answer(struct h2_backend_conn *conn, struct frames_stream *stream)
     }
     send_lines(conn, dm_buf_str(&backend->answer));
     if (backend->closes)
-        dm_stream_close(&conn->stream);
+        dm_stream_close(&conn->link.stream);
 }
 
 static void on_head(void *arg, struct frames_stream *stream)
@@ -63,8 +63,8 @@ static void send_settings(struct h2_backend_conn *conn, bool is_ack)
 
     dm_buf_init(&out, TEXT_MAX);
     frames_write_settings(is_ack, &out);
-    if (dm_stream_is_open(&conn->stream))
-        (void)!dm_stream_put(&conn->stream, out.ptr, out.len);
+    if (dm_stream_is_open(&conn->link.stream))
+        (void)!dm_stream_put(&conn->link.stream, out.ptr, out.len);
 }
 
 static void on_settings(void *arg)
@@ -74,7 +74,7 @@ static void on_settings(void *arg)
 
 static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
 {
-    struct h2_backend_conn *conn = DM_CONTAINER_OF(stream, struct h2_backend_conn, stream);
+    struct h2_backend_conn *conn = DM_CONTAINER_OF(stream, struct h2_backend_conn, link.stream);
 
     dm_buf_add_n(&conn->received, ptr, len);
     frames_read(&conn->reader, dm_str_skip(dm_buf_str(&conn->received), DM_MIN(conn->received.len, PREFACE_BYTES)));
@@ -82,22 +82,8 @@ static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
     return len;
 }
 
-static void on_eof(struct dm_stream *stream)
-{
-    dm_stream_close(stream);
-}
-
-static void on_error(struct dm_stream *stream, int code)
-{
-    dm_stream_close(stream);
-}
-
-static void on_closed(struct dm_stream *stream)
-{
-    DM_CONTAINER_OF(stream, struct h2_backend_conn, stream)->is_closed = true;
-}
-
-static const struct dm_stream_type type = {on_read, on_eof, NULL, NULL, on_error, on_closed, 0, 64u << 20};
+static const struct dm_stream_type type = {on_read,        rig_link_eof,    NULL, NULL,
+                                           rig_link_error, rig_link_closed, 0,    64u << 20};
 
 static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
 {
@@ -113,26 +99,17 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
     conn->reader.on_end = on_end;
     conn->reader.arg = conn;
     dm_buf_init(&conn->received, TEXT_MAX);
-    assert_int_equal(dm_stream_open(&conn->stream, listener->loop, &type, fd), 0);
+    assert_int_equal(dm_stream_open(&conn->link.stream, listener->loop, &type, fd), 0);
     send_settings(conn, false);
 }
 
 void h2_backend_init(struct rig *rig, struct h2_backend *backend)
 {
-    struct dm_err err = {0};
-    struct dm_addr any;
-
     memset(backend, 0, sizeof(*backend));
     backend->rig = rig;
     dm_buf_init(&backend->answer, TEXT_MAX);
     dm_buf_init(&backend->requests, TEXT_MAX);
-    assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
-    assert_int_equal(dm_listener_open(&backend->listener, rig->worker.loop, &any, 64, false, on_accept, &err), 0);
-}
-
-static bool is_gone(void *arg)
-{
-    return ((struct h2_backend_conn *)arg)->is_closed;
+    rig_listen(rig, &backend->listener, DM_STR("127.0.0.1:0"), on_accept);
 }
 
 void h2_backend_done(struct h2_backend *backend)
@@ -140,9 +117,7 @@ void h2_backend_done(struct h2_backend *backend)
     dm_listener_close(&backend->listener);
     for (unsigned i = 0; i < backend->n_conns; i++) {
         struct h2_backend_conn *conn = backend->conns[i];
-        if (!conn->is_closed)
-            dm_stream_close(&conn->stream);
-        rig_run_until(backend->rig, is_gone, conn);
+        rig_link_close(backend->rig, &conn->link);
         frames_reader_done(&conn->reader);
         dm_buf_done(&conn->received);
         dm_free(conn);
@@ -160,6 +135,6 @@ uint16_t h2_backend_port(const struct h2_backend *backend)
 void h2_backend_send(struct h2_backend *backend, struct dm_str lines)
 {
     for (unsigned i = 0; i < backend->n_conns; i++)
-        if (!backend->conns[i]->is_closed)
+        if (!backend->conns[i]->link.is_closed)
             send_lines(backend->conns[i], lines);
 }

@@ -8,11 +8,10 @@
 #define H2_BACKEND_CONNS_MAX 16
 
 struct h2_backend_conn {
-    struct dm_stream stream;
+    struct rig_link link;
     struct h2_backend *backend;
     struct frames_reader reader;
     struct dm_buf received;
-    bool is_closed;
     uint32_t last_stream;
 };
 
