@@ -17,14 +17,12 @@ static struct h2_origin origin;
 static int setup(void **state)
 {
     struct stage *s;
-    char endpoints[100];
 
     if (stage_setup(state) < 0)
         return -1;
     s = *state;
     h2_origin_init(&s->rig, &origin);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", h2_origin_port(&origin));
-    stage_apply(s, &(struct stage_release){.endpoints = endpoints, .backend = ",\"protocol\":\"http2\""});
+    h2_origin_apply(&origin, s, (struct stage_release){.backend = ",\"protocol\":\"http2\""});
     return 0;
 }
 
@@ -32,11 +30,6 @@ static int teardown(void **state)
 {
     h2_origin_done(&origin);
     return stage_teardown(state);
-}
-
-static struct dm_tenant_counters *counters(struct stage *s)
-{
-    return &s->rig.counters->tenants[1];
 }
 
 static bool has_requests(void *arg)
@@ -76,8 +69,8 @@ static void check_ended(struct stage *s, struct rig_socket *c, bool is_reset)
     if (is_reset)
         rig_run_until(&s->rig, was_reset, NULL);
     rig_settle(&s->rig);
-    assert_int_equal(counters(s)->reasons[DM_REASON_DRAINING], 1);
-    assert_int_equal(counters(s)->reasons[DM_REASON_CLIENT_CLOSED], 0);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_DRAINING], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_CLIENT_CLOSED], 0);
     assert_int_equal(s->rig.worker.n_exchanges, 0);
 }
 
@@ -144,8 +137,8 @@ static void an_answer_that_is_given_stays(void **state)
     assert_int_equal(rig_count(dm_buf_str(&c->received), "HTTP/1.1 "), 1);
     rig_close(&s->rig, c);
     rig_settle(&s->rig);
-    assert_int_equal(counters(s)->reasons[DM_REASON_DRAINING], 0);
-    assert_int_equal(counters(s)->reasons[DM_REASON_AUTH_MISSING], 1);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_DRAINING], 0);
+    assert_int_equal(stage_counters(s)->reasons[DM_REASON_AUTH_MISSING], 1);
 }
 
 int main(void)
