@@ -5,8 +5,8 @@
  *
  * Objects that live as long as a connection (dm_tls_init_alone). An idle one is some fifty small objects and the SSL object, and
  * what the system's allocator adds to each and leaves between them is a twentieth of it. Here they stand side by side in slabs of
- * one size class, without heads: which class an object is of, its address says. Slabs are carved from one reserved range and never given back, so that what is in use is
- * what was in use at most. Not for processes with several threads in OpenSSL: nothing is locked.
+ * one size class, without heads: which class an object is of, its address says. Slabs are carved from one reserved range and never
+ * given back, so that what is in use is what was in use at most. Not for processes with several threads in OpenSSL: nothing is locked.
  *
  * Everything else is the system allocator's (for a message, the 40 bytes of each of OpenSSL's packet writers). */
 #include <openssl/crypto.h>
@@ -30,11 +30,7 @@ void dm_tls_init_alone(void)
 
 enum { BLOCK_BYTES = 17 << 10, SMALLEST_BYTES = 16 << 10, LARGEST_BYTES = 20 << 10, KEPT_MAX = 8 };
 enum { CLASS_BYTES = 16, SMALL_MAX = 1024, SSL_MIN = 7 << 10, SSL_MAX = 8 << 10, SLAB_SHIFT = 15 };
-enum {
-    SSL_CLASS = SMALL_MAX / CLASS_BYTES + 1,
-    CLASSES,
-    SSL_SLABS = 19 /* taken together, so that little is left over */
-};
+enum { SSL_CLASS = SMALL_MAX / CLASS_BYTES + 1, CLASSES, SSL_SLABS_MAX = 32 };
 #define RANGE_BYTES ((size_t)4 << 30)
 #define SLAB_BYTES ((size_t)1 << SLAB_SHIFT)
 
@@ -50,14 +46,29 @@ struct unused {
 
 /* Of a process with one thread in OpenSSL. */
 static struct {
-    char *base; /* NULL: there are none */
-    size_t n_slabs, ssl_bytes;
+    char *base;                           /* NULL: there are none */
+    size_t n_slabs, ssl_bytes, ssl_slabs; /* slabs for SSL objects are taken so many together */
     struct unused *free[CLASSES];
     char *at[CLASSES], *end[CLASSES]; /* what is left of the class's latest slab */
     uint8_t class[RANGE_BYTES >> SLAB_SHIFT];
 } slabs;
 
-/* 0: the system's. The first SSL object says how large they are. */
+static size_t left_over(size_t n_slabs)
+{
+    return n_slabs * SLAB_BYTES % slabs.ssl_bytes;
+}
+
+/* The first SSL object says how large they are; slabs are taken so that little is left over for each. */
+static void learn_ssl(size_t bytes)
+{
+    slabs.ssl_bytes = (bytes + CLASS_BYTES - 1) / CLASS_BYTES * CLASS_BYTES;
+    slabs.ssl_slabs = 1;
+    for (size_t n = 2; n <= SSL_SLABS_MAX; n++)
+        if (left_over(n) * slabs.ssl_slabs < left_over(slabs.ssl_slabs) * n)
+            slabs.ssl_slabs = n;
+}
+
+/* 0: the system's. */
 static size_t class_of(size_t bytes)
 {
     if (bytes <= SMALL_MAX)
@@ -65,7 +76,7 @@ static size_t class_of(size_t bytes)
     if (bytes < SSL_MIN || bytes > SSL_MAX)
         return 0;
     if (slabs.ssl_bytes == 0)
-        slabs.ssl_bytes = (bytes + CLASS_BYTES - 1) / CLASS_BYTES * CLASS_BYTES;
+        learn_ssl(bytes);
     return bytes <= slabs.ssl_bytes ? SSL_CLASS : 0;
 }
 
@@ -87,7 +98,7 @@ static size_t slab_object_bytes(const void *ptr)
 /* The range is used up only by some hundred thousand connections; then the system's allocator goes on. */
 static bool add_slab(size_t class)
 {
-    size_t n = class == SSL_CLASS ? SSL_SLABS : 1;
+    size_t n = class == SSL_CLASS ? slabs.ssl_slabs : 1;
 
     if (slabs.n_slabs + n > RANGE_BYTES >> SLAB_SHIFT)
         return false;
