@@ -118,6 +118,20 @@ static bool is_fault_of_file(int code)
     return code == DM_ECORRUPT || code == DM_EVERSION || code == DM_ENOENT;
 }
 
+/* The file is sound and of no use all the same, as with a key that does not open: whoever wrote it hears why, once. */
+static void tell_useless(struct dm_keeper *k, struct dm_held_unit *unit, const struct dm_worker_applied *applied)
+{
+    struct dm_err err = {0};
+
+    if ((applied->code != DM_ECORRUPT && applied->code != DM_EINVAL && applied->code != DM_EBUDGET) ||
+        dm_mark_cmp(unit->useless, applied->mark) == 0)
+        return;
+    unit->useless = applied->mark;
+    dm_fail(&err, applied->code, "", "%.*s", (int)strnlen(applied->message, sizeof(applied->message)),
+            applied->message);
+    dm_keeper_ack_refused(k, dm_str_of(unit->tenant->name), unit->kind, applied->mark, &err);
+}
+
 /* Its word is checked: the file may have been replaced since. */
 static void on_not_applied(struct dm_keeper *k, struct dm_held_unit *unit, const struct dm_worker_applied *applied)
 {
@@ -125,10 +139,12 @@ static void on_not_applied(struct dm_keeper *k, struct dm_held_unit *unit, const
                        applied->message);
     if (unit->is_damaged || unit->is_gone)
         return;
-    if (is_fault_of_file(applied->code) && !dm_store_recheck(&k->store, unit))
+    if (is_fault_of_file(applied->code) && !dm_store_recheck(&k->store, unit)) {
         mend(k, unit);
-    else
-        dm_keeper_retry_later(k, unit);
+        return;
+    }
+    tell_useless(k, unit, applied);
+    dm_keeper_retry_later(k, unit);
 }
 
 void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, const struct dm_worker_applied *applied)

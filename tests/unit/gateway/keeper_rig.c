@@ -84,6 +84,7 @@ void greet(struct controller *c)
     assert_true(c->fd >= 0);
     assert_true(hear(c));
     assert_int_equal(c->last.type, DM_LINK_HELLO);
+    memcpy(c->box_key, c->last.hello.box_public_key, sizeof(c->box_key));
 }
 
 void welcome(struct controller *c, const uint8_t key[DM_SIGN_PUBLIC_BYTES])

@@ -23,6 +23,7 @@ struct controller {
     struct dm_buf in;
     struct dm_arena arena;
     struct dm_link_message last;
+    uint8_t box_key[DM_BOX_PUBLIC_BYTES]; /* of the last HELLO */
     pid_t keeper;
     unsigned n_survivors; /* each in a slot of its own */
 };

@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 
 #include "gateway/keeper/keeper.h"
+#include "model/tenant_key.h"
+#include "pki/pki.h"
 
 static void test_change_becomes_live(void **state)
 {
@@ -46,6 +48,52 @@ static void test_refused_document_leaves_the_former(void **state)
     await_ack(c, "orders", 2, DM_LINK_REFUSED);
     send_release(c, "orders", 3);
     await_live(c, "orders", 3);
+}
+
+/* Told to the gateway, with whose key a document is sealed. */
+static void send_data_key(struct controller *c)
+{
+    struct dm_tenant_key key = {.tenant_id = 7, .key_id = 1};
+    uint8_t sealed[DM_TENANT_KEY_SEALED_BYTES];
+
+    assert_int_equal(dm_tenant_key_seal(c->box_key, &key, sealed), 0);
+    say(c, &(struct dm_link_message){.type = DM_LINK_TENANT_KEY,
+                                     .tenant_key = {.tenant = DM_STR("orders"),
+                                                    .tenant_id = 7,
+                                                    .key_id = 1,
+                                                    .sealed = dm_str_n((const char *)sealed, sizeof(sealed))}});
+}
+
+/* Only workers open keys: the loader and the keeper took it. */
+static void test_document_whose_key_does_not_open(void **state)
+{
+    struct controller *c = *state;
+    struct pki_identity *leaf = pki_make(&(struct pki_spec){.subject = "Leaf", .names = "DNS:orders.test"}, NULL);
+    struct dm_certificate certificate = {
+        .name = DM_STR("main"), .chain = leaf->chain_pem, .key_sealed = DM_STR("AAAA")};
+    struct dm_domain domain;
+    struct dm_document document = {.format = DM_DOCUMENT_FORMAT,
+                                   .kind = DM_UNIT_DOMAINS,
+                                   .tenant = DM_STR("orders"),
+                                   .tenant_id = 7,
+                                   .epoch = 1,
+                                   .sequence = 1,
+                                   .compat_date = DM_STR("2026-11-01")};
+    struct dm_err err = {0};
+    struct dm_buf bytes;
+
+    dm_model_default(&dm_schema_domain, &domain);
+    domain.name = DM_STR("orders.test");
+    domain.certificate = certificate.name;
+    document.domains = (struct dm_domains_body){
+        .key_id = 1, .domains = &domain, .n_domains = 1, .certificates = &certificate, .n_certificates = 1};
+    dm_buf_init(&bytes, DM_DOCUMENT_MAX);
+    assert_int_equal(dm_document_seal(c->f->secret, &document, &bytes, &err), 0);
+    send_data_key(c);
+    send_document(c, &bytes);
+    await_ack(c, "orders", 1, DM_LINK_REFUSED);
+    assert_true(dm_str_eq(c->last.ack.message, DM_STR("the key of certificate main does not open")));
+    pki_free(leaf);
 }
 
 static void test_forged_document_stops_nobody(void **state)
@@ -278,6 +326,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_change_becomes_live),
         TEST(test_burst_of_many_tenants),
+        TEST(test_document_whose_key_does_not_open),
         TEST(test_refused_document_leaves_the_former),
         TEST(test_forged_document_stops_nobody),
         TEST(test_marks_do_not_go_back),
