@@ -145,6 +145,11 @@ int dm_shm_open(struct dm_shm *shm, const char *path, const char *kind, uint32_t
     return rc;
 }
 
+void dm_shm_populate(struct dm_shm *shm)
+{
+    (void)madvise(shm->map, shm->map_bytes, MADV_POPULATE_WRITE); /* Linux 5.14 */
+}
+
 void dm_shm_close(struct dm_shm *shm)
 {
     if (shm->map)

@@ -17,6 +17,8 @@ struct dm_shm {
  * not such a file; DM_EIO. Two processes that create it at once get the same pages. */
 DM_MUST_USE int dm_shm_open(struct dm_shm *shm, const char *path, const char *kind, uint32_t version, size_t size_bytes,
                             bool replaces_other, struct dm_err *err);
+/* Has all of it in memory now, so that no store waits for a page later; as far as the system can. */
+void dm_shm_populate(struct dm_shm *shm);
 /* Unmaps; the file stays. */
 void dm_shm_close(struct dm_shm *shm);
 

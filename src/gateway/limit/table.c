@@ -47,6 +47,7 @@ int dm_limit_table_open(struct dm_limit_table *table, const char *path, struct d
 
     if (rc < 0)
         return rc;
+    dm_shm_populate(&table->shm); /* a request touches pages of its own here */
     table->page = table->shm.ptr;
     table->n_full = 0;
     draw_seed(table->page);

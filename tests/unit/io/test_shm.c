@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,6 +123,33 @@ static void processes_that_create_at_once_get_the_same_pages(void **state)
     dm_shm_close(&shm);
 }
 
+static bool is_resident(const struct dm_shm *shm)
+{
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), n_pages = (shm->map_bytes + page_bytes - 1) / page_bytes;
+    unsigned char pages[64];
+
+    assert_true(n_pages <= sizeof(pages));
+    assert_int_equal(mincore(shm->map, shm->map_bytes, pages), 0);
+    for (size_t i = 0; i < n_pages; i++)
+        if (!(pages[i] & 1))
+            return false;
+    return true;
+}
+
+static void pages_can_be_brought_in_at_once(void **state)
+{
+    struct dm_shm shm;
+    struct dm_err err = {0};
+
+    assert_int_equal(dm_shm_open(&shm, path, "limits", 1, 200000, false, &err), 0);
+    ((char *)shm.ptr)[5] = 7;
+    dm_shm_populate(&shm);
+    assert_true(is_resident(&shm));
+    assert_int_equal(((char *)shm.ptr)[5], 7);
+    assert_int_equal(((char *)shm.ptr)[199999], 0);
+    dm_shm_close(&shm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +159,7 @@ int main(void)
         TEST(a_damaged_file_is_refused),
         TEST(a_refused_file_may_be_replaced),
         TEST(processes_that_create_at_once_get_the_same_pages),
+        TEST(pages_can_be_brought_in_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
