@@ -5,6 +5,7 @@ import zlib from 'node:zlib';
 import { createHash } from 'node:crypto';
 import { Agent, fetch } from 'undici';
 import { curl } from './lib/http.mjs';
+import { lookup } from './lib/ports.mjs';
 import { before, suite, test } from './lib/testing.mjs';
 import { apiKey, curlFieldsOf, domainOf, keyOf, teamFile } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
@@ -149,7 +150,6 @@ suite('compression', () => {
   });
 
   test('fetch of undici', async () => {
-    const lookup = (host, options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]);
     const dispatcher = new Agent({ connect: { lookup } });
     const headers = { 'x-api-key': keyOf('plain') };
     const response = await fetch(`http://${domainOf('plain')}:${port}/`, { headers, dispatcher });

@@ -7,7 +7,7 @@ import tls from 'node:tls';
 import { RawClient, ask } from './lib/http.mjs';
 import { Pki } from './lib/pki.mjs';
 import { Polite } from './lib/polite.mjs';
-import { freePort } from './lib/ports.mjs';
+import { freePort, lookup } from './lib/ports.mjs';
 import { after, before, suite, test } from './lib/testing.mjs';
 import { domainOf, fieldsOf, headOf, keyOf, LIVE, teamFile, withCertificate } from './lib/team.mjs';
 import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
@@ -257,7 +257,7 @@ suite('limits', () => {
     const secure = keep(
       await Http2.open(`https://${domainOf('capped')}:${tlsPort}`, {
         ca: pki.root.certificate,
-        lookup: (name, options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]),
+        lookup,
       })
     );
     assert.equal(secure.session.remoteSettings.maxConcurrentStreams, 2, 'from the start, where the name is known');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { fetchText } from './lib/http.mjs';
 import { before, suite, test } from './lib/testing.mjs';
 import { domainOf, keyOf, teamFile } from './lib/team.mjs';
@@ -9,7 +10,7 @@ import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
 import { until } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
-const root = path.join(import.meta.dirname, '../..');
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (name) => fs.readFileSync(path.join(root, name), 'utf8');
 const pages = ['README.md', 'ARCHITECTURE.md'].concat(
   fs.readdirSync(path.join(root, 'docs'), { recursive: true }).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)

@@ -121,7 +121,7 @@ suite('upgrade-protocols', () => {
           await new Promise(setImmediate);
         }
         await until('every answer', () => socket.isClosed || socket.ends.length === sent.length);
-        assert.deepEqual(socket.ends.toSorted((a, b) => a - b), sent);
+        assert.deepEqual([...socket.ends].sort((a, b) => a - b), sent);
         assert.deepEqual(socket.resets, []);
         assert.equal(socket.goaway ?? 0, 0);
         assert.equal(socket.failure, undefined);
