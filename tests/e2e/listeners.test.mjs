@@ -290,7 +290,7 @@ suite('listeners', () => {
     }
     assert.ok(open.length >= 1);
     assert.ok((await metric('refused_total', name, { reason: 'too_many_connections' })) >= 1);
-    assert.equal(await metric('connections', name), open.length);
+    await until('those to be all', async () => (await metric('connections', name)) === open.length);
     for (const client of open) {
       await client.send(head());
       assert.equal((await client.response()).status, 200);
