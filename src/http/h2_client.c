@@ -10,7 +10,6 @@ enum {
     STREAM_ID_LAST = 1 << 30, /* then another connection */
     CONNECTION_WINDOW = 1 << 20,
     CREDIT_MAX = 1000,
-    LINGER_MS = 1000,
     PROBE_MS = 5000,
     SETTINGS_MAX = 32,
     ACKS_MAX = 100,
@@ -47,7 +46,7 @@ static void close_politely(struct dm_h2_peer *p)
     (void)nghttp2_session_terminate_session(p->session, NGHTTP2_NO_ERROR);
     dm_h2_peer_flush(p);
     if (!p->base.is_closed)
-        dm_http_peer_cut_gracefully(&p->base, LINGER_MS);
+        dm_http_peer_cut_gracefully(&p->base, DM_H2_LINGER_MS);
 }
 
 void dm_h2_peer_leave(struct dm_h2_peer *p)

@@ -3,8 +3,6 @@
 
 #include "base/mem.h"
 
-enum { LINGER_MS = 1000 };
-
 void dm_h2_call_free(struct dm_h2_call *call)
 {
     struct dm_http_client *client = call->base.peer->client;
@@ -145,7 +143,7 @@ static void linger(struct dm_h2_call *call)
         call->next->prev = call;
     p->left = call;
     call->timer.on_due = on_left_due;
-    arm_call(call, LINGER_MS);
+    arm_call(call, DM_H2_LINGER_MS);
 }
 
 /* A window that lets `last` through lets our END_STREAM through as well; otherwise the stream is reset. */

@@ -21,7 +21,7 @@
 #include "http/h2_memory.h"
 #include "http/pace.h"
 
-enum { DM_H2_LIMIT_NONE = 1 << 30 };
+enum { DM_H2_LIMIT_NONE = 1 << 30, DM_H2_LINGER_MS = 1000 /* for the backend to end its direction */ };
 
 enum dm_h2_call_reading { H2_READ_HEAD, H2_READ_BODY, H2_READ_ENDED, H2_READ_DONE };
 enum dm_h2_call_writing { H2_WRITE_NONE, H2_WRITE_HELD, H2_WRITE_BODY, H2_WRITE_ENDED };
