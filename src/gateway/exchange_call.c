@@ -68,6 +68,12 @@ static void note_tls_failure(struct dm_exchange *ex, unsigned failure)
     ex->tenant->counters->upstream_tls_failures[dm_tls_failure_reason(failure)]++;
 }
 
+/* To another address, or to the same when the connection was made for another call: it had less than the whole time left. */
+static bool may_connect_again(const struct dm_exchange *ex, const struct dm_http_call *call)
+{
+    return ex->tries < dm_upstream_targets(ex->upstream) || dm_http_call_is_reused(call);
+}
+
 static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call, enum dm_reason reason)
 {
     struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
@@ -86,8 +92,8 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
     dm_http_call_set_user(call, ex);
     dm_http_call_send(call, &ex->request);
     if (ex->body_sent == 0)
-        ex->may_replay =
-            dm_http_call_is_http2(call) || (!dm_http_call_is_reused(call) && dm_upstream_targets(ex->upstream) > 1);
+        ex->may_replay = dm_http_call_is_http2(call) ||
+                         (!dm_http_call_is_connected(call) && may_connect_again(ex, call));
     ex->replayed = 0;
     if (replay(ex))
         go_on(ex);
@@ -295,7 +301,7 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_cal
     if (end.why == DM_HTTP_ABORT_REFUSED)
         return ex->body_sent == 0 || ex->may_replay;
     if (!did_connect(end))
-        return ex->tries < dm_upstream_targets(ex->upstream) && (ex->body_sent == 0 || ex->may_replay);
+        return may_connect_again(ex, call) && (ex->body_sent == 0 || ex->may_replay);
     return ex->body_sent == 0 && dm_http_call_is_reused(call) &&
            (end.why == DM_HTTP_ABORT_PEER_CLOSED || end.why == DM_HTTP_ABORT_PEER_RESET) &&
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));

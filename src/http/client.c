@@ -315,6 +315,11 @@ bool dm_http_call_is_reused(const struct dm_http_call *call)
     return call->is_reused;
 }
 
+bool dm_http_call_is_connected(const struct dm_http_call *call)
+{
+    return call->peer->is_connected;
+}
+
 bool dm_http_call_is_http2(const struct dm_http_call *call)
 {
     return call->is_http2;

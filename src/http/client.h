@@ -143,13 +143,15 @@ void dm_http_call_resume(struct dm_http_call *call);
 /* Ends a tunnel from our side: what was written is sent, and `last` behind it if there is room for all of it, then nothing; what the
  * backend still sends is read and dropped for a while. No callback follows. */
 void dm_http_call_leave(struct dm_http_call *call, struct dm_str last);
-/* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent, and what is cut in the middle (a
- * body, a tunnel) is reset. */
+/* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent. A connection of HTTP/1.1 that has sent
+ * some of it is reset; otherwise it is kept for the next call, also while it is being made. */
 void dm_http_call_cancel(struct dm_http_call *call);
 /* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */
 bool dm_http_call_has_response(const struct dm_http_call *call);
-/* Did the connection stand, and had been used, before this call? */
+/* Was the connection made for a call before? One of HTTP/2: and has it stood since before this one? */
 bool dm_http_call_is_reused(const struct dm_http_call *call);
+/* Does the connection stand? */
+bool dm_http_call_is_connected(const struct dm_http_call *call);
 bool dm_http_call_is_http2(const struct dm_http_call *call);
 /* On the wire, of this call; also in on_done and on_abort. */
 uint64_t dm_http_call_bytes_in(const struct dm_http_call *call);

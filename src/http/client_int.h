@@ -119,7 +119,8 @@ void dm_http_peer_start(struct dm_http_peer *peer, struct dm_http_client *client
 void dm_http_peer_arm(struct dm_http_peer *peer, uint32_t ms);
 /* Closes the stream; nothing more comes from it. */
 void dm_http_peer_cut(struct dm_http_peer *peer);
-/* The same, so that the backend can tell it from an end: a reset in clear text. */
+/* The same, so that the backend can tell it from an end, which for some is but a half-close: a reset in clear text. It leaves no
+ * address in TIME_WAIT either, of which there are but so many to one backend. */
 void dm_http_peer_cut_short(struct dm_http_peer *peer);
 /* The same of one without a call, with TLS's goodbye. */
 void dm_http_peer_cut_idle(struct dm_http_peer *peer);

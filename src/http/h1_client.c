@@ -24,10 +24,20 @@ static void fail(struct dm_http_peer *peer, struct dm_http_end end)
     dm_h1_peer_fail(dm_h1_peer_of(peer), end);
 }
 
-/* A tunnel, or a request whose body is not through: for some backends an end is but a half-close. */
-static bool is_cut_short(const struct dm_h1_peer *p)
+/* P6 */
+static bool take_back(struct dm_h1_peer *p)
 {
-    return p->tunnel_due_ns > 0 || p->writing == WRITE_BODY;
+    return p->reading == READ_HEAD && !p->is_closing && p->base.is_owned && !p->base.is_closed && !p->base.is_dead &&
+           dm_stream_take_back(&p->base.stream, p->call_out);
+}
+
+/* For the next call. */
+static void keep(struct dm_h1_peer *p)
+{
+    p->reading = READ_IDLE;
+    p->writing = WRITE_NONE;
+    dm_http_peer_arm(&p->base, p->call.timeouts.kept_ms);
+    p->base.client->peer_handler->on_room(p->base.owner, &p->base);
 }
 
 static void cancel(struct dm_http_call *call)
@@ -37,11 +47,13 @@ static void cancel(struct dm_http_call *call)
     if (!p->has_call)
         return;
     p->has_call = false;
+    if (take_back(p)) {
+        dm_http_writer_done(&p->writer);
+        keep(p);
+        return;
+    }
     p->reading = READ_CLOSED;
-    if (is_cut_short(p))
-        dm_http_peer_cut_short(&p->base);
-    else
-        dm_http_peer_cut(&p->base);
+    dm_http_peer_cut_short(&p->base);
     dm_http_peer_tell_end(&p->base);
     dm_http_peer_free_later(&p->base);
 }
@@ -86,10 +98,7 @@ void dm_h1_peer_done(struct dm_h1_peer *p)
             close_behind_call(p);
         return;
     }
-    p->reading = READ_IDLE;
-    p->writing = WRITE_NONE;
-    dm_http_peer_arm(&p->base, p->call.timeouts.kept_ms);
-    client->peer_handler->on_room(p->base.owner, &p->base);
+    keep(p);
 }
 
 /* --- timers ------------------------------------------------------------------------------------------------------- */

@@ -10,7 +10,9 @@
  *     the connection, and the call that it would have answered (response smuggling); on a kept connection as one that was not begun.
  * P3. A response that is complete before its request ends the connection after it.
  * P4. Trailers of a request end the connection after it: there are servers that take them for fields of the next one (aiohttp 3.8).
- * P5. The timer is armed wherever the backend is waited for; on_due() looks at the state and at the pace. */
+ * P5. The timer is armed wherever the backend is waited for; on_due() looks at the state and at the pace.
+ * P6. A call that is cancelled before anything of its request has left costs no connection: the request is taken back, also while
+ *     the connection is being made, and the next call begins where this one did. */
 #ifndef DM_HTTP_H1_CLIENT_INT_H
 #define DM_HTTP_H1_CLIENT_INT_H
 

@@ -1,8 +1,6 @@
 /* The life of HTTP/2 connections: begun, read, sent, timed, drained, ended. */
 #include "http/h2_server_int.h"
 
-#define SLICE_BYTES (8u << 10) /* of input, between looks at the work done */
-#define WORK_MAX 512u          /* of a read: frames; one that opens a stream counts eight */
 #define NS_PER_MS UINT64_C(1000000)
 
 static const uint8_t drain_ping[8] = "drainin";
@@ -390,26 +388,19 @@ static void read_failed(struct dm_h2_conn *c, int rc)
 /* Q7. Returns how many bytes were read. */
 static size_t feed(struct dm_h2_conn *c, const char *ptr, size_t len)
 {
-    size_t used = 0;
+    size_t share = dm_h2_scan(c, ptr, len);
     ssize_t n;
 
-    c->work = 0;
-    while (used < len && c->work < WORK_MAX && c->end_why == 0) {
-        size_t slice = DM_MIN(len - used, (size_t)SLICE_BYTES);
-        dm_h2_scan(c, ptr + used, slice);
-        if (DM_UNLIKELY(c->end_why != 0))
-            return len;
-        c->is_busy = true;
-        n = nghttp2_session_mem_recv(c->session, (const uint8_t *)ptr + used, slice);
-        c->is_busy = false;
-        if (DM_UNLIKELY(n < 0)) {
-            if (c->end_why == 0)
-                read_failed(c, (int)n);
-            return len;
-        }
-        used += (size_t)n;
-    }
-    return used;
+    if (DM_UNLIKELY(c->end_why != 0))
+        return len;
+    c->is_busy = true;
+    n = nghttp2_session_mem_recv(c->session, (const uint8_t *)ptr, share);
+    c->is_busy = false;
+    if (DM_LIKELY(n >= 0))
+        return (size_t)n;
+    if (c->end_why == 0)
+        read_failed(c, (int)n);
+    return len;
 }
 
 size_t dm_h2_conn_on_read(struct dm_stream *stream, const char *ptr, size_t len)

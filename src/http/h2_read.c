@@ -7,11 +7,14 @@ enum {
     FRAME_HEAD_BYTES = 9,
     PRIORITY_BYTES = 5,
     DEPENDENCY_BYTES = 4,
+    RESET_BYTES = 4,
     TYPE_AT = 3,
     FLAGS_AT = 4,
     ID_AT = 5,
     USEFUL_BYTES = 256,
-    PRIORITY_UPDATE = 0x10
+    PRIORITY_UPDATE = 0x10,
+    WORK_MAX = 256, /* of a read: frames */
+    OPENING_WORK = 8 /* of one that may open a stream */
 };
 
 static struct dm_h2_stream *stream_of(nghttp2_session *session, int32_t id)
@@ -109,7 +112,6 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     switch (hd->type) {
     case NGHTTP2_DATA: break; /* scan_data(): this is not called for DATA that nghttp2 drops */
     case NGHTTP2_HEADERS:
-        c->work += 7;
         c->n_continuations = 0;
         c->block_bytes = (uint32_t)hd->length + FRAME_HEAD_BYTES;
         guard_closed(c, (uint32_t)hd->stream_id);
@@ -172,14 +174,33 @@ static void scan_priority(struct dm_h2_conn *c, uint32_t id)
         dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
 }
 
-/* A frame's head is there, of PRIORITY with what it depends on. */
-static void scan_head(struct dm_h2_conn *c)
+/* Q9. One that comes in part may never be whole. */
+static void scan_reset(struct dm_h2_conn *c, uint32_t id, bool is_whole)
+{
+    struct dm_h2_resets *resets = &dm_h2_shared_of(c)->resets;
+    uint32_t i = (id - resets->from) / 2;
+
+    c->cancelled_id = id;
+    if (is_whole && id > resets->from && i < 64)
+        resets->bits |= UINT64_C(1) << i;
+}
+
+static bool is_reset(const struct dm_h2_conn *c, uint32_t id)
+{
+    const struct dm_h2_resets *resets = &dm_h2_shared_of(c)->resets;
+    uint32_t i = (id - resets->from) / 2;
+
+    return DM_UNLIKELY(resets->bits != 0) && i < 64 && (resets->bits >> i & 1);
+}
+
+/* A frame's head is there, of PRIORITY with what it depends on; so many bytes are there behind it. */
+static void scan_head(struct dm_h2_conn *c, size_t behind)
 {
     const uint8_t *head = c->scan_head;
     uint32_t len = u32_at(head) >> 8, id = u32_at(head + ID_AT) & 0x7fffffff;
     uint8_t flags = head[FLAGS_AT];
 
-    c->work++;
+    c->work += head[TYPE_AT] == NGHTTP2_HEADERS ? OPENING_WORK : 1;
     c->scan_left = len;
     if (DM_UNLIKELY(c->scan_have > FRAME_HEAD_BYTES))
         scan_priority(c, id);
@@ -188,7 +209,7 @@ static void scan_head(struct dm_h2_conn *c)
     else if (head[TYPE_AT] == NGHTTP2_DATA)
         scan_data(c, len, flags, id);
     else if (head[TYPE_AT] == NGHTTP2_RST_STREAM)
-        c->cancelled_id = id;
+        scan_reset(c, id, behind >= RESET_BYTES);
     c->scan_have = 0;
 }
 
@@ -200,9 +221,13 @@ static size_t wanted_head(const struct dm_h2_conn *c)
     return FRAME_HEAD_BYTES + (is_priority ? (size_t)DEPENDENCY_BYTES : 0);
 }
 
-void dm_h2_scan(struct dm_h2_conn *c, const char *ptr, size_t len)
+size_t dm_h2_scan(struct dm_h2_conn *c, const char *ptr, size_t len)
 {
-    while (len > 0) {
+    const char *start = ptr;
+
+    c->work = 0;
+    dm_h2_shared_of(c)->resets = (struct dm_h2_resets){.from = c->newest_id};
+    while (len > 0 && (c->work < WORK_MAX || c->scan_left > 0)) {
         size_t n = c->scan_left > 0 ? c->scan_left : wanted_head(c) - c->scan_have;
         n = DM_MIN(n, len);
         if (c->scan_left > 0) {
@@ -211,11 +236,12 @@ void dm_h2_scan(struct dm_h2_conn *c, const char *ptr, size_t len)
             memcpy(c->scan_head + c->scan_have, ptr, n);
             c->scan_have = (uint8_t)(c->scan_have + n);
             if (c->scan_have == wanted_head(c))
-                scan_head(c);
+                scan_head(c, len - n);
         }
         ptr += n;
         len -= n;
     }
+    return (size_t)(ptr - start);
 }
 
 /* --- header blocks ------------------------------------------------------------------------------------------------ */
@@ -331,6 +357,10 @@ static void begin_request(struct dm_h2_conn *c, struct dm_h2_stream *s, bool has
         s->has_end = has_end;
         dm_h2_stream_refuse(s, (struct dm_http_end){DM_HTTP_ABORT_FAULT, -rc, 0},
                             dm_http_fault_status((enum dm_http_fault) - rc));
+        return;
+    }
+    if (is_reset(c, (uint32_t)s->id)) {
+        s->is_ignoring = true;
         return;
     }
     take_head(s, head, has_end);

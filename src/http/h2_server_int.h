@@ -25,7 +25,8 @@
  *     read, and is timed from there.
  * Q7. One read gives out at most WORK_MAX of work; the rest of the bytes waits its turn. With a full output queue nothing is read.
  * Q8. Of streams that are over nothing is kept but the highest that we reset: up to there the client may not have known, and what it
- *     sends is dropped. Beyond, it had ended them itself. */
+ *     sends is dropped. Beyond, it had ended them itself.
+ * Q9. A request that is reset by the same read is not begun: its owner never knows of it. */
 #ifndef DM_HTTP_H2_SERVER_INT_H
 #define DM_HTTP_H2_SERVER_INT_H
 
@@ -51,6 +52,12 @@ struct dm_h2_piece {
     struct dm_h2_piece *next;
     uint32_t start, end; /* of what is not taken in data */
     char data[DM_H2_PIECE_BYTES - 16];
+};
+
+/* Q9: which of the 64 streams behind `from`, twice as many as Q7 lets begin, are reset by what nghttp2 is about to read. */
+struct dm_h2_resets {
+    uint32_t from;
+    uint64_t bits;
 };
 
 struct dm_h2_stream;
@@ -144,6 +151,7 @@ struct dm_h2_shared {
     struct dm_stream_type type;
     struct dm_h2_block block; /* Q6: the one that is being put together, in server->head */
     char *text;               /* its text */
+    struct dm_h2_resets resets;
     char names[DM_H2_NAMES_BYTES];
     nghttp2_nv nv[DM_H2_NV_MAX];
 };
@@ -274,8 +282,9 @@ void dm_h2_stream_drop_kept(struct dm_h2_stream *s);
 void dm_h2_read_callbacks(nghttp2_session_callbacks *callbacks);
 /* We reset it, or nghttp2 did. */
 void dm_h2_note_reset(struct dm_h2_conn *conn, int32_t id);
-/* Looks at frames before nghttp2 does, which reads none of these bytes if one of them ends the connection. */
-void dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
+/* Looks at frames before nghttp2 does, which reads none of these bytes if one of them ends the connection. Returns how many are a
+ * read's share (Q7). */
+size_t dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
 /* Q6 */
 void dm_h2_block_park(struct dm_h2_conn *conn);
 void dm_h2_block_unpark(struct dm_h2_conn *conn);

@@ -26,7 +26,7 @@ enum { DM_STREAM_KEPT_CLASSES = 3 };
 
 /* What one stream has in the scratch buffer. */
 struct dm_stream_output {
-    struct dm_stream *stream; /* NULL: it was dropped */
+    struct dm_stream *stream;
     uint32_t start, len;
 };
 

@@ -22,10 +22,15 @@ static void drop_chunk(struct dm_stream *stream)
 static void drop_gathered(struct dm_stream *stream)
 {
     struct dm_stream_shared *shared = stream->loop->streams;
+    struct dm_stream_output *at = shared->outputs, *end = at + shared->n_outputs;
 
-    for (unsigned i = 0; stream->gathered_bytes > 0 && i < shared->n_outputs; i++)
-        if (shared->outputs[i].stream == stream)
-            shared->outputs[i].stream = NULL;
+    if (stream->gathered_bytes == 0)
+        return;
+    while (at->stream != stream)
+        at++;
+    memmove(at, at + 1, (size_t)(end - at - 1) * sizeof(*at));
+    shared->n_outputs--;
+    shared->out_len = shared->n_outputs > 0 ? end[-2].start + end[-2].len : 0;
     stream->gathered_bytes = 0;
 }
 
@@ -167,8 +172,7 @@ void dm_stream_flush_shared(struct dm_stream_shared *shared)
 {
     for (unsigned i = 0; i < shared->n_outputs; i++) {
         const struct dm_stream_output *output = &shared->outputs[i];
-        if (DM_LIKELY(output->stream))
-            send_output(output->stream, shared->out + output->start, output->len);
+        send_output(output->stream, shared->out + output->start, output->len);
     }
     shared->n_outputs = 0;
     shared->out_len = 0;
@@ -302,6 +306,15 @@ int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len)
     }
     accept_bytes(stream, ptr, len, SIZE_MAX);
     return stream->error ? DM_ECLOSED : 0;
+}
+
+bool dm_stream_take_back(struct dm_stream *stream, uint64_t position)
+{
+    if (!dm_stream_can_write(stream) || stream->held_bytes > 0 || stream->bytes_out != position)
+        return false;
+    dm_stream_drop_output(stream);
+    stream->wants_writable = false;
+    return true;
 }
 
 void dm_stream_shutdown(struct dm_stream *stream)

@@ -1,4 +1,6 @@
 /* How the connections and calls of a client end: refused, too late, left by their owner, broken by the system. */
+#include <errno.h>
+
 #include "client_h1_rig.h"
 
 static void kept_connections_end(void **state)
@@ -43,7 +45,7 @@ static void nobody_listens(void **state)
     connect_call();
     cancel_call(0);
     pass_ms(10);
-    check_heard("");
+    check_heard("X"); /* it was kept, for the next */
     rig.peer = dm_http_client_connect(rig.client, &(struct dm_http_peer_settings){rig.addr, 1000}, &rig);
     rig.is_kept = true;
     pass_ms(10);
@@ -157,6 +159,80 @@ static void closes_from_callbacks(void **state)
     }
 }
 
+/* On a connection that is being made, and on one that stands. */
+static void a_request_that_has_not_left_is_taken_back(void **state)
+{
+    const struct dm_http_message post = {.method = DM_STR("POST"),
+                                                .target = DM_STR("/p"),
+                                                .host = DM_STR("b"),
+                                                .framing = DM_HTTP_FRAMING_CHUNKED};
+
+    connect_call();
+    for (unsigned i = 1; i <= 3; i++) {
+        dm_http_call_send(rig.calls[0], i == 2 ? &post : &get);
+        if (i == 2) { /* more than is queued: it waits for room */
+            rig.left = 500000;
+            stream_request();
+        }
+        cancel_call(0);
+        check_heard("");
+        assert_true(rig.is_kept);
+        assert_int_equal(rig.n_room, i);
+        open_call(0);
+    }
+    dm_http_call_send(rig.calls[0], &get);
+    dm_http_call_end(rig.calls[0], DM_STR_NULL);
+    assert_int_equal(dm_http_call_bytes_out(rig.calls[0]), strlen(GET));
+    accept_peer();
+    pass_ms(2);
+    check_got(GET);
+    answer(OK2);
+    check_heard("R200 B2 E D");
+    assert_true(rig.was_reused);
+    send_call(0, &get);
+    cancel_call(0);
+    pass_ms(2);
+    check_got("");
+    get_again();
+    check_got(GET);
+    answer(OK2);
+    check_heard("R200 B2 E D");
+}
+
+/* Nor is it kept for longer than any other. */
+static void a_connection_without_a_call_ends(void **state)
+{
+    dm_world_cut(rig.world, rig.sys, rig.backend_sys, true);
+    connect_call();
+    send_message(&get);
+    cancel_call(0);
+    pass_ms(900);
+    check_heard("");
+    pass_ms(200);
+    check_heard("X");
+    dm_world_cut(rig.world, rig.sys, rig.backend_sys, false);
+    connect_peer();
+    send_call(0, &get);
+    cancel_call(0);
+    pass_ms(19000);
+    check_heard("");
+    pass_ms(1100);
+    check_heard("X");
+}
+
+/* What a backend may have begun is broken off. */
+static void a_request_that_has_left_is_reset(void **state)
+{
+    char got[100];
+
+    begin_get();
+    cancel_call(0);
+    assert_null(rig.peer);
+    pass_ms(2);
+    assert_int_equal(rig.backend_sys->ops->recv(rig.backend_sys, rig.fd, got, sizeof(got)), strlen(GET));
+    assert_int_equal(rig.backend_sys->ops->recv(rig.backend_sys, rig.fd, got, sizeof(got)), -ECONNRESET);
+}
+
 /* The owner of the connection lets it go: the call in hand goes on, and nothing follows it. */
 static void a_connection_may_be_left_with_its_call(void **state)
 {
@@ -243,6 +319,9 @@ int main(void)
         TEST(a_backend_that_does_not_read_takes_too_long),
         TEST(an_owner_that_pauses_its_request_is_not_the_backends_fault),
         TEST(closes_from_callbacks),
+        TEST(a_request_that_has_not_left_is_taken_back),
+        TEST(a_connection_without_a_call_ends),
+        TEST(a_request_that_has_left_is_reset),
         TEST(a_connection_may_be_left_with_its_call),
         TEST(freed_with_connections_just_closed),
         TEST(an_answer_may_take_long),

@@ -15,6 +15,60 @@ static void rapid_reset(void **state)
     check_served();
 }
 
+static size_t count(const struct dm_buf *words, const char *word)
+{
+    struct dm_str rest = dm_buf_str(words), one;
+    size_t n = 0;
+
+    while (dm_str_cut(&rest, ' ', &one) && one.len > 0)
+        n += dm_str_eq(one, dm_str_of(word));
+    return n;
+}
+
+/* Q9. Owners hear of the request between them alone; the others are counted all the same. */
+static void requests_that_are_reset_at_once(void **state)
+{
+    uint32_t id;
+
+    rig.script.on_request_end = hello_at_end;
+    send_u32(NGHTTP2_RST_STREAM, 0, send_request(END_STREAM | END_HEADERS), NGHTTP2_CANCEL);
+    id = send_request(END_HEADERS); /* with a body, and with trailers */
+    send_frame(NGHTTP2_DATA, 0, id, "hello", 5);
+    send_frame(HEADERS, END_STREAM | END_HEADERS, id, "", 0);
+    send_request(END_STREAM | END_HEADERS);
+    send_u32(NGHTTP2_RST_STREAM, 0, id, NGHTTP2_CANCEL);
+    rig_settle();
+    h2_take();
+    check_heard("R E D");
+    check_text(&h2.seen, "H5:200 E5", __FILE__, __LINE__);
+    for (int i = 0; i < 300 && !rig.is_ended; i++)
+        send_u32(NGHTTP2_RST_STREAM, 0, send_request(END_STREAM | END_HEADERS), NGHTTP2_CANCEL);
+    check_ended_with(ENHANCE_YOUR_CALM);
+    assert_in_range(count(&rig.heard, "R"), 1, 12); /* at the ends of what is read at a time */
+    assert_int_equal(counters()->rapid_reset, 1);
+}
+
+/* A reset that is not whole may never be, and one of a stream far ahead of those before is not looked for. */
+static void requests_that_are_not_known_to_be_reset(void **state)
+{
+    struct dm_buf out;
+    uint32_t id = send_request(END_STREAM | END_HEADERS);
+
+    dm_buf_init(&out, 100);
+    add_frame(&out, NGHTTP2_RST_STREAM, 0, id, "\0\0\0\x08", 4);
+    rig_send_n(out.ptr, out.len - 1);
+    rig_settle();
+    check_heard("R E");
+    rig_send_n(out.ptr + out.len - 1, 1);
+    rig_settle();
+    check_heard("A:cancelled");
+    dm_buf_done(&out);
+    h2.next_id += 128;
+    send_u32(NGHTTP2_RST_STREAM, 0, send_request(END_STREAM | END_HEADERS), NGHTTP2_CANCEL);
+    rig_settle();
+    check_heard("R E A:cancelled");
+}
+
 /* A client that cancels now and then, and lets most of its requests go through, is none. */
 static void cancels_among_requests(void **state)
 {
@@ -290,6 +344,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(rapid_reset),
+        TEST(requests_that_are_reset_at_once),
+        TEST(requests_that_are_not_known_to_be_reset),
         TEST(cancels_among_requests),
         TEST(cancels_of_what_is_being_answered),
         TEST(cancels_of_what_waited_in_vain),

@@ -237,6 +237,43 @@ static void a_write_without_room_gathers_nothing(void **state)
     close(fds[1]);
 }
 
+static void takes_back(struct conn *c, uint64_t position)
+{
+    assert_true(dm_stream_take_back(&c->stream, position));
+    assert_int_equal(dm_stream_unsent(&c->stream), 0);
+    c->n_written = position;
+}
+
+/* Of one among others, of what is queued behind a full socket nothing when some of it has left. */
+static void what_has_not_left_is_taken_back(void **state)
+{
+    struct conn *c = &conns[1];
+
+    writes(&conns[0], 10);
+    writes(c, 10);
+    writes(&conns[2], 10);
+    takes_back(c, 0);
+    dm_loop_turn(loop, 0);
+    assert_int_equal(n_sends, 2);
+    writes(c, 20);
+    dm_loop_turn(loop, 0);
+    assert_false(dm_stream_take_back(&c->stream, 0));
+    writes(c, 30);
+    assert_false(dm_stream_take_back(&c->stream, 10));
+    takes_back(c, 20);
+    writes(c, 5);
+    peer_gets_all(c);
+    assert_int_equal(c->n_read, 25);
+    while (dm_stream_unsent(&c->stream) == 0)
+        writes(c, LARGE_MAX);
+    assert_false(dm_stream_take_back(&c->stream, 25));
+    peer_gets_all(c);
+    dm_stream_shutdown(&c->stream);
+    assert_false(dm_stream_take_back(&c->stream, c->stream.bytes_out));
+    peer_gets_all(&conns[0]);
+    peer_gets_all(&conns[2]);
+}
+
 static size_t any_length(void)
 {
     switch (draw(8)) {
@@ -291,6 +328,7 @@ int main(void)
         TEST(a_stream_that_returns_keeps_its_order),
         TEST(one_that_fails_or_closes_takes_nothing_along),
         TEST(a_write_without_room_gathers_nothing),
+        TEST(what_has_not_left_is_taken_back),
         TEST(random_writes_arrive_whole_and_in_order),
     };
 
