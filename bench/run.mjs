@@ -71,7 +71,7 @@ function coresOf(text) {
 
 // Which scenarios, and which goals of theirs (null: all, and what is informative too).
 function selectionOf(only) {
-  if (only === undefined) return { scenarios: SCENARIOS.filter(({ isAside }) => !isAside), goals: null };
+  if (only === undefined) return { scenarios: SCENARIOS, goals: null };
   const scenario = SCENARIOS.find(({ name }) => name === only);
   if (scenario) return { scenarios: [scenario], goals: null };
   const goal = GOALS.find(({ name }) => name === only);

@@ -12,6 +12,8 @@ export const GOALS = [
   { name: 'h2_cpu_ratio_haproxy', unit: 'ratio', goal: 0.75, scenario: 'h2' },
   { name: 'idle_tls_memory_ratio_nginx', unit: 'ratio', goal: 1, scenario: 'idle-tls' },
   { name: 'idle_ws_memory_ratio_nginx', unit: 'ratio', goal: 1, scenario: 'idle-ws' },
+  { name: 'h2_attack_p99_ratio', unit: 'ratio', goal: 2, scenario: 'h2-attack' },
+  { name: 'h2_attack_unanswered', unit: 'requests', goal: 0, scenario: 'h2-attack' },
   { name: 'change_live_p99_ms', unit: 'ms', goal: 20, scenario: 'change' },
   { name: 'change_failed_requests', unit: 'requests', goal: 0, scenario: 'change' },
 ];

@@ -1,11 +1,12 @@
 // What attacks on HTTP/2 cost a polite client on another connection: answers at a constant rate well below saturation, undisturbed and
-// under each attack, for Daemun, nginx and haproxy in turn. Attackers share the core of load and backend, behind them by their
-// niceness, so that what the polite client loses it loses at the contestant. No goal: the figures are informative.
+// under each attack in turn, round after round, for Daemun, nginx and haproxy. Attackers share the core of load and backend, behind
+// them by their niceness, so that what the polite client loses it loses at the contestant.
 import path from 'node:path';
 import { haproxyPlain } from '../contestants/haproxy.mjs';
 import { nginxPlain } from '../contestants/nginx.mjs';
 import { LOADS, withLoad } from '../lib/loads.mjs';
-import { Child, Failure } from '../lib/processes.mjs';
+import { Child } from '../lib/processes.mjs';
+import { median, summary } from '../lib/stats.mjs';
 import { ROOT } from '../lib/tools.mjs';
 
 const ATTACKS = [
@@ -13,8 +14,9 @@ const ATTACKS = [
   'header bomb', 'windows opened by crumbs', 'WINDOW_UPDATE flood',
 ];
 const RATE = 1000;
-const SECONDS = 3;
-const SECONDS_QUICK = 1;
+const SECONDS = 1;
+const ROUNDS = 5;
+const ROUNDS_QUICK = 1;
 const GRACE_MS = 20000;
 
 const program = (name) => path.join(ROOT, 'bench', name);
@@ -38,18 +40,18 @@ function startNode(bench, args, niceness) {
   return new Child('nice', ['-n', String(niceness), process.execPath, ...args.map(String)], { core: bench.cores.helpers });
 }
 
-async function askPolitely(bench, port, fields, seconds) {
-  const child = startNode(bench, [program('polite.mjs'), port, RATE, seconds, fields], 0);
-  await child.end(seconds * 1000 + GRACE_MS);
+async function askPolitely(bench, { port, fields }) {
+  const child = startNode(bench, [program('polite.mjs'), port, RATE, SECONDS, fields], 0);
+  await child.end(SECONDS * 1000 + GRACE_MS);
   if (child.status !== 0) throw child.failure('could not ask');
   return JSON.parse(child.lines.at(-1));
 }
 
-async function underAttack(bench, { port, fields, seconds }, name) {
-  const child = startNode(bench, [program('attacker.mjs'), port, name, fields], 19);
+async function underAttack(bench, target, name) {
+  const child = startNode(bench, [program('attacker.mjs'), target.port, name, target.fields], 19);
   try {
     await child.line(/^ready$/);
-    const result = await askPolitely(bench, port, fields, seconds);
+    const result = await askPolitely(bench, target);
     process.kill(child.pid, 'SIGTERM');
     await child.end(GRACE_MS);
     return { ...result, attack: JSON.parse(child.lines.at(-1)) };
@@ -65,42 +67,71 @@ function sayResult(bench, name, what, { asked, answered, p50_ms: p50, p99_ms: p9
   bench.say(`${name}, ${what}: ${answered} of ${asked} answered, p50 ${ms(p50)} ms, p99 ${ms(p99)} ms, longest ${ms(max)} ms${about}`);
 }
 
-const rowOf = (name, what, kind, value, unit) => ({ name: `h2_attack_${name}_${what.replaceAll(/\W+/g, '_')}_${kind}`, value, unit });
+// An answer that never came was later than any that did.
+const lateness = (result) => (result.answered < result.asked ? Infinity : result.p99_ms);
 
-async function measure(bench, contestant, seconds) {
+async function attackOnce(bench, contestant, target) {
+  const calm = await askPolitely(bench, target);
+  const results = new Map();
+  sayResult(bench, contestant.name, 'undisturbed', calm);
+  for (const name of ATTACKS) {
+    const result = await underAttack(bench, target, name);
+    sayResult(bench, contestant.name, name, result);
+    results.set(name, { ...result, ratio: lateness(result) / lateness(calm) });
+  }
+  return { calm, results };
+}
+
+async function measure(bench, contestant) {
   const { port, heads, stop } = await contestant.start(bench);
-  const fields = JSON.stringify(ordered(fieldsOf(heads[0])));
-  const rows = [];
-  const note = (what, result) => {
-    sayResult(bench, contestant.name, what, result);
-    rows.push(rowOf(contestant.name, what, 'answered', (100 * result.answered) / result.asked, '%'));
-    rows.push(rowOf(contestant.name, what, 'p99_ms', result.p99_ms ?? 0, 'ms'));
-  };
+  const target = { port, fields: JSON.stringify(ordered(fieldsOf(heads[0]))) };
+  const rounds = [];
   try {
-    await askPolitely(bench, port, fields, 1);
-    note('undisturbed', await askPolitely(bench, port, fields, seconds));
-    for (const name of ATTACKS) note(name, await underAttack(bench, { port, fields, seconds }, name));
+    await askPolitely(bench, target);
+    for (let i = 0; i < (bench.isQuick ? ROUNDS_QUICK : ROUNDS); i++) rounds.push(await attackOnce(bench, contestant, target));
   } finally {
     await stop();
+  }
+  return rounds;
+}
+
+const slug = (text) => text.replaceAll(/\W+/g, '_');
+
+function rowsOf({ name: contestant }, rounds) {
+  const of = (attack) => rounds.map(({ results }) => results.get(attack));
+  const calm = median(rounds.map((round) => round.calm.p99_ms));
+  const rows = [{ name: `h2_attack_${contestant}_undisturbed_p99_ms`, value: calm, unit: 'ms' }];
+  for (const attack of ATTACKS) {
+    const spread = summary(of(attack).map(({ ratio }) => ratio));
+    rows.push({ name: `h2_attack_${contestant}_${slug(attack)}`, value: spread.median, unit: 'ratio', spread });
   }
   return rows;
 }
 
+// Of the attack that is felt most.
+function goalRows(rounds, rows) {
+  const all = rounds.flatMap(({ results }) => [...results.values()]);
+  const worst = rows.filter(({ unit }) => unit === 'ratio').sort((a, b) => b.value - a.value)[0];
+  const unanswered = all.reduce((sum, { asked, answered }) => sum + asked - answered, 0);
+  return [
+    { name: 'h2_attack_p99_ratio', value: worst.value, unit: 'ratio', spread: worst.spread },
+    { name: 'h2_attack_unanswered', value: unanswered, unit: 'requests', note: `${ATTACKS.length} attacks, ${RATE} requests/s` },
+  ];
+}
+
 export const h2Attack = {
   name: 'h2-attack',
-  isAside: true, // only when it is asked for
   async run(wide) {
     const bench = withLoad(wide, LOADS.h2);
     bench.say('a polite client under attacks on HTTP/2');
     const rows = [];
-    for (const contestant of [...(bench.subject ? [bench.subject] : []), nginxPlain, haproxyPlain]) {
-      try {
-        rows.push(...(await measure(bench, contestant, bench.isQuick ? SECONDS_QUICK : SECONDS)));
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        bench.say(`${contestant.name}: ${error.message}`);
-      }
+    if (bench.subject) {
+      const rounds = await measure(bench, bench.subject);
+      const own = rowsOf(bench.subject, rounds);
+      rows.push(...goalRows(rounds, own), ...own);
     }
+    if (bench.goals) return { rows };
+    for (const peer of [nginxPlain, haproxyPlain]) rows.push(...rowsOf(peer, await measure(bench, peer)));
     return { rows };
   },
 };

@@ -92,8 +92,8 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
     dm_http_call_set_user(call, ex);
     dm_http_call_send(call, &ex->request);
     if (ex->body_sent == 0)
-        ex->may_replay = dm_http_call_is_http2(call) ||
-                         (!dm_http_call_is_connected(call) && may_connect_again(ex, call));
+        ex->may_replay =
+            dm_http_call_is_http2(call) || (!dm_http_call_is_connected(call) && may_connect_again(ex, call));
     ex->replayed = 0;
     if (replay(ex))
         go_on(ex);

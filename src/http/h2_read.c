@@ -13,7 +13,7 @@ enum {
     ID_AT = 5,
     USEFUL_BYTES = 256,
     PRIORITY_UPDATE = 0x10,
-    WORK_MAX = 256, /* of a read: frames */
+    WORK_MAX = 256,  /* of a read: frames */
     OPENING_WORK = 8 /* of one that may open a stream */
 };
 

@@ -48,7 +48,8 @@ static const char *const get[] = {get_line, NULL};
 static const char *const get_and_reset[] = {get_line, reset_line};
 static const char *const get_and_overflow[] = {get_line, "frame 8 0 $ \\x7f\\xff\\xff\\xff"};
 static const char *const reset[] = {reset_line, NULL};
-static const char *const post[] = {"headers $ :method: POST | " CALLER " | content-length: 5", "data $ end hello", NULL};
+static const char *const post[] = {"headers $ :method: POST | " CALLER " | content-length: 5", "data $ end hello",
+                                   NULL};
 
 /* The two lines for each of so many streams, at once: no more than are read in a turn. */
 static void send_many(struct stage *s, struct rig_socket *socket, const char *const lines[2])
@@ -223,10 +224,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, stage_setup, stage_teardown)
-        TEST(test_resets_at_once_begin_nothing),
-        TEST(test_resets_that_it_makes_us_send_reach_no_backend),
-        TEST(test_a_reset_behind_the_request_is_a_reset),
-        TEST(test_a_connection_that_fails_for_the_next),
+        TEST(test_resets_at_once_begin_nothing),          TEST(test_resets_that_it_makes_us_send_reach_no_backend),
+        TEST(test_a_reset_behind_the_request_is_a_reset), TEST(test_a_connection_that_fails_for_the_next),
         TEST(test_a_body_for_a_connection_that_fails),
     };
 

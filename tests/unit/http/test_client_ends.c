@@ -162,10 +162,8 @@ static void closes_from_callbacks(void **state)
 /* On a connection that is being made, and on one that stands. */
 static void a_request_that_has_not_left_is_taken_back(void **state)
 {
-    const struct dm_http_message post = {.method = DM_STR("POST"),
-                                                .target = DM_STR("/p"),
-                                                .host = DM_STR("b"),
-                                                .framing = DM_HTTP_FRAMING_CHUNKED};
+    const struct dm_http_message post = {
+        .method = DM_STR("POST"), .target = DM_STR("/p"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_CHUNKED};
 
     connect_call();
     for (unsigned i = 1; i <= 3; i++) {
