@@ -10,7 +10,7 @@ import { median, summary } from '../lib/stats.mjs';
 import { ROOT } from '../lib/tools.mjs';
 
 const ATTACKS = [
-  'rapid reset', 'made you reset, by windows', 'CONTINUATION flood', 'SETTINGS flood', 'PING flood', 'PRIORITY flood', 'empty DATA',
+  'rapid reset', 'rapid reset, behind one another', 'made you reset, by windows', 'CONTINUATION flood', 'SETTINGS flood', 'PING flood', 'PRIORITY flood', 'empty DATA',
   'header bomb', 'windows opened by crumbs', 'WINDOW_UPDATE flood',
 ];
 const RATE = 1000;

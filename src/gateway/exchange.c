@@ -13,10 +13,11 @@
  *
  * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits.
  * E2. It is counted and logged once, when the client's side ends.
- * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect, or when
- *     it was never begun (HTTP/2 says so; a kept connection of HTTP/1.1 that ends before it left), with any method, after a kept
- *     connection that broke, or was closed with 408, only with an idempotent one (RFC 9110, 9.2.2 and 15.5.9). The beginning of a
- *     body that may have to be sent again is kept for that, and trailers with it. */
+ * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect (to
+ *     another address, or when the connect was begun for an earlier request), or when it was never begun (HTTP/2 says so; a kept
+ *     connection of HTTP/1.1 that ends before it left), with any method, after a kept connection that broke, or was closed with
+ *     408, only with an idempotent one (RFC 9110, 9.2.2 and 15.5.9). The beginning of a body that may have to be sent again is
+ *     kept for that, and trailers with it. */
 #include "gateway/exchange_int.h"
 
 #include "gateway/answer.h"

@@ -233,6 +233,11 @@ bool dm_http_peer_has_calls(const struct dm_http_peer *p)
     return p->ops->has_calls(p);
 }
 
+bool dm_http_peer_is_connected(const struct dm_http_peer *p)
+{
+    return p->is_connected;
+}
+
 bool dm_http_peer_is_new(const struct dm_http_peer *p)
 {
     return p->ops->is_new(p);

@@ -125,6 +125,8 @@ bool dm_http_peer_has_room(const struct dm_http_peer *peer);
 void dm_http_peer_close(struct dm_http_peer *peer);
 /* Are calls in hand? */
 bool dm_http_peer_has_calls(const struct dm_http_peer *peer);
+/* Does it stand? */
+bool dm_http_peer_is_connected(const struct dm_http_peer *peer);
 /* Has nothing come of it yet that proves it? Calls on such a one are not opened on a connection that went stale. */
 bool dm_http_peer_is_new(const struct dm_http_peer *peer);
 /* How many calls at a time the backend has said that it takes on it; 0: not said (yet). */
@@ -144,13 +146,12 @@ void dm_http_call_resume(struct dm_http_call *call);
  * backend still sends is read and dropped for a while. No callback follows. */
 void dm_http_call_leave(struct dm_http_call *call, struct dm_str last);
 /* Nobody wants it any more; no callback of the call follows. Of its request nothing more is sent. A connection of HTTP/1.1 that has sent
- * some of it is reset; otherwise it is kept for the next call, also while it is being made. */
+ * some of it is reset (on TLS: ends without close_notify); otherwise it is kept for the next call, also while it is being made. */
 void dm_http_call_cancel(struct dm_http_call *call);
 /* Did a byte of the response arrive? A request on a kept connection that failed before may be sent again elsewhere. */
 bool dm_http_call_has_response(const struct dm_http_call *call);
 /* Was the connection made for a call before? One of HTTP/2: and has it stood since before this one? */
 bool dm_http_call_is_reused(const struct dm_http_call *call);
-/* Does the connection stand? */
 bool dm_http_call_is_connected(const struct dm_http_call *call);
 bool dm_http_call_is_http2(const struct dm_http_call *call);
 /* On the wire, of this call; also in on_done and on_abort. */

@@ -70,8 +70,9 @@ static void leave_tunnel(struct dm_http_call *call, struct dm_str last)
 
 static bool is_reusable(const struct dm_h1_peer *p)
 {
-    return !p->is_closing && !p->base.is_closed && p->reading == READ_DONE && p->position == p->base.stream.bytes_in &&
-           dm_stream_is_open(&p->base.stream) && dm_stream_unsent(&p->base.stream) == 0;
+    return !p->is_closing && !p->is_last_call && !p->base.is_closed && p->reading == READ_DONE &&
+           p->position == p->base.stream.bytes_in && dm_stream_is_open(&p->base.stream) &&
+           dm_stream_unsent(&p->base.stream) == 0;
 }
 
 /* Behind the last call of a connection that can't be used again, or that nobody wants. */
@@ -253,9 +254,11 @@ static struct dm_http_call *open_call(struct dm_http_peer *peer, const struct dm
     p->call.n_interim = 0;
     p->n_calls++;
     p->has_call = true;
-    p->is_body_stalled = p->has_waiting_output = p->has_ended_early = false;
+    p->is_body_stalled = p->has_waiting_output = p->has_ended_early = p->is_last_call = false;
+    if (!peer->is_connected)
+        dm_http_peer_arm(peer, 0); /* what it was kept for is no time of this call */
     p->call_in = peer->stream.bytes_in;
-    p->call_out = peer->stream.bytes_out + dm_http_peer_unsent(peer);
+    p->call_out = peer->stream.bytes_out;
     p->reading = READ_HEAD;
     p->scan = 0;
     return &p->call;

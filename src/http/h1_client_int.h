@@ -2,7 +2,8 @@
  *
  * writing   NONE --[send]--> BODY --[end]--> DONE
  * reading   IDLE --[open]--> HEAD --[final head]--> BODY --[end]--> DONE        any --[fault, timeout, cancel]--> CLOSED
- * kept      between calls: writing NONE, reading IDLE
+ *           HEAD --[cancel, nothing has left]--> IDLE
+ * kept      between calls, also while it is being made: writing NONE, reading IDLE
  * tunnel    HEAD, writing DONE --[101]--> both TUNNEL --[half-close]--> DONE
  *
  * P1. has_call is true from open to on_done/on_abort; only then callbacks with the user come.
@@ -40,7 +41,7 @@ struct dm_h1_peer {
     uint8_t writing, reading;
     uint8_t method; /* enum dm_http_method of the request in hand */
     bool has_call, is_body_stalled;
-    bool is_closing;                          /* not to be used again */
+    bool is_closing, is_last_call;            /* not to be used again; if anything of this call leaves */
     bool has_waiting_output, has_ended_early; /* before the tunnel stood */
 };
 

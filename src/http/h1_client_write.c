@@ -10,7 +10,7 @@ static void begin_request(struct dm_h1_peer *p, const struct dm_http_message *m)
     p->writer.framing = (uint8_t)m->framing;
     p->writer.length_left = m->content_length;
     p->writing = WRITE_BODY;
-    p->is_closing = p->is_closing || m->is_closing;
+    p->is_last_call = m->is_closing;
     dm_http_pace_reset(&p->pace);
 }
 
@@ -117,7 +117,7 @@ void dm_h1_call_end(struct dm_http_call *call, struct dm_str trailers)
         end_behind(p);
         return;
     }
-    p->is_closing = p->is_closing || trailers.len > 0; /* P4 */
+    p->is_last_call = p->is_last_call || trailers.len > 0; /* P4 */
     if (dm_http_writer_end(&p->writer, &p->base.stream, &p->base.client->out, trailers))
         request_through(p);
 }

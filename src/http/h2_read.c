@@ -3,19 +3,7 @@
 
 #include "base/mem.h"
 
-enum {
-    FRAME_HEAD_BYTES = 9,
-    PRIORITY_BYTES = 5,
-    DEPENDENCY_BYTES = 4,
-    RESET_BYTES = 4,
-    TYPE_AT = 3,
-    FLAGS_AT = 4,
-    ID_AT = 5,
-    USEFUL_BYTES = 256,
-    PRIORITY_UPDATE = 0x10,
-    WORK_MAX = 256,  /* of a read: frames */
-    OPENING_WORK = 8 /* of one that may open a stream */
-};
+enum { PRIORITY_BYTES = 5, PRIORITY_UPDATE = 0x10 };
 
 static struct dm_h2_stream *stream_of(nghttp2_session *session, int32_t id)
 {
@@ -32,7 +20,7 @@ static int go_on(const struct dm_h2_conn *c)
 
 static void guard_continuation(struct dm_h2_conn *c, const nghttp2_frame_hd *hd)
 {
-    c->block_bytes += (uint32_t)hd->length + FRAME_HEAD_BYTES;
+    c->block_bytes += (uint32_t)hd->length + DM_H2_FRAME_HEAD_BYTES;
     if (++c->n_continuations > DM_H2_CONTINUATIONS_MAX)
         dm_h2_conn_blame(c, DM_H2_CONTINUATION_FLOOD);
     else if (hd->length == 0)
@@ -69,7 +57,7 @@ static void note_opened(struct dm_h2_conn *c, int32_t stream_id)
 
 /* Q8. RFC 9113 section 5.1: on a closed stream nothing but PRIORITY, and what was on its way, may come; section 5.1.1: what is left
  * out is never opened. With GOAWAY out, nghttp2 opens nothing, and drops what comes. */
-static void guard_closed(struct dm_h2_conn *c, uint32_t id)
+void dm_h2_guard_closed(struct dm_h2_conn *c, uint32_t id)
 {
     if (DM_LIKELY(id > c->newest_id) || id <= c->reset_id || c->drain == H2_FINAL ||
         DM_LIKELY(stream_of(c->session, (int32_t)id) != NULL))
@@ -113,8 +101,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     case NGHTTP2_DATA: break; /* scan_data(): this is not called for DATA that nghttp2 drops */
     case NGHTTP2_HEADERS:
         c->n_continuations = 0;
-        c->block_bytes = (uint32_t)hd->length + FRAME_HEAD_BYTES;
-        guard_closed(c, (uint32_t)hd->stream_id);
+        c->block_bytes = (uint32_t)hd->length + DM_H2_FRAME_HEAD_BYTES;
+        dm_h2_guard_closed(c, (uint32_t)hd->stream_id);
         break;
     case NGHTTP2_CONTINUATION: guard_continuation(c, hd); break;
     case NGHTTP2_RST_STREAM: dm_h2_conn_spend(c, DM_H2_RAPID_RESET, 1); break;
@@ -145,103 +133,6 @@ static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *
                               void *conn)
 {
     return 0;
-}
-
-/* --- frames on the wire ------------------------------------------------------------------------------------------- */
-
-static uint32_t u32_at(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static void scan_data(struct dm_h2_conn *c, uint32_t len, uint8_t flags, uint32_t id)
-{
-    if (len == 0 && !(flags & NGHTTP2_FLAG_END_STREAM))
-        dm_h2_conn_spend(c, DM_H2_EMPTY_FRAMES, 1);
-    else if (len >= USEFUL_BYTES)
-        dm_h2_guard_give(&c->guard, DM_H2_PING_FLOOD, 1);
-    if (id == c->cancelled_id && id > c->reset_id)
-        dm_h2_conn_end(c, NGHTTP2_STREAM_CLOSED);
-    else
-        guard_closed(c, id);
-}
-
-/* What nghttp2 looks at no priorities for, as they mean nothing to us: that a stream depends on itself (RFC 7540 section 5.3.1). */
-static void scan_priority(struct dm_h2_conn *c, uint32_t id)
-{
-    c->scan_left -= DEPENDENCY_BYTES;
-    if ((u32_at(c->scan_head + FRAME_HEAD_BYTES) & 0x7fffffff) == id)
-        dm_h2_conn_end(c, NGHTTP2_PROTOCOL_ERROR);
-}
-
-/* Q9. One that comes in part may never be whole. */
-static void scan_reset(struct dm_h2_conn *c, uint32_t id, bool is_whole)
-{
-    struct dm_h2_resets *resets = &dm_h2_shared_of(c)->resets;
-    uint32_t i = (id - resets->from) / 2;
-
-    c->cancelled_id = id;
-    if (is_whole && id > resets->from && i < 64)
-        resets->bits |= UINT64_C(1) << i;
-}
-
-static bool is_reset(const struct dm_h2_conn *c, uint32_t id)
-{
-    const struct dm_h2_resets *resets = &dm_h2_shared_of(c)->resets;
-    uint32_t i = (id - resets->from) / 2;
-
-    return DM_UNLIKELY(resets->bits != 0) && i < 64 && (resets->bits >> i & 1);
-}
-
-/* A frame's head is there, of PRIORITY with what it depends on; so many bytes are there behind it. */
-static void scan_head(struct dm_h2_conn *c, size_t behind)
-{
-    const uint8_t *head = c->scan_head;
-    uint32_t len = u32_at(head) >> 8, id = u32_at(head + ID_AT) & 0x7fffffff;
-    uint8_t flags = head[FLAGS_AT];
-
-    c->work += head[TYPE_AT] == NGHTTP2_HEADERS ? OPENING_WORK : 1;
-    c->scan_left = len;
-    if (DM_UNLIKELY(c->scan_have > FRAME_HEAD_BYTES))
-        scan_priority(c, id);
-    else if (head[TYPE_AT] <= NGHTTP2_HEADERS && (flags & NGHTTP2_FLAG_PADDED) && len == 0)
-        dm_h2_conn_end(c, NGHTTP2_FRAME_SIZE_ERROR); /* RFC 9113 section 4.2 */
-    else if (head[TYPE_AT] == NGHTTP2_DATA)
-        scan_data(c, len, flags, id);
-    else if (head[TYPE_AT] == NGHTTP2_RST_STREAM)
-        scan_reset(c, id, behind >= RESET_BYTES);
-    c->scan_have = 0;
-}
-
-static size_t wanted_head(const struct dm_h2_conn *c)
-{
-    bool is_priority = c->scan_have >= FRAME_HEAD_BYTES && c->scan_head[TYPE_AT] == NGHTTP2_PRIORITY &&
-                       u32_at(c->scan_head) >> 8 == PRIORITY_BYTES;
-
-    return FRAME_HEAD_BYTES + (is_priority ? (size_t)DEPENDENCY_BYTES : 0);
-}
-
-size_t dm_h2_scan(struct dm_h2_conn *c, const char *ptr, size_t len)
-{
-    const char *start = ptr;
-
-    c->work = 0;
-    dm_h2_shared_of(c)->resets = (struct dm_h2_resets){.from = c->newest_id};
-    while (len > 0 && (c->work < WORK_MAX || c->scan_left > 0)) {
-        size_t n = c->scan_left > 0 ? c->scan_left : wanted_head(c) - c->scan_have;
-        n = DM_MIN(n, len);
-        if (c->scan_left > 0) {
-            c->scan_left -= (uint32_t)n;
-        } else {
-            memcpy(c->scan_head + c->scan_have, ptr, n);
-            c->scan_have = (uint8_t)(c->scan_have + n);
-            if (c->scan_have == wanted_head(c))
-                scan_head(c, len - n);
-        }
-        ptr += n;
-        len -= n;
-    }
-    return (size_t)(ptr - start);
 }
 
 /* --- header blocks ------------------------------------------------------------------------------------------------ */
@@ -353,14 +244,15 @@ static void begin_request(struct dm_h2_conn *c, struct dm_h2_stream *s, bool has
         malformed(s, -rc);
         return;
     }
+    if (dm_h2_is_reset(c, (uint32_t)s->id)) {
+        dm_h2_counters_of(c)->cancelled_streams++;
+        s->is_ignoring = true;
+        return;
+    }
     if (rc < 0) {
         s->has_end = has_end;
         dm_h2_stream_refuse(s, (struct dm_http_end){DM_HTTP_ABORT_FAULT, -rc, 0},
                             dm_http_fault_status((enum dm_http_fault) - rc));
-        return;
-    }
-    if (is_reset(c, (uint32_t)s->id)) {
-        s->is_ignoring = true;
         return;
     }
     take_head(s, head, has_end);
@@ -454,7 +346,7 @@ static void on_data_frame(struct dm_h2_conn *c, const nghttp2_frame *frame)
         dm_h2_conn_spend(c, DM_H2_EMPTY_FRAMES, 1);
     if (!s)
         return;
-    s->bytes_in += FRAME_HEAD_BYTES;
+    s->bytes_in += DM_H2_FRAME_HEAD_BYTES;
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return;
     if (is_short(s) && !s->is_ignoring)

@@ -23,10 +23,10 @@
  *     them, or are not taken. Only replies and trailers are copied, when they have to wait.
  * Q6. A header block is put together in the server's scratch memory. One that waits for more bytes is moved out at the end of the
  *     read, and is timed from there.
- * Q7. One read gives out at most WORK_MAX of work; the rest of the bytes waits its turn. With a full output queue nothing is read.
+ * Q7. One read gives out DM_H2_READ_WORK at most; the rest of the bytes waits its turn. With a full output queue nothing is read.
  * Q8. Of streams that are over nothing is kept but the highest that we reset: up to there the client may not have known, and what it
  *     sends is dropped. Beyond, it had ended them itself.
- * Q9. A request that is reset by the same read is not begun: its owner never knows of it. */
+ * Q9. A request that is reset by bytes which are there already is not begun: its owner never knows of it. */
 #ifndef DM_HTTP_H2_SERVER_INT_H
 #define DM_HTTP_H2_SERVER_INT_H
 
@@ -40,6 +40,10 @@
 enum {
     DM_H2_NV_MAX = 2 * DM_HTTP_FIELDS_MAX,
     DM_H2_PIECE_BYTES = 16 << 10,
+    DM_H2_FRAME_HEAD_BYTES = 9,
+    DM_H2_READ_WORK = 256,  /* frames that are read at a time, where one that may open a stream counts for */
+    DM_H2_OPENING_WORK = 8, /* so many */
+    DM_H2_OPENINGS_MAX = DM_H2_READ_WORK / DM_H2_OPENING_WORK + 1, /* with the one whose block was under way */
     DM_H2_NAMES_BYTES = 128 << 10, /* of lines whose names are lowered: as many as HTTP/1.1 takes */
 };
 
@@ -54,10 +58,11 @@ struct dm_h2_piece {
     char data[DM_H2_PIECE_BYTES - 16];
 };
 
-/* Q9: which of the 64 streams behind `from`, twice as many as Q7 lets begin, are reset by what nghttp2 is about to read. */
-struct dm_h2_resets {
-    uint32_t from;
-    uint64_t bits;
+/* Q9: the streams that the bytes which nghttp2 is about to read may open, and which of them are reset by what is there. */
+struct dm_h2_openings {
+    uint64_t resets; /* bits, in the order of ids */
+    unsigned n;
+    uint32_t ids[DM_H2_OPENINGS_MAX];
 };
 
 struct dm_h2_stream;
@@ -151,7 +156,7 @@ struct dm_h2_shared {
     struct dm_stream_type type;
     struct dm_h2_block block; /* Q6: the one that is being put together, in server->head */
     char *text;               /* its text */
-    struct dm_h2_resets resets;
+    struct dm_h2_openings openings;
     char names[DM_H2_NAMES_BYTES];
     nghttp2_nv nv[DM_H2_NV_MAX];
 };
@@ -282,12 +287,19 @@ void dm_h2_stream_drop_kept(struct dm_h2_stream *s);
 void dm_h2_read_callbacks(nghttp2_session_callbacks *callbacks);
 /* We reset it, or nghttp2 did. */
 void dm_h2_note_reset(struct dm_h2_conn *conn, int32_t id);
-/* Looks at frames before nghttp2 does, which reads none of these bytes if one of them ends the connection. Returns how many are a
- * read's share (Q7). */
-size_t dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
+/* Q8 */
+void dm_h2_guard_closed(struct dm_h2_conn *conn, uint32_t id);
 /* Q6 */
 void dm_h2_block_park(struct dm_h2_conn *conn);
 void dm_h2_block_unpark(struct dm_h2_conn *conn);
+
+/* h2_scan.c: frames on the wire */
+
+/* Looks at frames before nghttp2 does, which reads none of these bytes if one of them ends the connection. Returns how many are a
+ * read's share (Q7). */
+size_t dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
+/* Q9: of a stream that the share opens. */
+bool dm_h2_is_reset(const struct dm_h2_conn *conn, uint32_t id);
 
 /* h2_write.c: what the owner does, and what nghttp2 calls for what is sent */
 extern const struct dm_http_request_ops dm_h2_request_ops;

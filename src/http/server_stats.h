@@ -47,6 +47,7 @@ enum dm_http_timeout {
     X(window_stall, "windows that are opened by crumbs")                                                               \
     X(malformed_frames, "frames against the protocol")                                                                 \
     X(malformed_messages, "streams that were reset: a message against the protocol")                                   \
+    X(cancelled_streams, "requests that were not begun: what came with them reset them")                               \
     X(refused_streams, "streams that were refused: too many at a time")                                                \
     X(slow_streams, "streams that were reset: the client reads or sends too slowly")
 

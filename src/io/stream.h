@@ -94,8 +94,9 @@ DM_MUST_USE ssize_t dm_stream_write(struct dm_stream *stream, const void *ptr, s
 DM_MUST_USE int dm_stream_put(struct dm_stream *stream, const void *ptr, size_t len);
 /* Sends what has gathered now instead of at the end of the turn. */
 void dm_stream_flush(struct dm_stream *stream);
-/* Forgets all that was written behind the first `position` bytes, as if it never had been, and owes no on_writable for it. False when
- * some of it has left already, or nothing can be written any more: nothing is forgotten then. */
+/* Forgets what was written and has not left, which is all behind the first `position` bytes, as if it never had been, and owes no
+ * on_writable for it. False when another part of the output has left, when TLS holds some, or nothing can be written any more: nothing
+ * is forgotten then. */
 bool dm_stream_take_back(struct dm_stream *stream, uint64_t position);
 /* Bytes that were accepted and not yet taken by the system. */
 static inline size_t dm_stream_unsent(const struct dm_stream *stream)

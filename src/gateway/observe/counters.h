@@ -10,7 +10,7 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 10
+#define DM_COUNTERS_VERSION 11
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 

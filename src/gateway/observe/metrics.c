@@ -24,7 +24,7 @@ static const struct family tenant_families[] = {
     {"daemun_upstream_received_bytes_total", "counter", "Bytes from backends.", TENANT(upstream_bytes_in), 0},
     {"daemun_upstream_sent_bytes_total", "counter", "Bytes to backends.", TENANT(upstream_bytes_out), 0},
     {"daemun_upstream_connects_total", "counter", "Connections made to backends.", TENANT(upstream_connects), 0},
-    {"daemun_upstream_reuses_total", "counter", "Requests sent on a connection that was there.",
+    {"daemun_upstream_reuses_total", "counter", "Requests given to a connection that was there.",
      TENANT(upstream_reuses), 0},
     {"daemun_compression_received_bytes_total", "counter", "Bytes of bodies before compression.",
      TENANT(compression_bytes_in), 0},

@@ -19,6 +19,8 @@ static void unlink_conn(struct dm_upstream_conn *c)
 {
     if (c->next)
         c->next->prev = c->prev;
+    else if (c->is_idle)
+        c->endpoint->idle_last = c->prev;
     if (c->prev)
         c->prev->next = c->next;
     else
@@ -26,24 +28,30 @@ static void unlink_conn(struct dm_upstream_conn *c)
     c->endpoint->n_idle -= c->is_idle;
 }
 
-static void link_conn(struct dm_upstream_conn *c, bool is_idle)
+/* At the top, or below all others. */
+static void link_conn(struct dm_upstream_conn *c, bool is_idle, bool is_below)
 {
     struct dm_upstream_conn **list;
 
     c->is_idle = is_idle;
     list = list_of(c);
-    c->prev = NULL;
-    c->next = *list;
+    c->prev = is_below ? c->endpoint->idle_last : NULL;
+    c->next = is_below ? NULL : *list;
     if (c->next)
         c->next->prev = c;
-    *list = c;
+    else if (is_idle)
+        c->endpoint->idle_last = c;
+    if (c->prev)
+        c->prev->next = c;
+    else
+        *list = c;
     c->endpoint->n_idle += is_idle;
 }
 
 void dm_upstream_conn_move(struct dm_upstream_conn *c, bool is_idle)
 {
     unlink_conn(c);
-    link_conn(c, is_idle);
+    link_conn(c, is_idle, is_idle && !dm_http_peer_is_connected(c->peer));
 }
 
 struct dm_upstream_conn *dm_upstream_conn_new(struct dm_upstream_endpoint *e)
@@ -57,7 +65,7 @@ struct dm_upstream_conn *dm_upstream_conn_new(struct dm_upstream_endpoint *e)
         c = dm_alloc(sizeof(*c));
     }
     *c = (struct dm_upstream_conn){.endpoint = e};
-    link_conn(c, false);
+    link_conn(c, false, false);
     return c;
 }
 

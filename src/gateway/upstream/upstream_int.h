@@ -5,7 +5,7 @@
 #include "gateway/upstream/upstream.h"
 
 /* One connection, from connect to its end. Idle ones (HTTP/2: those with room for a call) are a stack, so that the rest grows
- * old and ends. */
+ * old and ends; below those that stand are those that are being made. */
 struct dm_upstream_conn {
     struct dm_upstream_conn *next, *prev; /* in the endpoint's idle or busy ones */
     struct dm_upstream_endpoint *endpoint;
@@ -15,7 +15,7 @@ struct dm_upstream_conn {
 
 struct dm_upstream_endpoint {
     struct dm_upstream *upstream;
-    struct dm_upstream_conn *idle, *busy;
+    struct dm_upstream_conn *idle, *idle_last, *busy;
     struct dm_upstream_conn *spare; /* records for reuse */
     size_t n_idle, n_spare;
     uint64_t down_until_ns;

@@ -21,6 +21,18 @@ export const attacks = [
     round: (i, { get }) => Buffer.concat([headers(odd(i), get), frame(RST_STREAM, 0, odd(i), u32(CANCEL))]),
   },
   {
+    name: 'rapid reset, behind one another',
+    reason: 'rapid_reset',
+    rounds: 20,
+    round: (i, { get }) => {
+      const ids = Array.from({ length: 50 }, (_, k) => odd(1000 * i + 20 * k));
+      return Buffer.concat([
+        ...ids.map((id) => headers(id, get)),
+        ...ids.map((id) => frame(RST_STREAM, 0, id, u32(CANCEL))),
+      ]);
+    },
+  },
+  {
     name: 'made you reset, by windows',
     reason: 'made_you_reset',
     rounds: 1000,

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "pki/pki.h"
 #include "wire/proxy/frames.h"
 
 #define CALLER ":scheme: http | :authority: orders.test | :path: / | x-api-key: good"
@@ -117,6 +118,69 @@ static void test_resets_that_it_makes_us_send_reach_no_backend(void **state)
     assert_int_equal(connects, AT_ONCE);
 }
 
+/* A request goes by a connection that stands rather than by one that is being made. */
+static void test_connections_that_stand_come_first(void **state)
+{
+    static const struct stage_release usual = {0};
+    struct stage *s = *state;
+    struct rig_socket *c;
+    struct dm_buf out DM_CLEANUP(dm_buf_done);
+
+    stage_apply(s, &usual);
+    c = begin(s);
+    say(s, c, get, 1);
+    dm_buf_init(&out, 1 << 20);
+    for (uint32_t i = 1; i <= AT_ONCE; i++)
+        for (size_t k = 0; k < 2; k++)
+            add(&out, get_and_overflow[k], 2 * i + 1);
+    for (int i = 0; i < 4; i++)
+        add(&out, "frame 6 0 0 12345678", 0); /* the end of what is read in a turn */
+    add(&out, get_line, 1001);
+    rig_send(c, dm_buf_str(&out));
+    rig_expect(&s->rig, c, "hello", 2);
+    rig_settle(&s->rig);
+    assert_int_equal(s->origin.n_accepted, AT_ONCE);
+    for (size_t i = 0; i < s->origin.n_accepted; i++)
+        assert_int_equal(s->origin.sockets[i]->n_received > 0, i == 0);
+    rig_close(&s->rig, c);
+}
+
+/* Behind TLS, where requests wait for the handshake. */
+static struct dm_tls_profile *choose(void *arg, struct dm_stream *stream, struct dm_str server_name)
+{
+    (void)stream;
+    (void)server_name;
+    return arg;
+}
+
+static void test_backends_behind_tls(void **state)
+{
+    struct pki_identity *identity = pki_make(&(struct pki_spec){.subject = "backend"}, NULL);
+    struct dm_tls_profile_settings settings = {
+        .chain_pem = identity->chain_pem, .key_pem = identity->key_pem, .min_version = DM_TLS_1_2};
+    struct dm_tls_acceptor *acceptor;
+    struct dm_tls_profile *profile;
+    struct stage *s = *state;
+    struct rig_socket *c;
+
+    assert_int_equal(dm_tls_profile_new(&settings, &profile, NULL), 0);
+    acceptor = s->origin.tls = dm_tls_acceptor_new(choose, profile);
+    stage_apply(s, &(struct stage_release){.backend = ",\"tls\":{\"verify\":false}"});
+    for (unsigned round = 1; round <= 3; round++) {
+        c = begin(s);
+        send_many(s, c, get_and_overflow);
+        say(s, c, get, 1001);
+        rig_expect(&s->rig, c, "hello", 1);
+        rig_close(&s->rig, c);
+        check_seen(s, round, AT_ONCE);
+    }
+    stage_teardown(state);
+    dm_tls_acceptor_free(acceptor);
+    dm_tls_profile_unref(profile);
+    pki_free(identity);
+    assert_int_equal(stage_setup(state), 0);
+}
+
 /* What has left is nobody's any more, and the backend can tell. */
 static void test_a_reset_behind_the_request_is_a_reset(void **state)
 {
@@ -220,13 +284,38 @@ static void test_a_body_for_a_connection_that_fails(void **state)
     silent_done(&silent);
 }
 
+/* A connection that nobody wants any more is not kept. */
+static void test_a_backend_that_is_gone_meanwhile(void **state)
+{
+    static const struct stage_release usual = {0};
+    struct stage *s = *state;
+    struct rig_socket *c;
+    struct silent silent;
+    char endpoints[80];
+
+    silent_init(&silent);
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", silent.port);
+    apply(s, endpoints);
+    c = begin(s);
+    say(s, c, get, 1);
+    assert_int_equal(stage_counters(s)->upstream_connections, 1);
+    stage_release(s, &usual);
+    say(s, c, reset, 1);
+    assert_int_equal(stage_counters(s)->upstream_connections, 0);
+    say(s, c, get, 3);
+    rig_expect(&s->rig, c, "hello", 1);
+    rig_close(&s->rig, c);
+    silent_done(&silent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, stage_setup, stage_teardown)
         TEST(test_resets_at_once_begin_nothing),          TEST(test_resets_that_it_makes_us_send_reach_no_backend),
+        TEST(test_connections_that_stand_come_first),     TEST(test_backends_behind_tls),
         TEST(test_a_reset_behind_the_request_is_a_reset), TEST(test_a_connection_that_fails_for_the_next),
-        TEST(test_a_body_for_a_connection_that_fails),
+        TEST(test_a_body_for_a_connection_that_fails),    TEST(test_a_backend_that_is_gone_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,17 +165,25 @@ static void a_request_that_has_not_left_is_taken_back(void **state)
     const struct dm_http_message post = {
         .method = DM_STR("POST"), .target = DM_STR("/p"), .host = DM_STR("b"), .framing = DM_HTTP_FRAMING_CHUNKED};
 
+    const struct dm_http_message upgrade = {
+        .method = DM_STR("GET"), .target = DM_STR("/"), .host = DM_STR("b"), .protocol = DM_STR("websocket")};
+    const struct dm_http_message last = {
+        .method = DM_STR("GET"), .target = DM_STR("/"), .host = DM_STR("b"), .is_closing = true};
+    const struct dm_http_message *const messages[] = {&get, &upgrade, &last, &post, &post, &post};
+
     connect_call();
-    for (unsigned i = 1; i <= 3; i++) {
-        dm_http_call_send(rig.calls[0], i == 2 ? &post : &get);
-        if (i == 2) { /* more than is queued: it waits for room */
+    for (unsigned i = 0; i < DM_COUNT(messages); i++) {
+        dm_http_call_send(rig.calls[0], messages[i]);
+        if (i >= 3) { /* the queue is full */
             rig.left = 500000;
             stream_request();
         }
+        if (i >= 4)
+            dm_http_call_end(rig.calls[0], i == 5 ? DM_STR("x-t: 1\r\n") : DM_STR_NULL);
         cancel_call(0);
         check_heard("");
         assert_true(rig.is_kept);
-        assert_int_equal(rig.n_room, i);
+        assert_int_equal(rig.n_room, i + 1);
         open_call(0);
     }
     dm_http_call_send(rig.calls[0], &get);
@@ -216,6 +224,29 @@ static void a_connection_without_a_call_ends(void **state)
     check_heard("");
     pass_ms(1100);
     check_heard("X");
+}
+
+/* The next call has the time to connect, not the one for which the connection was kept. */
+static void a_call_on_a_connection_that_is_being_made(void **state)
+{
+    static const struct dm_http_timeouts short_ones = {.response_ms = 100, .idle_ms = 100, .kept_ms = 100};
+
+    dm_world_cut(rig.world, rig.sys, rig.backend_sys, true);
+    connect_peer();
+    for (int i = 0; i < 2; i++) {
+        rig.calls[0] = dm_http_peer_open(rig.peer, &short_ones);
+        rig.is_kept = false;
+        dm_http_call_set_user(rig.calls[0], &rig.calls[0]);
+        dm_http_call_send(rig.calls[0], &get);
+        dm_http_call_end(rig.calls[0], DM_STR_NULL);
+        pass_ms(50);
+        if (i == 0)
+            cancel_call(0);
+    }
+    pass_ms(850);
+    check_heard("");
+    pass_ms(200);
+    check_heard("A:connect_timeout");
 }
 
 /* What a backend may have begun is broken off. */
@@ -319,6 +350,7 @@ int main(void)
         TEST(closes_from_callbacks),
         TEST(a_request_that_has_not_left_is_taken_back),
         TEST(a_connection_without_a_call_ends),
+        TEST(a_call_on_a_connection_that_is_being_made),
         TEST(a_request_that_has_left_is_reset),
         TEST(a_connection_may_be_left_with_its_call),
         TEST(freed_with_connections_just_closed),
