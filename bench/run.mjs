@@ -16,14 +16,16 @@ import { prove } from './proof.mjs';
 import { change } from './scenarios/change.mjs';
 import { cpu } from './scenarios/cpu.mjs';
 import { edge } from './scenarios/edge.mjs';
+import { flood } from './scenarios/flood.mjs';
 import { h2Attack } from './scenarios/h2_attack.mjs';
+import { hang } from './scenarios/hang.mjs';
 import { idle, idleTls, idleWs } from './scenarios/idle.mjs';
 
-const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack];
+const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;
-const TOTAL_MS = 60 * 60 * 1000;
+const TOTAL_MS = 100 * 60 * 1000;
 const EDGE_NAMES = edge.map(({ name }) => name);
 
 const HELP = `usage: bench/run [options]
@@ -131,6 +133,7 @@ async function prepare(options) {
   const isAlone = options.scenarios.length === 1;
   const bench = { cores, connections, rounds, goals, isAlone, isQuick: quick, windowMs: WINDOW_MS, say, sayRow };
   bench.sayRound = verbose ? sayRound : () => {};
+  bench.sayDetail = verbose ? (text) => process.stdout.write(`    ${text}\n`) : () => {};
   bench.programs = buildPrograms();
   bench.certificate = makeCertificate();
   bench.backend = await startBackend(bench);
@@ -165,13 +168,14 @@ async function compareBuilds(wide, options) {
 
 // Runs the scenarios. A scenario that fails is said so and leaves its goals unmeasured; the others still run.
 async function runScenarios(bench, options) {
-  const result = { rows: [], turns: [], hasFailed: false };
+  const result = { rows: [], turns: [], tables: [], hasFailed: false };
   for (const scenario of options.scenarios) {
     if (scenario.needsSubject && !bench.subject) continue;
     try {
-      const { rows, turns } = await scenario.run(bench);
+      const { rows, turns = [], tables = [] } = await scenario.run(bench);
       result.rows.push(...rows);
-      result.turns.push(...(turns ?? []));
+      result.turns.push(...turns);
+      result.tables.push(...tables);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       process.stderr.write(`bench: ${scenario.name}: ${error.message}\n`);
@@ -184,7 +188,7 @@ async function runScenarios(bench, options) {
 
 async function measure(bench, options) {
   bench.subject = options.peers ? null : requireDaemun(binaryPath());
-  const { rows, turns, hasFailed } = await runScenarios(bench, options);
+  const { rows, turns, tables, hasFailed } = await runScenarios(bench, options);
   const measured = new Map(rows.map((row) => [row.name, row]));
   const names = new Set(GOALS.map(({ name }) => name));
   const asked = GOALS.filter(({ name, scenario }) =>
@@ -194,7 +198,7 @@ async function measure(bench, options) {
   const date = new Date().toISOString().slice(0, 10);
   const others = rows.filter(({ name }) => !names.has(name));
   const about = { machine: machine(), versions: versions(bench.subject?.binary), date, isQuick: options.quick };
-  const text = render({ goals, measured, others, turns, ...about });
+  const text = render({ goals, measured, others, tables, turns, ...about });
   process.stdout.write(`\n${text}\n`);
   if (!options.peers && options.only === undefined) for (const file of write(goals, text, date)) say(`wrote ${file}`);
   return hasFailed || (options.strict && goals.some(({ ok }) => !ok)) ? 1 : 0;

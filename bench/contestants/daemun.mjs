@@ -8,7 +8,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { request, until } from '../lib/client.mjs';
-import { Child, Failure, freePort, makeDirectory, nameOf, pin, treeOf } from '../lib/processes.mjs';
+import { Child, Failure, freePort, makeDirectory, nameOf, outputOf, pin, treeOf } from '../lib/processes.mjs';
 import { goodStatus, probeFor } from '../lib/loads.mjs';
 import { ROOT } from '../lib/tools.mjs';
 import { HOST, KEY_COUNT, KEY_HEADER, LIMIT_PER_SECOND, PATH, headOf, keyOf } from '../lib/workload.mjs';
@@ -22,13 +22,19 @@ const WRITES_AT_ONCE = 8;
 const CAPS = { connections: 20000, exchanges: 20000, upstream_connections: 4000 };
 
 const CERTIFICATE = 'bench';
+const METHODS = ['GET', 'POST'];
 const LISTENER_WORDS = { plain: '', tls: ' tls', http2: ' http2=on', upgrade: '' };
 
-const serveArguments = ({ data, tokenFile, port, apiPort, adminPort, front }) => [
+// The word of a build that can do without its scheduler by tenant; what fairness costs is the difference.
+const UNFAIR_OPTION = '--fairness';
+const UNFAIR_WORDS = [`${UNFAIR_OPTION}=off`];
+
+const serveArguments = ({ data, tokenFile, port, tlsPort, apiPort, adminPort, front }) => [
   'serve',
   `--data=${data}`,
   `--master-token-file=${tokenFile}`,
   `--listen=127.0.0.1:${port}${LISTENER_WORDS[front]}`,
+  ...(tlsPort ? [`--listen=127.0.0.1:${tlsPort}${LISTENER_WORDS.tls}`] : []),
   `--api=127.0.0.1:${apiPort}`,
   `--admin=127.0.0.1:${adminPort}`,
   '--workers=1',
@@ -42,9 +48,19 @@ export const binaryPath = () => path.join(buildDirectory(), 'src/bin/daemun');
 const tenantName = (tenant) => `team-${tenant}`;
 const productName = (product) => `items-${product}`;
 // With one tenant the host is the other contestants' host, so that the request bytes are the same.
-const hostOf = (scale, tenant, product) =>
-  scale.tenants === 1 && product === 0 ? HOST : `p${product}.t${tenant}.bench.test`;
-const keyFor = (tenant, application) => keyOf(tenant * KEY_COUNT + application);
+function hostOf(scale, tenant, product) {
+  if (scale.parties) return scale.parties[tenant].host;
+  return scale.tenants === 1 && product === 0 ? HOST : `p${product}.t${tenant}.bench.test`;
+}
+
+const keyFor = (scale, tenant, application) => scale.parties?.[tenant].key ?? keyOf(tenant * KEY_COUNT + application);
+
+// The limit in words of a plan. A party with perMinute has the one that is reached at once.
+function rateOf(scale, tenant) {
+  const perMinute = scale.parties?.[tenant].perMinute;
+  if (perMinute) return { rate: perMinute, per: 'minute', burst: perMinute };
+  return { rate: LIMIT_PER_SECOND, per: 'second', burst: LIMIT_PER_SECOND };
+}
 
 const revisionPolicy = (revision) => ({
   type: 'headers',
@@ -52,8 +68,8 @@ const revisionPolicy = (revision) => ({
 });
 
 // The members of a tenant's document, and of each version in it, that this front wants.
-function frontOf({ load, certificate }, domains) {
-  const { front } = load;
+function frontOf({ load, certificate }, scale, domains) {
+  const front = scale.parties ? 'tls' : load.front;
   if (front === 'upgrade') return { tenant: {}, version: { upgrades: ['websocket'] } };
   if (front !== 'tls') return { tenant: {}, version: {} };
   const certificates = [{ name: CERTIFICATE, chain: certificate.chain, key: certificate.key }];
@@ -73,7 +89,7 @@ function productOf(scale, tenant, product, revision, version = {}) {
           { type: 'api_key', in: ['header'], header: KEY_HEADER },
           ...(scale.hasRevisions ? [revisionPolicy(revision)] : []),
         ],
-        mapping_rules: [{ method: 'GET', pattern: '/v1/items/{id}' }],
+        mapping_rules: METHODS.map((method) => ({ method, pattern: '/v1/items/{id}' })),
         backends: [{ path: '/', backend: 'items' }],
         ...version,
       },
@@ -82,16 +98,16 @@ function productOf(scale, tenant, product, revision, version = {}) {
       {
         name: 'basic',
         limits: [{ metric: 'hits', period: 'day', value: 1e12 }],
-        rate_limits: [{ metric: 'hits', rate: LIMIT_PER_SECOND, per: 'second', burst: LIMIT_PER_SECOND }],
+        rate_limits: [{ metric: 'hits', ...rateOf(scale, tenant) }],
       },
     ],
   };
 }
 
 function documentOf(bench, scale, tenant) {
-  const backendPort = bench.backend.port;
+  const backendPort = scale.parties?.[tenant].backendPort ?? bench.backend.port;
   const numbers = Array.from({ length: scale.products }, (_, product) => product);
-  const front = frontOf(bench, numbers.map((product) => hostOf(scale, tenant, product)));
+  const front = frontOf(bench, scale, numbers.map((product) => hostOf(scale, tenant, product)));
   const products = numbers.map((product) => productOf(scale, tenant, product, 0, front.version));
   return {
     daemun: 1,
@@ -106,7 +122,7 @@ function documentOf(bench, scale, tenant) {
     applications: Array.from({ length: scale.applications }, (_, application) => ({
       name: `app-${application}`,
       subscriptions: products.map(({ name }) => ({ product: name, plan: 'basic' })),
-      credentials: [{ name: 'first', type: 'api_key', key: keyFor(tenant, application) }],
+      credentials: [{ name: 'first', type: 'api_key', key: keyFor(scale, tenant, application) }],
     })),
   };
 }
@@ -147,24 +163,26 @@ function pinGateway(root, core) {
   for (const pid of gatewayPids(root)) pin(pid, core);
 }
 
-// scale: {tenants, products per tenant, applications per tenant, hasRevisions: change() is going to be called}.
-async function start(bench, binary, scale) {
+// scale: {tenants, products per tenant, applications per tenant, hasRevisions: change() is going to be called, parties: who
+// the tenants are (lib/parties.mjs), served over TLS too}.
+async function start(bench, binary, scale, words = []) {
   const directory = makeDirectory('daemun');
   const places = {
     data: path.join(directory, 'data'),
     tokenFile: path.join(directory, 'token'),
     front: bench.load.front,
     ...{ port: await freePort(), apiPort: await freePort(), adminPort: await freePort() },
+    tlsPort: scale.parties ? await freePort() : null,
   };
-  const { port, apiPort, tokenFile } = places;
-  const child = new Child(binary, serveArguments(places), { core: bench.cores.helpers });
+  const { port, tlsPort, apiPort, tokenFile } = places;
+  const child = new Child(binary, [...serveArguments(places), ...words], { core: bench.cores.helpers });
   await child.line(READY, START_MS);
   const api = apiOf(apiPort, fs.readFileSync(tokenFile, 'latin1').trim());
   try {
     pinGateway(child.pid, bench.cores.contestant);
     await addTenants(bench, api, scale);
     const host = hostOf(scale, 0, 0);
-    await until(goodStatus(bench), probeFor(bench, port, { host, key: keyFor(0, 0) }));
+    await until(goodStatus(bench), probeFor(bench, port, { host, key: keyFor(scale, 0, 0) }));
     await until(403, probeFor(bench, port, { host, key: 'unknown' }));
     pinGateway(child.pid, bench.cores.contestant);
   } catch (error) {
@@ -173,13 +191,14 @@ async function start(bench, binary, scale) {
 
   const pids = gatewayPids(child.pid);
   const isGateway = new Set(pids);
-  const callerOf = (tenant) => ({ host: hostOf(scale, tenant, 0), key: keyFor(tenant, 0), path: PATH });
+  const callerOf = (tenant) => ({ host: hostOf(scale, tenant, 0), key: keyFor(scale, tenant, 0), path: PATH });
   const isUpgrade = bench.load.front === 'upgrade';
   const heads = Array.from({ length: scale.applications }, (_, application) =>
-    headOf({ host: hostOf(scale, 0, 0), key: keyFor(0, application), isUpgrade }),
+    headOf({ host: hostOf(scale, 0, 0), key: keyFor(scale, 0, application), isUpgrade }),
   );
   return {
     port,
+    ports: { plain: port, tls: tlsPort, http2: port },
     heads,
     pids: () => pids,
     helperPids: () => treeOf(child.pid).map(({ pid }) => pid).filter((pid) => !isGateway.has(pid)),
@@ -195,6 +214,8 @@ async function start(bench, binary, scale) {
   };
 }
 
+const scaleOf = (parties) => ({ tenants: parties.length, products: 1, applications: 1, parties });
+
 // The contestant made of this binary; null when it is not built.
 export function daemun(binary = binaryPath(), title = 'daemun') {
   if (!fs.existsSync(binary)) return null;
@@ -203,5 +224,18 @@ export function daemun(binary = binaryPath(), title = 'daemun') {
     title,
     binary,
     start: (bench, scale = { tenants: 1, products: 1, applications: KEY_COUNT }) => start(bench, binary, scale),
+    startFor: (bench, parties) => start(bench, binary, scaleOf(parties)),
+  };
+}
+
+// The same without its scheduler by tenant; null when the build has no word for that.
+export function daemunUnfair({ binary }) {
+  if (!outputOf(binary, ['serve', '--help']).includes(UNFAIR_OPTION)) return null;
+  return {
+    name: 'daemun_unfair',
+    title: 'daemun without its scheduler',
+    binary,
+    start: (bench, scale) => start(bench, binary, scale, UNFAIR_WORDS),
+    startFor: (bench, parties) => start(bench, binary, scaleOf(parties), UNFAIR_WORDS),
   };
 }

@@ -64,10 +64,61 @@ async function start(bench, hasKeys) {
   return { port, heads, pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
 }
 
+const partyLimit = (perMinute) => `
+  stick-table type string len 40 size 1k expire 2m store http_req_rate(60s)
+  http-request track-sc0 req.hdr(${KEY_HEADER})
+  http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${perMinute} }`;
+
+const partyBackend = ({ name, backendPort, perMinute }) => `
+backend ${name}${perMinute ? partyLimit(perMinute) : ''}
+  server ${name} 127.0.0.1:${backendPort} pool-purge-delay 1h`;
+
+// A backend for each party, found by the host in a map.
+function configurationFor(parties, ports, certificate, mapFile) {
+  const { plain, tls, http2 } = ports;
+  return `
+global
+  nbthread 1
+  maxconn ${CONNECTIONS_MAX}
+  no strict-limits
+  ssl-default-bind-options ssl-min-ver TLSv1.2
+  tune.ssl.cachesize 20000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+frontend gate
+  bind 127.0.0.1:${plain} backlog 4096
+  bind 127.0.0.1:${tls}${bindWords('tls', certificate)} backlog 4096
+  bind 127.0.0.1:${http2}${bindWords('http2', certificate)} backlog 4096
+  maxconn ${CONNECTIONS_MAX}
+  use_backend %[req.hdr(host),map_str(${mapFile})]
+${parties.map(partyBackend).join('')}
+`;
+}
+
+async function startFor(bench, parties) {
+  const directory = makeDirectory('haproxy');
+  const file = path.join(directory, 'haproxy.cfg');
+  const mapFile = path.join(directory, 'hosts.map');
+  const ports = { plain: await freePort(), tls: await freePort(), http2: await freePort() };
+  fs.writeFileSync(mapFile, parties.map(({ host, name }) => `${host} ${name}\n`).join(''));
+  fs.writeFileSync(file, configurationFor(parties, ports, bench.certificate, mapFile));
+  const child = new Child(findProgram('haproxy'), ['-db', '-f', file], { core: bench.cores.contestant });
+  try {
+    await until(200, probeFor(bench, ports.plain, parties[0]));
+  } catch (error) {
+    throw child.failure(error.message);
+  }
+  return { port: ports.plain, ports, pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
+}
+
 export const haproxyPlain = {
   name: 'haproxy_plain',
   title: 'haproxy, plain',
   start: (bench) => start(bench, false),
+  startFor,
 };
 
 export const haproxyKeyLimit = {

@@ -21,6 +21,8 @@ const KEY_CHECK = `
       if ($application = "") { return 401; }
       limit_req zone=applications burst=${LIMIT_PER_SECOND} nodelay;`;
 
+const PARTY_KEEPALIVE = 4096;
+
 const LISTEN = { plain: '', tls: ' ssl', http2: ' http2', upgrade: '' };
 
 const tlsSettings = ({ chainFile, keyFile }, others) =>
@@ -92,6 +94,66 @@ ${temporaryPaths()}
 `;
 }
 
+// A server for each party, all on the same ports; its upstream keeps as many connections as there can be clients. Bodies
+// stream, as they do elsewhere, and are as long as they like.
+const partyServer = ({ name, host, backendPort, perMinute }, { plain, tls, http2 }, certificate, isFirst) => `
+  upstream ${name} {
+    server 127.0.0.1:${backendPort};
+    keepalive ${PARTY_KEEPALIVE};
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+  }
+  server {
+    listen 127.0.0.1:${plain}${isFirst ? ' backlog=4096' : ''};
+    listen 127.0.0.1:${tls} ssl${isFirst ? ' backlog=4096' : ''};
+    listen 127.0.0.1:${http2} http2${isFirst ? ' backlog=4096' : ''};
+    server_name ${host};${tlsSettings(certificate)}
+    location / {${perMinute ? '\n      limit_req zone=parties;' : ''}
+      proxy_pass http://${name};
+      proxy_http_version 1.1;${CLOSE_NOTHING}
+    }
+  }`;
+
+// One rate for all parties that have one.
+function configurationFor(parties, ports, certificate) {
+  const limited = parties.find(({ perMinute }) => perMinute);
+  const zone = `limit_req_zone ${KEY_VARIABLE} zone=parties:1m rate=${limited?.perMinute}r/m;\n  limit_req_status 429;`;
+  return `
+daemon off;
+${process.getuid() === 0 ? 'user root;' : ''}
+worker_processes 1;
+pid nginx.pid;
+error_log stderr crit;
+events { worker_connections 32768; }
+http {
+${temporaryPaths()}
+  access_log off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 1h;
+  server_names_hash_bucket_size 128;
+  client_max_body_size 0;
+  proxy_request_buffering off;
+  proxy_max_temp_file_size 0;
+  ${limited ? zone : ''}${parties.map((party, index) => partyServer(party, ports, certificate, index === 0)).join('')}
+}
+`;
+}
+
+async function startFor(bench, parties) {
+  const directory = makeDirectory('nginx');
+  const file = path.join(directory, 'nginx.conf');
+  const ports = { plain: await freePort(), tls: await freePort(), http2: await freePort() };
+  fs.writeFileSync(file, configurationFor(parties, ports, bench.certificate));
+  const args = ['-p', `${directory}/`, '-c', file, '-e', 'stderr'];
+  const child = new Child(findProgram('nginx'), args, { core: bench.cores.contestant });
+  try {
+    await until(200, probeFor(bench, ports.plain, parties[0]));
+  } catch (error) {
+    throw child.failure(error.message);
+  }
+  return { port: ports.plain, ports, pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
+}
+
 // extra: {http, server, location: text put there; tls: settings in place of those above; status: of the answer to the
 // probe}.
 async function start(bench, hasKeys, extra = {}) {
@@ -120,6 +182,7 @@ export const nginxPlain = {
   name: 'nginx_plain',
   title: 'nginx, plain proxy_pass',
   start: (bench) => start(bench, false),
+  startFor,
 };
 
 export const nginxKeyLimit = {

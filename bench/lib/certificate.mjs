@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { makeDirectory, outputOf } from './processes.mjs';
-import { HOST } from './workload.mjs';
+import { HOST, PARTY_DOMAIN } from './workload.mjs';
 
 const DAYS = 30;
 
@@ -15,7 +15,7 @@ export function makeCertificate({ isRsa = false } = {}) {
   const files = ['chain.pem', 'key.pem', 'both.pem'].map((name) => path.join(directory, name));
   const [chainFile, keyFile, bothFile] = files;
   const kind = ['-newkey', ...(isRsa ? RSA : EC), '-nodes', '-sha256'];
-  const names = ['-subj', `/CN=${HOST}`, '-addext', `subjectAltName=DNS:${HOST}`];
+  const names = ['-subj', `/CN=${HOST}`, '-addext', `subjectAltName=DNS:${HOST},DNS:*.${PARTY_DOMAIN}`];
   const places = ['-keyout', keyFile, '-out', chainFile];
   outputOf('openssl', ['req', '-x509', ...kind, ...names, '-days', String(DAYS), ...places]);
   const [chain, key] = [chainFile, keyFile].map((file) => fs.readFileSync(file, 'latin1'));

@@ -19,22 +19,15 @@ function newFile(kind) {
   return path.join(directory, `${kind}-${fileCount}`);
 }
 
-export class Load {
-  // Of the kind that bench.load is. With rate: that many requests a second, with each: that many per connection and
-  // then silence, else closed loop.
-  constructor(bench, { port, heads, connections, seconds, rate = null, each = null, isRealtime = false }) {
+// A running load generator, one of the C programs that take requests and counters as files and end with a line of JSON.
+class Generator {
+  constructor(bench, program, { port, heads, seconds, isRealtime = false }, args) {
     const requests = newFile('requests');
     const counters = newFile('counters');
-    const { program, args: kindArgs } = bench.load;
-    const args = ['--to', port, '--requests', requests, '--connections', connections, '--seconds', seconds];
-    args.push('--counters', counters, ...kindArgs);
-    if (rate !== null) args.push('--rate', rate);
-    if (each !== null) args.push('--each', each);
-    fs.writeFileSync(requests, heads.slice(0, connections).join(''));
+    const words = ['--to', port, '--requests', requests, '--seconds', seconds, '--counters', counters, ...args];
+    fs.writeFileSync(requests, heads.join(''));
     fs.writeFileSync(counters, Buffer.alloc(FIELDS.length * 8));
-    this.kind = bench.load;
-    this.connections = connections;
-    this.child = new Child(bench.programs[program], args.map(String), { core: bench.cores.helpers, isRealtime });
+    this.child = new Child(bench.programs[program], words.map(String), { core: bench.cores.helpers, isRealtime });
     this.pid = this.child.pid;
     this.fd = fs.openSync(counters, 'r');
   }
@@ -44,6 +37,34 @@ export class Load {
     const bytes = Buffer.alloc(FIELDS.length * 8);
     fs.readSync(this.fd, bytes, 0, bytes.length, 0);
     return Object.fromEntries(FIELDS.map((name, index) => [name, Number(bytes.readBigUInt64LE(index * 8))]));
+  }
+
+  // Ends it and resolves with its report, the last line it printed.
+  stop() {
+    if (this.child.status === null) process.kill(this.child.pid, 'SIGTERM');
+    return this.finish(GRACE_MS);
+  }
+
+  // Resolves with its report when it has ended by itself.
+  async finish(timeoutMs) {
+    await this.child.end(timeoutMs);
+    fs.closeSync(this.fd);
+    if (this.child.status !== 0) throw this.child.failure(`ended with ${this.child.status}`);
+    return JSON.parse(this.child.lines[this.child.lines.length - 1]);
+  }
+}
+
+export class Load extends Generator {
+  // Of the kind that bench.load is. With rate: that many requests a second, with each: that many per connection and
+  // then silence, else closed loop.
+  constructor(bench, { port, heads, connections, seconds, rate = null, each = null, isRealtime = false }) {
+    const { program, args } = bench.load;
+    const words = ['--connections', connections, ...args];
+    if (rate !== null) words.push('--rate', rate);
+    if (each !== null) words.push('--each', each);
+    super(bench, program, { port, heads: heads.slice(0, connections), seconds, isRealtime }, words);
+    this.kind = bench.load;
+    this.connections = connections;
   }
 
   // Resolves when all connections have been used, or when that can't be waited for: the counts then say why.
@@ -75,14 +96,23 @@ export class Load {
   ready(timeoutMs) {
     return this.child.line(/^ready$/, timeoutMs);
   }
+}
 
-  // Ends the load and resolves with its report, the last line it printed.
-  async stop() {
-    if (this.child.status === null) process.kill(this.child.pid, 'SIGTERM');
-    await this.child.end(GRACE_MS);
-    fs.closeSync(this.fd);
-    if (this.child.status !== 0) throw this.child.failure(`ended with ${this.child.status}`);
-    return JSON.parse(this.child.lines[this.child.lines.length - 1]);
+// Who asks at a constant rate and must not suffer: victim.c says what it does and reports. At a real-time priority, where
+// that is allowed. One head for each client.
+export class Victim extends Generator {
+  constructor(bench, { port, heads, rate, connections, seconds, isOnce = false, tls = null }) {
+    const words = ['--rate', rate, '--connections', connections];
+    if (tls !== null) words.push('--tls', tls);
+    if (isOnce) words.push('--once');
+    super(bench, 'victim', { port, heads, seconds, isRealtime: true }, words);
+  }
+}
+
+// Connections that are slow or big, of a kind of slow.c.
+export class Slow extends Generator {
+  constructor(bench, { port, head, connections, seconds, kind }) {
+    super(bench, 'slow', { port, heads: [head], seconds }, ['--kind', kind, '--connections', connections]);
   }
 }
 
@@ -103,8 +133,10 @@ export async function startFiller(bench) {
   return child;
 }
 
-export async function startBackend(bench) {
-  const child = new Child(bench.programs.backend, [String(BODY_BYTES)], { core: bench.cores.helpers });
+// delayMs: that long before each answer.
+export async function startBackend(bench, { bodyBytes = BODY_BYTES, delayMs = 0, isRealtime = false } = {}) {
+  const args = [bodyBytes, delayMs].map(String);
+  const child = new Child(bench.programs.backend, args, { core: bench.cores.helpers, isRealtime });
   const port = Number((await child.line(/^port (\d+)$/))[1]);
   return { pid: child.pid, port, stop: () => child.stop() };
 }

@@ -157,7 +157,7 @@ export function raisePriority() {
 
 let canBeRealtime = null;
 
-function mayBeRealtime() {
+export function mayBeRealtime() {
   canBeRealtime ??= spawnSync('chrt', ['-f', '10', 'true']).status === 0;
   return canBeRealtime;
 }

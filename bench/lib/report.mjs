@@ -12,13 +12,22 @@ export function formatValue(value, unit) {
   return String(value);
 }
 
+// Where the median is, with what certainty.
+export function intervalText({ low, high, confidence }, digits) {
+  if (confidence === 0) return 'one round';
+  return `${low.toFixed(digits)}–${high.toFixed(digits)} (${Math.round(confidence * 100)}%)`;
+}
+
 // What else is known of a row: the spread of its rounds, or its note.
-export function remarkOf({ spread, discarded, disturbed, note }) {
+export function remarkOf({ spread, interval, discarded, disturbed, note }) {
   if (!spread) return note ?? '';
-  const parts = [`${spread.low.toFixed(3)}–${spread.high.toFixed(3)} (middle half)`];
+  const parts = [];
+  if (interval) parts.push(intervalText(interval, 3));
+  else parts.push(`${spread.low.toFixed(3)}–${spread.high.toFixed(3)} (middle half)`);
   parts.push(`${spread.min.toFixed(3)}–${spread.max.toFixed(3)} (all)`, `${spread.rounds} rounds`);
   if (discarded) parts.push(`${discarded} discarded`);
   if (disturbed) parts.push(`${disturbed} DISTURBED`);
+  if (note) parts.push(note);
   return parts.join(', ');
 }
 
@@ -34,11 +43,11 @@ function table(rows) {
 }
 
 function goalTable(goals, measured) {
-  const rows = goals.map(({ name, value, unit, goal, ok }) => [
+  const rows = goals.map(({ name, value, unit, goal, isLeast, ok }) => [
     name,
     formatValue(value, unit),
     unit,
-    `≤ ${goal}`,
+    `${isLeast ? '≥' : '≤'} ${goal}`,
     ok ? 'kept' : 'missed',
     remarkOf(measured.get(name) ?? {}),
   ]);
@@ -67,7 +76,8 @@ function turnTable({ base, unit, contestants }) {
 }
 
 // The whole report as Markdown, readable on a terminal too.
-export function render({ goals, measured, others, turns, machine, versions, date, isQuick }) {
+// tables: [{title, head, rows}] of texts, the scenarios' own.
+export function render({ goals, measured, others, tables, turns, machine, versions, date, isQuick }) {
   const { cpu, cores, memory, system, kernel } = machine;
   const parts = [`# Benchmark, ${date}${isQuick ? ' (quick)' : ''}`];
   parts.push(
@@ -78,6 +88,7 @@ export function render({ goals, measured, others, turns, machine, versions, date
   );
   if (goals.length > 0) parts.push('## Goals', goalTable(goals, measured));
   if (others.length > 0) parts.push('## Also measured', otherTable(others));
+  for (const { title, head, rows } of tables) parts.push(`## ${title}`, table([head, ...rows]));
   if (turns.length > 0) parts.push('## In turn, each alone on the core');
   for (const table of turns) parts.push(`### ${table.title}`, turnTable(table));
   return `${parts.join('\n\n')}\n`;

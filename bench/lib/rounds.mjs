@@ -25,7 +25,7 @@ const QUIET_WAIT_MS = 8000;
 const LOAD_SECONDS = 600;
 
 // Waits, within a bound, until both cores are nearly idle.
-async function waitForQuiet(bench) {
+export async function waitForQuiet(bench) {
   const cores = [bench.cores.contestant, bench.cores.helpers];
   const end = Date.now() + QUIET_WAIT_MS;
   for (;;) {
@@ -129,8 +129,10 @@ async function closeSides(sides) {
   for (const { instance } of sides) await instance.stop();
 }
 
-const disturbance = ({ foreign, idle, isFilled }) =>
-  Math.max(isFilled ? 0 : idle / IDLE_MAX, ...foreign.map((share, core) => share / FOREIGN_MAX[core]));
+// How far what else ran goes to the bound; above 1 the window was disturbed.
+export const foreignness = (foreign) => Math.max(...foreign.map((share, core) => share / FOREIGN_MAX[core]));
+
+const disturbance = ({ foreign, idle, isFilled }) => Math.max(isFilled ? 0 : idle / IDLE_MAX, foreignness(foreign));
 const isClean = (round) => disturbance(round) <= 1;
 
 // Of the rounds measured, the wanted number: the undisturbed ones, and where these do not suffice the least disturbed.

@@ -28,3 +28,22 @@ export function summary(values) {
     max: Math.max(...values),
   };
 }
+
+const CONFIDENCE = 0.95;
+
+// Of the median of what the values were drawn from, whatever their distribution: the narrowest [k-th smallest, k-th largest]
+// that holds it with a probability of at least CONFIDENCE; where there are too few values for that, the smallest and the
+// largest. Returns {low, high, confidence}.
+export function medianInterval(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const count = sorted.length;
+  let outside = 2 / 2 ** count; // the median lies below the smallest or above the largest
+  let term = outside;
+  let k = 0;
+  for (; k + 1 < count / 2; k++) {
+    term *= (count - k) / (k + 1);
+    if (outside + term > 1 - CONFIDENCE) break;
+    outside += term;
+  }
+  return { low: sorted[k], high: sorted[count - 1 - k], confidence: Math.max(0, 1 - outside) };
+}

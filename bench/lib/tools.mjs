@@ -20,6 +20,11 @@ const PROGRAMS = {
     sources: ['load.c', 'channel.c', 'histogram.c', 'websocket.c', ...LOAD_SOURCES],
     libraries: ['-lssl', '-lcrypto'],
   },
+  victim: {
+    sources: ['victim.c', 'answer.c', 'channel.c', 'histogram.c', ...LOAD_SOURCES],
+    libraries: ['-lssl', '-lcrypto'],
+  },
+  slow: { sources: ['slow.c', ...LOAD_SOURCES] },
   load_h2: { sources: ['load_h2.c', ...LOAD_SOURCES], libraries: ['-lnghttp2'] },
 };
 

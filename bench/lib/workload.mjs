@@ -6,6 +6,7 @@ export const KEY_HEADER = 'X-API-Key';
 export const LIMIT_PER_SECOND = 1000000;
 export const HOST = 'items.bench.test';
 export const PATH = '/v1/items/42';
+export const PARTY_DOMAIN = 'parties.bench.test'; // below which each party of an isolation scenario has its host
 
 // 32 characters, the same in every run.
 export function keyOf(index) {
@@ -28,11 +29,25 @@ const UPGRADE_FIELDS = {
   'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
 };
 
-export function headOf({ host = HOST, path = PATH, key, isUpgrade = false }) {
-  const lines = [`GET ${path} HTTP/1.1`, `Host: ${host}`, 'User-Agent: daemun-bench', 'Accept: */*'];
+export function headOf({ host = HOST, path = PATH, key, isUpgrade = false, bodyBytes = null }) {
+  const method = bodyBytes === null ? 'GET' : 'POST';
+  const lines = [`${method} ${path} HTTP/1.1`, `Host: ${host}`, 'User-Agent: daemun-bench', 'Accept: */*'];
   if (key) lines.push(`${KEY_HEADER}: ${key}`);
+  if (bodyBytes !== null) lines.push(`Content-Length: ${bodyBytes}`);
   if (isUpgrade) lines.push(...Object.entries(UPGRADE_FIELDS).map(([name, value]) => `${name}: ${value}`));
   return `${lines.join('\r\n')}\r\n\r\n`;
+}
+
+// The fields of HTTP/2 for a head of HTTP/1.1, pseudo fields first.
+export function fieldsOf(head) {
+  const [first, ...lines] = head.trim().split('\r\n');
+  const [method, target] = first.split(' ');
+  const fields = { ':method': method, ':scheme': 'http', ':path': target };
+  for (const line of lines) {
+    const [name, value] = line.split(': ');
+    fields[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value;
+  }
+  return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (b[0] === ':') - (a[0] === ':')));
 }
 
 // One head per connection, each with a key of its own.

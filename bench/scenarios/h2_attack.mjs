@@ -8,6 +8,7 @@ import { LOADS, withLoad } from '../lib/loads.mjs';
 import { Child } from '../lib/processes.mjs';
 import { median, summary } from '../lib/stats.mjs';
 import { ROOT } from '../lib/tools.mjs';
+import { fieldsOf } from '../lib/workload.mjs';
 
 const ATTACKS = [
   'rapid reset', 'rapid reset, behind one another', 'made you reset, by windows', 'CONTINUATION flood', 'SETTINGS flood', 'PING flood', 'PRIORITY flood', 'empty DATA',
@@ -20,21 +21,6 @@ const ROUNDS_QUICK = 1;
 const GRACE_MS = 20000;
 
 const program = (name) => path.join(ROOT, 'bench', name);
-
-// The fields of HTTP/2 for a head of HTTP/1.1.
-function fieldsOf(head) {
-  const [first, ...lines] = head.trim().split('\r\n');
-  const [method, target] = first.split(' ');
-  const fields = { ':method': method, ':scheme': 'http', ':path': target };
-  for (const line of lines) {
-    const [name, value] = line.split(': ');
-    fields[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value;
-  }
-  return fields;
-}
-
-// Pseudo fields come first.
-const ordered = (fields) => Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (b[0] === ':') - (a[0] === ':')));
 
 function startNode(bench, args, niceness) {
   return new Child('nice', ['-n', String(niceness), process.execPath, ...args.map(String)], { core: bench.cores.helpers });
@@ -84,7 +70,7 @@ async function attackOnce(bench, contestant, target) {
 
 async function measure(bench, contestant) {
   const { port, heads, stop } = await contestant.start(bench);
-  const target = { port, fields: JSON.stringify(ordered(fieldsOf(heads[0]))) };
+  const target = { port, fields: JSON.stringify(fieldsOf(heads[0])) };
   const rounds = [];
   try {
     await askPolitely(bench, target);
