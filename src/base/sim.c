@@ -207,6 +207,12 @@ static uint64_t sim_mono_ns(struct dm_sys *sys)
     return dm_sim_process_of(sys)->world->now_ns;
 }
 
+/* Work takes no time here, but what a test says that it takes. */
+static uint64_t sim_ticks(struct dm_sys *sys)
+{
+    return dm_sim_process_of(sys)->world->ticks;
+}
+
 static uint64_t sim_wall_ns(struct dm_sys *sys)
 {
     const struct dm_world *world = dm_sim_process_of(sys)->world;
@@ -313,6 +319,8 @@ bool dm_world_run(struct dm_world *world, bool (*is_done)(void *arg), void *arg,
 static const struct dm_sys_ops sim_ops = {
     .mono_ns = sim_mono_ns,
     .wall_ns = sim_wall_ns,
+    .ticks = sim_ticks,
+    .cpu_ns = sim_ticks,
     .random = sim_random,
     .listen = dm_sim_listen,
     .accept = dm_sim_accept,
@@ -352,6 +360,11 @@ struct dm_world *dm_world_new(uint64_t seed, const struct dm_sim_faults *faults)
     dm_sim_disk_init(&world->disk);
     dm_world_set_faults(world, faults);
     return world;
+}
+
+void dm_world_work(struct dm_world *world, uint64_t ticks)
+{
+    world->ticks += ticks;
 }
 
 void dm_world_set_faults(struct dm_world *world, const struct dm_sim_faults *faults)

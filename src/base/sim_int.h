@@ -111,7 +111,7 @@ struct dm_sim_disk {
 };
 
 struct dm_world {
-    uint64_t now_ns;
+    uint64_t now_ns, ticks;
     int64_t wall_offset_ns;
     uint64_t trace;
     struct dm_sim_rng rng;

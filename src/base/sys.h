@@ -40,6 +40,9 @@ struct dm_sys_ops {
     /* Clock. mono never goes back; wall is Unix time. Nanoseconds. */
     uint64_t (*mono_ns)(struct dm_sys *sys);
     uint64_t (*wall_ns)(struct dm_sys *sys);
+    /* For what work costs. ticks: a fine counter of no fixed rate, cheap to read; cpu_ns: what this thread has run. */
+    uint64_t (*ticks)(struct dm_sys *sys);
+    uint64_t (*cpu_ns)(struct dm_sys *sys);
     void (*random)(struct dm_sys *sys, void *ret, size_t len);
 
     /* Stream sockets, always non-blocking and close-on-exec; TCP without Nagle's delay. A Unix socket file left behind

@@ -47,6 +47,25 @@ static uint64_t real_wall_ns(struct dm_sys *sys)
     return clock_ns(CLOCK_REALTIME);
 }
 
+static uint64_t real_ticks(struct dm_sys *sys)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t ticks;
+
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#else
+    return clock_ns(CLOCK_MONOTONIC);
+#endif
+}
+
+static uint64_t real_cpu_ns(struct dm_sys *sys)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 static void real_random(struct dm_sys *sys, void *ret, size_t len)
 {
     uint8_t *at = ret;
@@ -342,6 +361,8 @@ static int real_list(struct dm_sys *sys, const char *path, int (*visit)(void *ar
 static const struct dm_sys_ops real_ops = {
     .mono_ns = real_mono_ns,
     .wall_ns = real_wall_ns,
+    .ticks = real_ticks,
+    .cpu_ns = real_cpu_ns,
     .random = real_random,
     .listen = real_listen,
     .accept = real_accept,

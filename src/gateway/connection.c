@@ -17,6 +17,7 @@ static struct dm_connection *connection_new(struct dm_http_conn *conn, struct dm
     *connection = (struct dm_connection){.worker = listener->worker, .tenant = dm_live_tenant_ref(tenant)};
     dm_http_conn_set_user(conn, connection);
     dm_http_conn_set_account(conn, &tenant->counters->buffered_bytes);
+    dm_http_conn_set_flow(conn, &tenant->flow);
     dm_caps_bound_connection(listener, tenant, conn);
     return connection;
 }
@@ -27,6 +28,7 @@ void dm_connection_end(void *arg, struct dm_http_conn *conn)
 
     if (!connection)
         return;
+    dm_http_conn_set_flow(conn, NULL);
     dm_caps_give_connection(connection->tenant);
     dm_live_tenant_unref(connection->tenant);
     dm_free(connection->fingerprint);
@@ -141,6 +143,7 @@ enum dm_reason dm_connection_enter(const struct dm_exchange *ex, const struct dm
         return DM_LIKELY(admits(connection, ex, route)) ? DM_REASON_NONE : DM_REASON_MISDIRECTED_REQUEST;
     if (ex->is_direct && !connection_new(conn, route->tenant))
         return DM_REASON_TOO_MANY_CONNECTIONS;
+    dm_loop_enter(ex->worker->loop, &route->tenant->flow);
     return DM_REASON_NONE;
 }
 

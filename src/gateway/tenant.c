@@ -77,6 +77,8 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     tenant->env = env;
     tenant->counters = counters;
     tenant->share.counters = counters;
+    tenant->share.flow = &tenant->flow;
+    dm_flow_init(&tenant->flow, DM_FLOW_WEIGHT, &counters->cpu_ns);
     dm_caps_set(tenant);
     return tenant;
 }
@@ -95,6 +97,7 @@ void dm_live_tenant_unref(struct dm_live_tenant *tenant)
     dm_unit_unref(tenant->applications);
     dm_unit_unref(tenant->grants);
     dm_live_domains_free(tenant->domains);
+    dm_loop_forget(tenant->env->loop, &tenant->flow);
     dm_free((void *)(uintptr_t)tenant->name.ptr);
     dm_free(tenant);
 }
@@ -111,6 +114,7 @@ static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
 {
     dm_unit_unref(tenant->grants);
     tenant->grants = grants;
+    tenant->flow.weight = grants ? DM_UNIT_ROOT(grants, dm_ugrants)->weight : DM_FLOW_WEIGHT;
     dm_caps_set(tenant);
     for (uint32_t i = 0; tenant->release && i < tenant->release->n_upstreams; i++)
         dm_upstream_recheck(tenant->release->upstreams[i], grants);

@@ -33,6 +33,7 @@ struct dm_live_tenant {
     struct dm_live_domains *domains;     /* NULL: none */
     struct dm_mark marks[DM_UNIT_KINDS]; /* of what is live or gone */
     struct dm_tenant_counters *counters;
+    struct dm_flow flow;         /* whose work its connections and backends are */
     const struct dm_ucaps *caps; /* in the grants, or all 0; caps.h */
     uint64_t free_exchanges;     /* with up to so many in this worker, a request needs no look at the caps */
     uint64_t looked_ns, others, others_bytes; /* exchanges in flight and buffers on other workers, at this loop time */

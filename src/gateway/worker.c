@@ -177,6 +177,7 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener, st
     settings.http2.streams_max = (uint32_t)limits->streams;
     settings.tls = listener->spec->is_tls ? listener->worker->acceptor : NULL;
     settings.stats = stats;
+    settings.flow = &listener->worker->lobby;
     return dm_http_server_new(listener->worker->loop, &settings, &dm_exchange_handler, listener);
 }
 
@@ -271,6 +272,8 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
         return rc;
     worker->loop = dm_loop_new(sys);
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
+    dm_loop_platform(worker->loop)->cpu_ns = &counters->worker.platform_cpu_ns;
+    dm_flow_init(&worker->lobby, DM_FLOW_WEIGHT, &counters->worker.lobby_cpu_ns);
     init_memory(worker);
     init_secrets(worker, sys);
     worker->acceptor = dm_tls_acceptor_new(dm_connection_select, worker);

@@ -36,6 +36,7 @@ struct dm_worker {
     const struct dm_gateway_options *options;
     struct dm_worker_listener listeners[DM_LISTENERS_MAX]; /* as in the options */
     size_t n_listeners;
+    struct dm_flow lobby; /* connections that are nobody's, or nobody's yet */
     struct dm_http_client *client;
     struct dm_tls_trust *system_trust; /* NULL: not needed yet */
     struct dm_upstream_env upstream_env;

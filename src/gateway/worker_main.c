@@ -111,6 +111,7 @@ static void report_counters(struct process *p)
     c->loop_turns = before->loop_turns + stats->turns;
     c->loop_busy_ns = before->loop_busy_ns + stats->busy_ns;
     c->loop_longest_turn_ns = stats->longest_turn_ns;
+    c->loop_longest_task_ns = stats->longest_task_ns;
     c->loop_lag_ns = stats->max_lag_ns;
     c->log_lines = before->log_lines + p->worker.log.n_lines;
     c->log_dropped = before->log_dropped + p->worker.log.n_dropped;

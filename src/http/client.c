@@ -30,6 +30,8 @@ static bool mark_closed(struct dm_http_peer *p)
         return false;
     p->is_closed = true;
     dm_stream_set_account(&p->stream, NULL);
+    if (!p->is_stream_closed)
+        dm_stream_set_flow(&p->stream, NULL);
     if (p->counter)
         (*p->counter)--;
     p->client->n_open--;
@@ -182,6 +184,7 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
         dm_http_peer_die(p, (struct dm_http_end){DM_HTTP_ABORT_CONNECT_FAILED, 0, rc});
         return;
     }
+    dm_stream_set_flow(&p->stream, settings->flow);
     dm_stream_set_account(&p->stream, settings->buffered);
     if (p->tls)
         dm_tls_connect(&p->stream, p->tls->client, &p->tls->session);

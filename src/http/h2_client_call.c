@@ -122,6 +122,7 @@ static void on_left_due(struct dm_timer *timer)
     struct dm_h2_call *call = DM_CONTAINER_OF(timer, struct dm_h2_call, timer);
     struct dm_h2_peer *p = dm_h2_call_peer(call);
 
+    dm_stream_enter(&p->base.stream);
     dm_h2_peer_enter(p);
     if (nghttp2_session_get_stream_remote_close(p->session, call->stream_id) >= 0)
         reset(call, NGHTTP2_CANCEL);
@@ -293,6 +294,7 @@ static void on_call_due(struct dm_timer *timer)
     struct dm_h2_peer *p = dm_h2_call_peer(call);
     bool is_due = dm_loop_now_ns(p->base.client->loop) >= call->due_ns;
 
+    dm_stream_enter(&p->base.stream);
     dm_h2_peer_enter(p);
     if (call->is_tunnel && is_due)
         time_out(call, DM_HTTP_ABORT_SHUTDOWN);

@@ -350,6 +350,7 @@ static void on_due(struct dm_timer *timer)
     struct dm_h2_conn *c = DM_CONTAINER_OF(timer, struct dm_h2_conn, base.timer);
     uint64_t now_ns = dm_loop_now_ns(loop_of(c));
 
+    dm_stream_enter(&c->base.stream);
     if (DM_UNLIKELY(is_stuck(c))) {
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
         fail(&c->base, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});

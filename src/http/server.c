@@ -169,6 +169,7 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
         dm_freelist_give(&server->free_conns, c);
         return NULL;
     }
+    dm_stream_set_flow(&c->stream, server->settings.flow);
     c->is_unnamed = is_unnamed;
     if (DM_UNLIKELY(is_unnamed))
         dm_proxy_expect(&c->stream, on_proxy_header);
@@ -340,6 +341,12 @@ const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn)
 void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered)
 {
     dm_stream_set_account(&conn->stream, buffered);
+}
+
+void dm_http_conn_set_flow(struct dm_http_conn *conn, struct dm_flow *flow)
+{
+    dm_stream_set_flow(&conn->stream, flow ? flow : conn->server->settings.flow);
+    dm_stream_enter(&conn->stream);
 }
 
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream)

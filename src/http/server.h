@@ -90,6 +90,7 @@ struct dm_http_server_settings {
     uint32_t drain_idle_ms;     /* how long a connection between requests lives on after dm_http_server_drain() */
     struct dm_http2_settings http2;
     struct dm_tls_acceptor *tls; /* borrowed; NULL: clear text */
+    struct dm_flow *flow; /* whose work connections are until dm_http_conn_set_flow(); borrowed; NULL: nobody's */
 };
 extern const struct dm_http_server_settings dm_http_server_defaults;
 
@@ -161,6 +162,9 @@ void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 /* Counts its buffers there, until it is gone (on_conn_end). */
 void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered);
+/* Whose work it is from here on, the rest of the callback included; NULL: the server's flow's. The flow outlives the connection, or is
+ * taken away before. */
+void dm_http_conn_set_flow(struct dm_http_conn *conn, struct dm_flow *flow);
 /* The connection whose stream it is; for callbacks of TLS. */
 struct dm_http_conn *dm_http_conn_of_stream(struct dm_stream *stream);
 /* The arg of the handler, of the connection's server. */

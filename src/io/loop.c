@@ -7,38 +7,126 @@
 #include "base/mem.h"
 #include "io/loop_int.h"
 
-enum { DEFAULT_MAX_EVENTS = 64, DEFAULT_MAX_TASKS = 64, FIRST_SLOTS = 64 };
-enum { WATCH_BEFORE = 64, WATCH_BEHIND = 192 }; /* of what a watch stands in: bytes that are touched first */
+enum { DEFAULT_MAX_EVENTS = 64, DEFAULT_MAX_TASKS = 256, FIRST_SLOTS = 64 };
+enum { OWNER_BEFORE = 64, OWNER_BEHIND = 192 }; /* of what a watch or a task stands in: bytes that are touched first */
 
 #define NS_PER_MS UINT64_C(1000000)
+#define QUANTUM_NS 50000.0
+#define SLICE_NS 100000.0
+#define SETTLE_NS (10 * NS_PER_MS)
 
-static void ring_init(struct dm_task *head)
+/* Whose time it is */
+
+/* One tick a nanosecond, until the clock has said more. */
+static void set_rate(struct dm_loop *loop, double ticks_per_ns)
 {
-    head->next = head->prev = head;
+    loop->ticks_per_ns = ticks_per_ns;
+    loop->scheduler.quantum = (uint64_t)(QUANTUM_NS * ticks_per_ns);
+    loop->slice = (uint64_t)(SLICE_NS * ticks_per_ns);
 }
 
-static bool ring_empty(const struct dm_task *head)
+static void init_time(struct dm_loop *loop)
 {
-    return head->next == head;
+    dm_scheduler_init(&loop->scheduler, 0);
+    dm_flow_init(&loop->platform, DM_FLOW_WEIGHT, NULL);
+    loop->current = &loop->platform;
+    loop->mark = loop->epoch_ticks = loop->sys->ops->ticks(loop->sys);
+    loop->settled_cpu_ns = loop->sys->ops->cpu_ns(loop->sys);
+    loop->settled_ns = loop->now_ns;
+    set_rate(loop, 1);
 }
 
-static void ring_del(struct dm_task *task)
+/* What passed since the mark. */
+static uint64_t charge(struct dm_loop *loop)
 {
-    task->prev->next = task->next;
-    task->next->prev = task->prev;
-    task->next = NULL;
+    uint64_t now = loop->sys->ops->ticks(loop->sys), ticks = now - loop->mark;
+    struct dm_flow *flow = loop->current;
+
+    if (ticks == 0)
+        return 0;
+    loop->mark = now;
+    if (flow->ticks == 0) {
+        flow->next_charged = loop->charged;
+        loop->charged = flow;
+    }
+    flow->ticks += ticks;
+    dm_scheduler_charge(flow, ticks);
+    return ticks;
 }
 
-/* Appends all of from to the end of to. */
-static void ring_append(struct dm_task *to, struct dm_task *from)
+static void learn_rate(struct dm_loop *loop)
 {
-    if (ring_empty(from))
+    uint64_t ns = loop->now_ns - loop->epoch_ns, ticks = loop->mark - loop->epoch_ticks;
+
+    if (ns >= NS_PER_MS && ticks > ns / 1000)
+        set_rate(loop, (double)ticks / (double)ns);
+}
+
+static void write_cpu(struct dm_flow *flow, uint64_t ns)
+{
+    if (flow->cpu_ns)
+        *flow->cpu_ns += ns;
+}
+
+void dm_loop_settle(struct dm_loop *loop)
+{
+    uint64_t cpu_ns = loop->sys->ops->cpu_ns(loop->sys), left_ns = cpu_ns - loop->settled_cpu_ns;
+    double sum = 0, grown_ns = (double)left_ns;
+
+    charge(loop);
+    for (const struct dm_flow *flow = loop->charged; flow; flow = flow->next_charged)
+        sum += (double)flow->ticks;
+    while (loop->charged) {
+        struct dm_flow *flow = loop->charged;
+        uint64_t ns = DM_MIN((uint64_t)(grown_ns * ((double)flow->ticks / sum)), left_ns);
+        loop->charged = flow->next_charged;
+        flow->ticks = 0;
+        write_cpu(flow, ns);
+        left_ns -= ns;
+    }
+    write_cpu(&loop->platform, left_ns);
+    loop->settled_cpu_ns = cpu_ns;
+    loop->settled_ns = loop->now_ns;
+    learn_rate(loop);
+}
+
+/* What the thread ran since it was settled was for a sleep. */
+static void settle_sleep(struct dm_loop *loop)
+{
+    uint64_t cpu_ns = loop->sys->ops->cpu_ns(loop->sys);
+
+    write_cpu(&loop->platform, cpu_ns - loop->settled_cpu_ns);
+    loop->settled_cpu_ns = cpu_ns;
+    loop->mark = loop->sys->ops->ticks(loop->sys);
+}
+
+struct dm_flow *dm_loop_platform(struct dm_loop *loop)
+{
+    return &loop->platform;
+}
+
+struct dm_flow *dm_loop_current(const struct dm_loop *loop)
+{
+    return loop->current;
+}
+
+void dm_loop_enter(struct dm_loop *loop, struct dm_flow *flow)
+{
+    flow = flow ? flow : &loop->platform;
+    if (flow == loop->current)
         return;
-    from->next->prev = to->prev;
-    to->prev->next = from->next;
-    from->prev->next = to;
-    to->prev = from->prev;
-    ring_init(from);
+    charge(loop);
+    loop->current = flow;
+}
+
+void dm_loop_forget(struct dm_loop *loop, struct dm_flow *flow)
+{
+    dm_loop_settle(loop);
+    if (loop->current == flow)
+        loop->current = &loop->platform;
+    if (loop->streams_forget)
+        loop->streams_forget(loop, flow);
+    dm_flow_leave(&loop->scheduler, flow, &loop->platform);
 }
 
 struct dm_loop *dm_loop_new(struct dm_sys *sys)
@@ -56,9 +144,8 @@ struct dm_loop *dm_loop_new(struct dm_sys *sys)
     loop->n_slots = FIRST_SLOTS;
     loop->slots = dm_calloc(loop->n_slots, sizeof(*loop->slots));
     loop->now_ns = loop->epoch_ns = sys->ops->mono_ns(sys);
-    ring_init(&loop->ready);
-    ring_init(&loop->running);
     dm_timer_wheel_init(&loop->wheel, 0);
+    init_time(loop);
     return loop;
 }
 
@@ -166,37 +253,67 @@ static void dispatch(struct dm_loop *loop, const struct dm_ready_event *event)
 /* With many connections, what an event is about has left the cache since the last one. */
 static void expect(const struct dm_loop *loop, const struct dm_ready_event *event)
 {
-    dm_prefetch(loop->slots[(uint32_t)event->tag].watch, WATCH_BEFORE, WATCH_BEHIND);
+    dm_prefetch(loop->slots[(uint32_t)event->tag].watch, OWNER_BEFORE, OWNER_BEHIND);
 }
 
 /* Tasks */
 
 void dm_task_post(struct dm_loop *loop, struct dm_task *task)
 {
-    if (task->next)
-        return;
-    task->prev = loop->ready.prev;
-    task->next = &loop->ready;
-    loop->ready.prev->next = task;
-    loop->ready.prev = task;
+    if (!task->next)
+        dm_scheduler_post(&loop->scheduler, task->flow ? task->flow : loop->current, task);
 }
 
 void dm_task_cancel(struct dm_loop *loop, struct dm_task *task)
 {
     if (task->next)
-        ring_del(task);
+        dm_scheduler_cancel(&loop->scheduler, task);
 }
 
+void dm_task_set_flow(struct dm_loop *loop, struct dm_task *task, struct dm_flow *flow)
+{
+    bool is_posted = task->next != NULL;
+
+    dm_task_cancel(loop, task);
+    task->flow = flow;
+    if (is_posted)
+        dm_task_post(loop, task);
+}
+
+static void run(struct dm_loop *loop, struct dm_task *task, struct dm_flow *flow)
+{
+    struct dm_task *next = dm_scheduler_peek(flow);
+    uint64_t ticks;
+
+    if (next)
+        dm_prefetch(next, OWNER_BEFORE, OWNER_BEHIND);
+    dm_loop_enter(loop, flow);
+    task->run(task);
+    ticks = charge(loop);
+    loop->stats.longest_task_ns = DM_MAX(loop->stats.longest_task_ns, (uint64_t)((double)ticks / loop->ticks_per_ns));
+}
+
+/* L1. What a flow has gathered to be sent goes before another one's work. */
 static unsigned run_tasks(struct dm_loop *loop)
 {
+    size_t max = DM_MIN(loop->scheduler.n_tasks, (size_t)loop->max_tasks);
+    struct dm_flow *flow, *last = NULL;
+    struct dm_task *task;
+    uint64_t begun;
     unsigned n = 0;
 
-    ring_append(&loop->running, &loop->ready);
-    for (; n < loop->max_tasks && !ring_empty(&loop->running); n++) {
-        struct dm_task *task = loop->running.next;
-        ring_del(task);
-        task->run(task);
+    charge(loop);
+    begun = loop->mark;
+    while (n < max && loop->mark - begun < loop->slice && (task = dm_scheduler_take(&loop->scheduler, &flow))) {
+        if (DM_UNLIKELY(last && flow != last) && loop->streams_flush)
+            loop->streams_flush(loop);
+        last = flow;
+        run(loop, task, flow);
+        n++;
     }
+    if (loop->scheduler.n_tasks == 0)
+        dm_scheduler_rest(&loop->scheduler);
+    dm_loop_enter(loop, NULL);
     loop->stats.tasks += n;
     return n;
 }
@@ -262,7 +379,7 @@ static int wait_ms_from(struct dm_loop *loop, uint64_t now_ns)
 {
     uint64_t due, since_ns = now_ns - loop->epoch_ns;
 
-    if (!ring_empty(&loop->ready) || !ring_empty(&loop->running))
+    if (loop->scheduler.n_tasks > 0)
         return 0;
     if ((due = dm_timer_wheel_next(&loop->wheel)) == UINT64_MAX)
         return -1;
@@ -290,7 +407,7 @@ static int choose_wait(struct dm_loop *loop, int max_wait_ms)
     int wait_ms;
 
     loop->slept_from_ns = 0;
-    if (max_wait_ms == 0 || loop->is_stopping || !ring_empty(&loop->ready) || !ring_empty(&loop->running))
+    if (max_wait_ms == 0 || loop->is_stopping || loop->scheduler.n_tasks > 0)
         return 0;
     loop->slept_from_ns = loop->sys->ops->mono_ns(loop->sys);
     wait_ms = wait_ms_from(loop, loop->slept_from_ns);
@@ -305,25 +422,41 @@ static void read_clock(struct dm_loop *loop)
     loop->now_ns = now_ns;
 }
 
+static int poll(struct dm_loop *loop, int max_wait_ms)
+{
+    int wait_ms = choose_wait(loop, max_wait_ms), n;
+
+    if (wait_ms != 0)
+        dm_loop_settle(loop);
+    n = loop->sys->ops->poll_wait(loop->sys, loop->poll_fd, loop->events, (int)loop->max_events, wait_ms);
+    if (n < 0)
+        return n;
+    if (wait_ms != 0)
+        settle_sleep(loop);
+    read_clock(loop);
+    return n;
+}
+
 static int turn(struct dm_loop *loop, int max_wait_ms)
 {
-    int n = loop->sys->ops->poll_wait(loop->sys, loop->poll_fd, loop->events, (int)loop->max_events,
-                                      choose_wait(loop, max_wait_ms));
+    int n = poll(loop, max_wait_ms);
     unsigned n_served;
 
     if (n < 0)
         return n;
-    read_clock(loop);
     for (int i = 0; i < n; i++) {
         if (i + 1 < n)
             expect(loop, &loop->events[i + 1]);
         dispatch(loop, &loop->events[i]);
     }
-    n_served = (unsigned)n + run_timers(loop);
-    n_served += run_tasks(loop);
+    n_served = (unsigned)n + run_tasks(loop);
+    n_served += run_timers(loop);
     run_hooks(loop);
     if (dm_log_pending())
         dm_log_flush();
+    if (loop->now_ns - loop->settled_ns >= SETTLE_NS)
+        dm_loop_settle(loop);
+    dm_loop_enter(loop, NULL);
     loop->stats.turns++;
     loop->stats.events += (unsigned)n;
     return (int)n_served;
@@ -357,5 +490,5 @@ const struct dm_loop_stats *dm_loop_stats(const struct dm_loop *loop)
 
 void dm_loop_stats_reset_max(struct dm_loop *loop)
 {
-    loop->stats.longest_turn_ns = loop->stats.max_lag_ns = 0;
+    loop->stats.longest_turn_ns = loop->stats.longest_task_ns = loop->stats.max_lag_ns = 0;
 }

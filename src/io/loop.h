@@ -1,13 +1,19 @@
 /* The event loop: one per process, one thread, edge-triggered, on the seam (base/sys.h), so that it runs on the kernel and
  * in a simulation alike.
  *
- * A turn: poll (not waiting when tasks are ready) -> read the clock -> at most max_events events -> due timers -> at most
- * max_tasks tasks -> hooks. A callback that stops before its descriptor is empty posts a task for the rest, so a backlog
- * waits its turn behind everybody else's work.
+ * A turn: poll (not waiting when tasks are ready) -> read the clock -> at most max_events events -> tasks, as long as a slice of time ->
+ * due timers -> hooks. Whose task runs next is the scheduler's to say (io/scheduler.h); events should do no more than post one.
+ * A callback that stops before its descriptor is empty posts a task for the rest, so a backlog waits its turn behind everybody
+ * else's work.
  *
- * L1. A task posted while tasks run, and a timer armed by a timer for now, run in the next turn: a turn ends.
+ * L1. A turn runs at most as many tasks as were ready when it began to, and no longer than a slice and one task: a turn ends, and what
+ *     became ready meanwhile is seen. A timer armed by a timer for now fires in the next turn.
  * L2. An event for a descriptor whose watch was deleted reaches nobody, also when the descriptor's number is in use again.
  * L3. The clock is read once a turn, and once more before a turn that may sleep.
+ * L4. All time is somebody's: the flow's whose task runs, or which was entered by name, else the platform's (polling, events, timers,
+ *     hooks). In ticks at once, for the scheduler; in nanoseconds of CPU time when it is settled, some hundred times a second or before the
+ *     loop sleeps: then what the system says that the thread has run is shared out by the ticks, so that nobody pays for what the machine
+ *     took, and the sum is the system's. What a sleep costs is the platform's.
  *
  * Watches, tasks, timers and hooks are embedded in their owners (DM_CONTAINER_OF) and must be deleted or cancelled before
  * the owner's memory goes. Callbacks never run inside another; nobody may call dm_loop_turn or dm_loop_run from one. */
@@ -15,6 +21,7 @@
 #define DM_IO_LOOP_H
 
 #include "base/sys.h"
+#include "io/scheduler.h"
 #include "io/timer.h"
 
 struct dm_loop;
@@ -37,7 +44,7 @@ void dm_loop_stop(struct dm_loop *loop);
 int dm_loop_turn(struct dm_loop *loop, int max_wait_ms);
 /* How long a turn would sleep: 0 when tasks are ready, -1 when no timer is armed. For tests that drive several loops. */
 int dm_loop_wait_ms(struct dm_loop *loop);
-/* Bounds of a turn; defaults 64 and 64. max_events is at most 256. */
+/* Bounds of a turn; defaults 64 and 256. max_events is at most 256. */
 void dm_loop_set_bounds(struct dm_loop *loop, unsigned max_events, unsigned max_tasks);
 
 /* Readiness of one descriptor, edge-triggered: ready holds DM_READY_ bits. What is ready when it is added is reported. */
@@ -54,19 +61,29 @@ void dm_watch_del(struct dm_loop *loop, struct dm_watch *watch);
 /* Deletes the watch and closes its descriptor, at the cost of the close alone. */
 void dm_watch_close(struct dm_loop *loop, struct dm_watch *watch);
 
-/* Work for the next turn. Zeroed is not posted. */
-struct dm_task {
-    struct dm_task *next, *prev; /* next is NULL when not posted */
-    void (*run)(struct dm_task *task);
-};
-/* Nothing when it is posted already. It is taken from the queue before run, which may post it again and may free it. */
+/* Work for this turn, or a later one. Nothing when it is posted already. It is taken from the queue before run, which may post it again and may free it. */
 void dm_task_post(struct dm_loop *loop, struct dm_task *task);
 /* Nothing when it is not posted. */
 void dm_task_cancel(struct dm_loop *loop, struct dm_task *task);
+/* Also of a task that is posted, which goes behind the flow's others. */
+void dm_task_set_flow(struct dm_loop *loop, struct dm_task *task, struct dm_flow *flow);
 static inline bool dm_task_is_posted(const struct dm_task *task)
 {
     return task->next != NULL;
 }
+
+/* --- whose time it is (L4) */
+
+/* Work that is nobody's. */
+struct dm_flow *dm_loop_platform(struct dm_loop *loop);
+/* From here to the end of the callback, or the next such call, time is this flow's; NULL: the platform's. */
+void dm_loop_enter(struct dm_loop *loop, struct dm_flow *flow);
+/* Whose it is now. */
+struct dm_flow *dm_loop_current(const struct dm_loop *loop);
+/* Before the flow's memory goes: what it was charged is settled, and what it has left to do is the platform's. */
+void dm_loop_forget(struct dm_loop *loop, struct dm_flow *flow);
+/* Writes what all were charged to where their flows say. */
+void dm_loop_settle(struct dm_loop *loop);
 
 /* Fires once, at the earliest delay_ms after this turn's clock; arming an armed timer moves it. */
 void dm_timer_arm(struct dm_loop *loop, struct dm_timer *timer, uint32_t delay_ms);
@@ -82,9 +99,9 @@ void dm_hook_del(struct dm_loop *loop, struct dm_hook *hook);
 
 struct dm_loop_stats {
     uint64_t turns, events, stale_events, timers, tasks;
-    uint64_t busy_ns;         /* time not spent sleeping in poll */
-    uint64_t longest_turn_ns; /* since the last dm_loop_stats_reset_max */
-    uint64_t max_lag_ns;      /* the latest that a timer fired after its due time, since then */
+    uint64_t busy_ns;                          /* time not spent sleeping in poll */
+    uint64_t longest_turn_ns, longest_task_ns; /* since the last dm_loop_stats_reset_max */
+    uint64_t max_lag_ns;                       /* the latest that a timer fired after its due time, since then */
 };
 const struct dm_loop_stats *dm_loop_stats(const struct dm_loop *loop);
 void dm_loop_stats_reset_max(struct dm_loop *loop);

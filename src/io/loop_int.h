@@ -24,13 +24,23 @@ struct dm_loop {
     uint64_t epoch_ns;              /* tick 0 */
     struct dm_watch_slot *slots;    /* by descriptor */
     size_t n_slots;
-    struct dm_task ready, running; /* heads of rings; running: posted before this turn's tasks */
+    struct dm_scheduler scheduler;
+    struct dm_flow platform, *current;
+    struct dm_flow *charged; /* those that have ticks; ends with the platform's */
+    uint64_t mark;           /* ticks up to which all is charged */
+    uint64_t settled_ns;     /* when, by the clock */
+    uint64_t settled_cpu_ns; /* what the thread had run then */
+    uint64_t epoch_ticks;    /* at epoch_ns */
+    double ticks_per_ns;     /* as far as is known */
+    uint64_t slice;          /* ticks of tasks in a turn */
     struct dm_hook *hooks;
     struct dm_timer_wheel wheel;
     struct dm_loop_stats stats;
     /* Scratch buffers and pools of the streams, made with the first stream. */
     struct dm_stream_shared *streams;
     void (*streams_free)(struct dm_loop *loop);
+    void (*streams_flush)(struct dm_loop *loop);                        /* when another flow's work begins */
+    void (*streams_forget)(struct dm_loop *loop, struct dm_flow *flow); /* its output is the platform's */
     /* Scratch of the streams with TLS, made with the first such stream. */
     struct dm_tls_shared *tls;
     void (*tls_free)(struct dm_loop *loop);

@@ -15,6 +15,20 @@ static void flush_at_end_of_turn(struct dm_hook *hook)
     dm_stream_flush_shared(DM_CONTAINER_OF(hook, struct dm_stream_shared, hook));
 }
 
+static void flush(struct dm_loop *loop)
+{
+    dm_stream_flush_shared(loop->streams);
+}
+
+static void forget(struct dm_loop *loop, struct dm_flow *flow)
+{
+    struct dm_stream_shared *shared = loop->streams;
+
+    for (unsigned i = 0; i < shared->n_outputs; i++)
+        if (shared->outputs[i].flow == flow)
+            shared->outputs[i].flow = dm_loop_platform(loop);
+}
+
 static void free_shared(struct dm_loop *loop)
 {
     struct dm_stream_shared *shared = loop->streams;
@@ -25,6 +39,8 @@ static void free_shared(struct dm_loop *loop)
         dm_freelist_done(&shared->kept[i]);
     dm_free(shared);
     loop->streams = NULL;
+    loop->streams_flush = NULL;
+    loop->streams_forget = NULL;
 }
 
 static size_t class_bytes(size_t class)
@@ -46,6 +62,8 @@ struct dm_stream_shared *dm_stream_shared(struct dm_loop *loop)
     shared->hook.run = flush_at_end_of_turn;
     dm_hook_add(loop, &shared->hook);
     loop->streams_free = free_shared;
+    loop->streams_flush = flush;
+    loop->streams_forget = forget;
     return shared;
 }
 
@@ -308,19 +326,6 @@ static bool advance(struct dm_stream *stream, unsigned ready)
     return true;
 }
 
-static void run_task(struct dm_task *task)
-{
-    struct dm_stream *stream = DM_CONTAINER_OF(task, struct dm_stream, task);
-
-    if (!stream->is_closing) {
-        if (!stream->is_handshaking || advance(stream, 0))
-            serve(stream);
-        return;
-    }
-    release_kept(stream);
-    stream->type->on_closed(stream);
-}
-
 /* A socket that nobody reads tells its failure here only. */
 static void check_error(struct dm_stream *stream)
 {
@@ -333,10 +338,8 @@ static void check_error(struct dm_stream *stream)
         stream->error = rc;
 }
 
-static void on_ready(struct dm_watch *watch, unsigned ready)
+static void heed(struct dm_stream *stream, unsigned ready)
 {
-    struct dm_stream *stream = DM_CONTAINER_OF(watch, struct dm_stream, watch);
-
     if (stream->is_failed)
         return;
     if (DM_UNLIKELY(stream->is_connecting)) {
@@ -352,6 +355,31 @@ static void on_ready(struct dm_watch *watch, unsigned ready)
     if ((stream->head || stream->held_bytes > 0) && ready & DM_READY_OUT)
         dm_stream_drain(stream);
     serve(stream);
+}
+
+static void run_task(struct dm_task *task)
+{
+    struct dm_stream *stream = DM_CONTAINER_OF(task, struct dm_stream, task);
+    unsigned ready = stream->ready;
+
+    stream->ready = 0;
+    if (DM_UNLIKELY(stream->is_closing)) {
+        release_kept(stream);
+        stream->type->on_closed(stream);
+    } else if (DM_LIKELY(ready != 0)) {
+        heed(stream, ready);
+    } else if (!stream->is_handshaking || advance(stream, 0)) {
+        serve(stream);
+    }
+}
+
+/* The work waits for its turn. */
+static void on_ready(struct dm_watch *watch, unsigned ready)
+{
+    struct dm_stream *stream = DM_CONTAINER_OF(watch, struct dm_stream, watch);
+
+    stream->ready |= (uint8_t)ready;
+    dm_task_post(stream->loop, &stream->task);
 }
 
 static void on_timeout(struct dm_timer *timer)
@@ -420,6 +448,11 @@ void dm_stream_resume(struct dm_stream *stream)
 size_t dm_stream_unread(const struct dm_stream *stream)
 {
     return stream->kept_len;
+}
+
+void dm_stream_set_flow(struct dm_stream *stream, struct dm_flow *flow)
+{
+    dm_task_set_flow(stream->loop, &stream->task, flow);
 }
 
 void dm_stream_set_account(struct dm_stream *stream, uint64_t *account)

@@ -3,7 +3,7 @@
  * Reading. Bytes are received into one scratch buffer per loop and shown to on_read, which says how many it consumed. The
  * rest is kept by the stream and shown again, contiguous with the bytes that follow, until the type's read_max_bytes is
  * kept, which is DM_EBUDGET to on_error. A rest is shown again only when more bytes have come, or after dm_stream_resume.
- * At most 256 KiB are read in a turn; the remainder waits for the next.
+ * At most 64 KiB are read at a time; the remainder waits for its turn.
  *
  * Writing. Bytes gather in one scratch buffer per loop and leave with one send for each stream, when 32 streams have some there
  * or the buffer is full, at the latest at the end of the turn, or at dm_stream_flush: sends that follow one another find the
@@ -73,6 +73,7 @@ struct dm_stream {
     uint32_t buffered_bytes;             /* memory of chunks, kept input and what the owner counts here */
     uint64_t *account;                   /* where they are counted as well */
     int error;
+    uint8_t ready; /* DM_READY_ bits that the task has not seen */
     bool is_connecting : 1, is_handshaking : 1, is_paused : 1, is_closing : 1, is_lingering : 1, is_failed : 1;
     bool is_readable : 1, has_hup : 1, has_eof : 1, is_resumed : 1;
     bool wants_writable : 1, wants_shutdown : 1, has_shutdown : 1;
@@ -139,6 +140,15 @@ void dm_stream_reset(struct dm_stream *stream);
  * linger_ms, so that the peer reads our last bytes instead of a reset (RFC 9112 section 9.6). The one callback still to come
  * is on_closed. */
 void dm_stream_close_gracefully(struct dm_stream *stream, uint32_t linger_ms);
+
+/* Whose work the stream is from here on (io/scheduler.h); NULL: of whoever runs. The flow outlives the stream, or is taken away
+ * before. */
+void dm_stream_set_flow(struct dm_stream *stream, struct dm_flow *flow);
+/* From here to the end of the callback time is that flow's. */
+static inline void dm_stream_enter(struct dm_stream *stream)
+{
+    dm_loop_enter(stream->loop, stream->task.flow);
+}
 
 /* Counts the memory that the stream holds in buffers in *account from here on, what it has now too; NULL: nowhere. The account is
  * borrowed: it outlives the stream, or is taken away before. */

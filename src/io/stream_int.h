@@ -11,7 +11,7 @@ enum {
     DM_STREAM_SCRATCH_BYTES = 64 << 10,
     DM_STREAM_CHUNK_BYTES = 16 << 10,
     DM_STREAM_DIRECT_BYTES = 16 << 10, /* larger slices are not copied before they are sent */
-    DM_STREAM_TURN_BYTES = 256 << 10,
+    DM_STREAM_TURN_BYTES = 64 << 10,
     DM_STREAM_OUTPUTS_MAX = 32, /* gather before they are sent; more gain little and hold the first ones back longer */
 };
 
@@ -27,6 +27,7 @@ enum { DM_STREAM_KEPT_CLASSES = 3 };
 /* What one stream has in the scratch buffer. */
 struct dm_stream_output {
     struct dm_stream *stream;
+    struct dm_flow *flow; /* who wrote it, and pays for its sending */
     uint32_t start, len;
 };
 

@@ -170,10 +170,14 @@ static void send_output(struct dm_stream *stream, const char *ptr, size_t len)
 
 void dm_stream_flush_shared(struct dm_stream_shared *shared)
 {
+    struct dm_flow *before = dm_loop_current(shared->loop);
+
     for (unsigned i = 0; i < shared->n_outputs; i++) {
         const struct dm_stream_output *output = &shared->outputs[i];
+        dm_loop_enter(shared->loop, output->flow);
         send_output(output->stream, shared->out + output->start, output->len);
     }
+    dm_loop_enter(shared->loop, before);
     shared->n_outputs = 0;
     shared->out_len = 0;
 }
@@ -205,7 +209,7 @@ static struct dm_stream_output *output_for(struct dm_stream *stream, size_t len)
     if (stream->head || stream->error)
         return NULL;
     last = &shared->outputs[shared->n_outputs++];
-    *last = (struct dm_stream_output){stream, (uint32_t)shared->out_len, 0};
+    *last = (struct dm_stream_output){stream, dm_loop_current(stream->loop), (uint32_t)shared->out_len, 0};
     return last;
 }
 

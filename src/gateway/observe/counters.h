@@ -10,7 +10,7 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 11
+#define DM_COUNTERS_VERSION 12
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -58,6 +58,7 @@ struct dm_tenant_counters {
     uint64_t latency[DM_LATENCY_BUCKETS];
     uint64_t upstream_latency_us_sum;
     uint64_t upstream_latency[DM_LATENCY_BUCKETS];
+    uint64_t cpu_ns; /* of its work */
 };
 
 struct dm_worker_counters {
@@ -74,6 +75,8 @@ struct dm_worker_counters {
     uint64_t backend_floods, backend_header_bombs, backend_malformed, backend_silent, backend_going, backend_refused;
     uint64_t tls_handshakes, tls_resumed; /* full ones, and those by a ticket, that a request followed */
     uint64_t tls_failures[DM_TLS_REASON_COUNT];
+    uint64_t platform_cpu_ns, lobby_cpu_ns; /* of nobody's work, and of connections that are nobody's (yet) */
+    uint64_t loop_longest_task_ns;
 };
 
 /* Of a listener, by its place among the options. A page outlives them: they are of the listener that is named. */

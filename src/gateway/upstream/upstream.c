@@ -206,6 +206,7 @@ static void connect_to(struct dm_upstream_endpoint *e, const struct dm_addr *add
     struct dm_http_peer_settings settings = {.addr = *addr,
                                              .connect_ms = r->connect_ms,
                                              .is_http2 = u->is_http2,
+                                             .flow = u->share->flow,
                                              .counter = &u->counters->upstream_connections,
                                              .buffered = &u->counters->buffered_bytes};
     struct dm_http_call *call;

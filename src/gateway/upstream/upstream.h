@@ -37,6 +37,7 @@ struct dm_upstream_env {
 /* What the upstreams of one tenant share; outlives them. */
 struct dm_upstream_share {
     struct dm_tenant_counters *counters;
+    struct dm_flow *flow;      /* whose work its connections are; NULL: of whoever runs */
     uint32_t connections_max;  /* of the tenant, in all workers together; 0: as in the env */
     struct dm_upstream *first; /* those that there are */
 };

@@ -59,6 +59,7 @@ function listenHttp1(backend) {
   });
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: { threshold: 0 } });
   server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => {});
     backend.requests.push({ headers: request.headers, url: request.url });
     const [, status] = REFUSED.exec(request.url) ?? [];
     if (status) socket.end(`HTTP/1.1 ${status} Refused\r\nContent-Length: 2\r\nX-Why: backend\r\n\r\nno`);

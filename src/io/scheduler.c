@@ -1,0 +1,163 @@
+#include "io/scheduler.h"
+
+static void ring_init(struct dm_flow *head)
+{
+    head->next = head->prev = head;
+}
+
+static bool ring_is_empty(const struct dm_flow *head)
+{
+    return head->next == head;
+}
+
+static void ring_del(struct dm_flow *flow)
+{
+    flow->prev->next = flow->next;
+    flow->next->prev = flow->prev;
+}
+
+static void ring_add(struct dm_flow *head, struct dm_flow *flow)
+{
+    flow->prev = head->prev;
+    flow->next = head;
+    head->prev->next = flow;
+    head->prev = flow;
+}
+
+static bool has_tasks(const struct dm_flow *flow)
+{
+    return flow->queue.next != &flow->queue;
+}
+
+static void task_add(struct dm_flow *flow, struct dm_task *task)
+{
+    task->prev = flow->queue.prev;
+    task->next = &flow->queue;
+    flow->queue.prev->next = task;
+    flow->queue.prev = task;
+}
+
+static void task_del(struct dm_task *task)
+{
+    task->prev->next = task->next;
+    task->next->prev = task->prev;
+    task->next = NULL;
+}
+
+void dm_scheduler_init(struct dm_scheduler *s, uint64_t quantum)
+{
+    ring_init(&s->fresh);
+    ring_init(&s->waiting);
+    s->n_tasks = 0;
+    s->quantum = quantum;
+}
+
+void dm_flow_init(struct dm_flow *flow, uint32_t weight, uint64_t *cpu_ns)
+{
+    *flow = (struct dm_flow){.weight = weight, .cpu_ns = cpu_ns};
+    flow->queue.next = flow->queue.prev = &flow->queue;
+}
+
+static int64_t quantum_of(const struct dm_scheduler *s, const struct dm_flow *flow)
+{
+    return (int64_t)DM_MAX(s->quantum * flow->weight / DM_FLOW_WEIGHT, (uint64_t)1);
+}
+
+static void enter(struct dm_scheduler *s, struct dm_flow *flow, enum dm_flow_state state)
+{
+    flow->state = (uint8_t)state;
+    ring_add(state == DM_FLOW_FRESH ? &s->fresh : &s->waiting, flow);
+}
+
+/* D2, D3 */
+static void wake(struct dm_scheduler *s, struct dm_flow *flow)
+{
+    if (flow->credit < 0) {
+        flow->credit = DM_MAX(flow->credit, -DM_FLOW_DEBT_MAX * quantum_of(s, flow));
+        enter(s, flow, DM_FLOW_WAITING);
+        return;
+    }
+    flow->credit = quantum_of(s, flow);
+    enter(s, flow, DM_FLOW_FRESH);
+}
+
+static void rest(struct dm_flow *flow)
+{
+    ring_del(flow);
+    flow->state = DM_FLOW_AT_REST;
+    flow->credit = DM_MIN(flow->credit, 0);
+}
+
+void dm_flow_leave(struct dm_scheduler *s, struct dm_flow *flow, struct dm_flow *heir)
+{
+    while (has_tasks(flow)) {
+        struct dm_task *task = flow->queue.next;
+        dm_scheduler_cancel(s, task);
+        dm_scheduler_post(s, heir, task);
+    }
+    if (flow->state != DM_FLOW_AT_REST)
+        rest(flow);
+}
+
+void dm_scheduler_post(struct dm_scheduler *s, struct dm_flow *flow, struct dm_task *task)
+{
+    task_add(flow, task);
+    s->n_tasks++;
+    if (flow->state == DM_FLOW_AT_REST)
+        wake(s, flow);
+}
+
+void dm_scheduler_cancel(struct dm_scheduler *s, struct dm_task *task)
+{
+    task_del(task);
+    s->n_tasks--;
+}
+
+/* D1: an empty one stays among those that wait until its turn has come. */
+static void go_behind(struct dm_scheduler *s, struct dm_flow *flow)
+{
+    if (has_tasks(flow))
+        flow->credit += quantum_of(s, flow);
+    ring_del(flow);
+    enter(s, flow, DM_FLOW_WAITING);
+}
+
+static struct dm_flow *next_flow(struct dm_scheduler *s)
+{
+    for (;;) {
+        struct dm_flow *flow = ring_is_empty(&s->fresh) ? s->waiting.next : s->fresh.next;
+        if (has_tasks(flow) && flow->credit > 0)
+            return flow;
+        if (!has_tasks(flow) && flow->state == DM_FLOW_WAITING)
+            rest(flow);
+        else
+            go_behind(s, flow);
+    }
+}
+
+void dm_scheduler_rest(struct dm_scheduler *s)
+{
+    while (!ring_is_empty(&s->fresh))
+        rest(s->fresh.next);
+    while (!ring_is_empty(&s->waiting))
+        rest(s->waiting.next);
+}
+
+struct dm_task *dm_scheduler_take(struct dm_scheduler *s, struct dm_flow **ret_flow)
+{
+    struct dm_task *task;
+
+    if (s->n_tasks == 0) {
+        dm_scheduler_rest(s);
+        return NULL;
+    }
+    *ret_flow = next_flow(s);
+    task = (*ret_flow)->queue.next;
+    dm_scheduler_cancel(s, task);
+    return task;
+}
+
+struct dm_task *dm_scheduler_peek(const struct dm_flow *flow)
+{
+    return has_tasks(flow) ? flow->queue.next : NULL;
+}
