@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "io/loop_int.h"
 
-enum { DEFAULT_MAX_EVENTS = 64, DEFAULT_MAX_TASKS = 256, FIRST_SLOTS = 64 };
+enum { DEFAULT_MAX_EVENTS = 64, DEFAULT_MAX_TASKS = 256, FIRST_SLOTS = 64, TIMERS_MAX = 64 };
 enum { OWNER_BEFORE = 64, OWNER_BEHIND = 192 }; /* of what a watch or a task stands in: bytes that are touched first */
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -339,7 +339,7 @@ static unsigned run_timers(struct dm_loop *loop)
 
     if (DM_LIKELY(due > tick))
         return 0;
-    if ((n = dm_timer_wheel_run(&loop->wheel, tick)) > 0) {
+    if ((n = dm_timer_wheel_run(&loop->wheel, tick, TIMERS_MAX)) > 0) {
         uint64_t lag_ns = loop->now_ns - loop->epoch_ns - due * NS_PER_MS;
         loop->stats.max_lag_ns = DM_MAX(loop->stats.max_lag_ns, lag_ns);
         loop->stats.timers += n;

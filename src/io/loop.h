@@ -2,7 +2,7 @@
  * in a simulation alike.
  *
  * A turn: poll (not waiting when tasks are ready) -> read the clock -> at most max_events events -> tasks, as long as a slice of time ->
- * due timers -> hooks. Whose task runs next is the scheduler's to say (io/scheduler.h); events should do no more than post one.
+ * due timers, 64 at most -> hooks. Whose task runs next is the scheduler's to say (io/scheduler.h); events should do no more than post one.
  * A callback that stops before its descriptor is empty posts a task for the rest, so a backlog waits its turn behind everybody
  * else's work.
  *

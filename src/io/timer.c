@@ -102,6 +102,8 @@ void dm_timer_wheel_cancel(struct dm_timer_wheel *wheel, struct dm_timer *timer)
  * holds any holds the next. */
 uint64_t dm_timer_wheel_next(const struct dm_timer_wheel *wheel)
 {
+    if (DM_UNLIKELY(!list_empty(&wheel->firing)))
+        return wheel->now_tick;
     for (unsigned level = 0; level < DM_TIMER_LEVELS; level++) {
         unsigned shift = level * LEVEL_BITS;
         if (wheel->occupied[level] == 0)
@@ -142,11 +144,11 @@ static void open_slot(struct dm_timer_wheel *wheel, unsigned index)
     }
 }
 
-static size_t fire(struct dm_timer_wheel *wheel)
+static size_t fire(struct dm_timer_wheel *wheel, size_t max)
 {
     size_t n = 0;
 
-    for (; !list_empty(&wheel->firing); n++) {
+    for (; n < max && !list_empty(&wheel->firing); n++) {
         struct dm_timer *timer = DM_CONTAINER_OF(wheel->firing.next, struct dm_timer, link);
         list_del(&timer->link);
         wheel->n_armed--;
@@ -155,18 +157,18 @@ static size_t fire(struct dm_timer_wheel *wheel)
     return n;
 }
 
-size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick)
+size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick, size_t max)
 {
+    size_t n = fire(wheel, max);
     uint64_t next;
-    size_t n = 0;
 
-    assert(list_empty(&wheel->firing));
-    while ((next = dm_timer_wheel_next(wheel)) <= now_tick) {
+    while (n < max && (next = dm_timer_wheel_next(wheel)) <= now_tick) {
         unsigned index = first_slot(wheel);
         wheel->now_tick = next;
         open_slot(wheel, index);
-        n += fire(wheel);
+        n += fire(wheel, max - n);
     }
-    wheel->now_tick = DM_MAX(wheel->now_tick, now_tick);
+    if (list_empty(&wheel->firing) && dm_timer_wheel_next(wheel) > now_tick)
+        wheel->now_tick = DM_MAX(wheel->now_tick, now_tick);
     return n;
 }

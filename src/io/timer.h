@@ -47,9 +47,10 @@ void dm_timer_wheel_cancel(struct dm_timer_wheel *wheel, struct dm_timer *timer)
 /* The next tick at which dm_timer_wheel_run has something to do (not later than the earliest due tick); UINT64_MAX when
  * nothing is armed. */
 uint64_t dm_timer_wheel_next(const struct dm_timer_wheel *wheel);
-/* Fires everything due up to now_tick, disarmed before its callback, which may arm and cancel any timer and free its own.
- * What a callback arms for a tick that has passed fires in the next run. Returns how many fired. */
-size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick);
+/* Fires what is due up to now_tick, max timers at most, the others in the next run; each is disarmed before its callback, which may arm
+ * and cancel any timer and free its own. What a callback arms for a tick that has passed fires in the next run. Returns how many
+ * fired. */
+size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick, size_t max);
 
 static inline bool dm_timer_is_armed(const struct dm_timer *timer)
 {

@@ -70,6 +70,17 @@ static void check_none_overdue(void)
             assert_true(probes[i].due > wheel.now_tick);
 }
 
+/* Each part as large as may be, but for the last. */
+static void run_in_parts(size_t max)
+{
+    size_t n;
+
+    do {
+        n = dm_timer_wheel_run(&wheel, run_tick, max);
+        assert_true(n <= max);
+    } while (n == max);
+}
+
 static void step(void)
 {
     struct probe *probe = &probes[draw() % N_TIMERS];
@@ -91,7 +102,7 @@ static void step(void)
         if (draw() % 3 == 0 && earliest() != UINT64_MAX)
             run_tick = earliest();
         last_due = 0;
-        dm_timer_wheel_run(&wheel, run_tick);
+        run_in_parts(draw() % 2 ? SIZE_MAX : 1 + draw() % 3);
         check_none_overdue();
     }
     assert_true(dm_timer_wheel_next(&wheel) <= earliest());
@@ -134,7 +145,7 @@ static void fires_exactly_when_run_at_each_tick(void **state)
     }
     for (run_tick = 62; run_tick < 62 + 9000; run_tick++) {
         last_due = 0;
-        dm_timer_wheel_run(&wheel, run_tick);
+        dm_timer_wheel_run(&wheel, run_tick, SIZE_MAX);
         for (size_t i = 0; i < DM_COUNT(delays); i++)
             assert_int_equal(probes[i].n_fired, run_tick >= 61 + delays[i]);
     }
@@ -156,9 +167,9 @@ static void rearming_in_the_callback_ends(void **state)
     reset(0);
     n_again = 0;
     dm_timer_wheel_arm(&wheel, &timer, 1);
-    assert_int_equal(dm_timer_wheel_run(&wheel, 1), 1);
-    assert_int_equal(dm_timer_wheel_run(&wheel, 1), 0);
-    assert_int_equal(dm_timer_wheel_run(&wheel, 2), 1);
+    assert_int_equal(dm_timer_wheel_run(&wheel, 1, SIZE_MAX), 1);
+    assert_int_equal(dm_timer_wheel_run(&wheel, 1, SIZE_MAX), 0);
+    assert_int_equal(dm_timer_wheel_run(&wheel, 2, SIZE_MAX), 1);
     dm_timer_wheel_cancel(&wheel, &timer);
     assert_int_equal(wheel.n_armed, 0);
 }
@@ -180,7 +191,7 @@ static void cancelling_one_that_is_due_too(void **state)
     victim = (struct dm_timer){.on_due = cancel_victim};
     dm_timer_wheel_arm(&wheel, &first, 70);
     dm_timer_wheel_arm(&wheel, &victim, 70);
-    dm_timer_wheel_run(&wheel, 100);
+    dm_timer_wheel_run(&wheel, 100, SIZE_MAX);
     assert_int_equal(n_again, 1);
     assert_false(dm_timer_is_armed(&victim));
 }
