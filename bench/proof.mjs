@@ -8,11 +8,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { nginxWith } from './contestants/nginx.mjs';
-import { Load, expectClean } from './lib/load.mjs';
+import { Load, Victim, expectClean, startBackend } from './lib/load.mjs';
 import { LOADS, withLoad } from './lib/loads.mjs';
 import { Failure, findProgram, makeDirectory, outputOf } from './lib/processes.mjs';
 import { makeCertificate } from './lib/certificate.mjs';
-import { BODY_BYTES, PATH, defaultHeads } from './lib/workload.mjs';
+import { BODY_BYTES, HOST, PATH, defaultHeads } from './lib/workload.mjs';
 
 const ENOUGH = 500; // events of a load before it is looked at
 const WAIT_MS = 20000;
@@ -45,7 +45,7 @@ const REFUSED = /[1-9]\d* connections or handshakes were refused/;
 
 // Beside what is missing and what must be said of it: settings for nginxWith().
 const FAULTY = [
-  { kind: 'tls', what: 'connections that are not kept', server: 'keepalive_requests 10;', says: /[1-9]\d* closed/ },
+  { kind: 'tls', what: 'connections that are not kept', server: 'keepalive_requests 4;', says: /[1-9]\d* closed/ },
   { kind: 'plain', what: 'answers of 503', location: 'return 503;', status: 503, says: /[1-9]\d* answers were not/ },
   { kind: 'resume', what: 'no tickets', tls: { ssl_session_tickets: 'off' }, says: /: 0 of [1-9]\d* handshakes/ },
   { kind: 'handshake', what: 'an RSA certificate', isRsa: true, says: REFUSED },
@@ -158,12 +158,75 @@ async function proveByH2load(wide) {
   return compare(report, log, SOUND.find(({ kind }) => kind === 'h2'));
 }
 
+const VICTIM = { rate: 200, connections: 4, seconds: 2 };
+const STALL_MS = 500;
+const STALL_P90_US = 200000; // a quarter of the requests fall due in the stall, the tenth that waits longest above three fifths of it
+
+async function askAs(bench, { port, heads }, extra = {}) {
+  const victim = new Victim(bench, { ...VICTIM, port, heads: heads.slice(0, 1), ...extra });
+  return { victim, report: await victim.finish(WAIT_MS) };
+}
+
+// What the victim has asked is in the log, and its first requests, which do not count.
+async function proveVictim(wide, { kind, extra, line, connections, uncounted }) {
+  const bench = withLoad(wide, LOADS[kind]);
+  const logFile = path.join(wide.logDirectory, `victim-${kind}.log`);
+  const instance = await loggingNginx(logFile).start(bench);
+  const before = readLog(logFile).length;
+  const { report } = await askAs(bench, instance, extra);
+  await instance.stop('SIGQUIT');
+  const { asked, answered } = report;
+  expect(asked === VICTIM.rate * VICTIM.seconds && answered === asked, `asked ${asked}, answered ${answered}`);
+  const seen = { answered: answered + uncounted, in_flight: 1 }; // the probe may be logged after it was answered
+  return compare(seen, readLog(logFile).slice(before), { line, connections: () => connections(report) });
+}
+
+const VICTIMS = [
+  { kind: 'plain', line: { protocol: 'HTTP/1.1', tls: '-' }, connections: () => VICTIM.connections, uncounted: VICTIM.connections },
+  {
+    kind: 'handshake',
+    extra: { isOnce: true, tls: HOST },
+    line: { ...overTls, reused: '.' },
+    connections: ({ handshakes }) => handshakes,
+    uncounted: 0,
+  },
+];
+
+async function proveRefused(bench) {
+  const instance = await nginxWith({ location: 'return 503;', status: 503 }).start(bench);
+  const { report } = await askAs(bench, instance);
+  await instance.stop();
+  expect(report.refused === report.asked && report.answered === 0, JSON.stringify(report));
+  return `${report.refused} of ${report.asked} refused`;
+}
+
+// A server that stops for a while delays each request that falls due meanwhile, not one for each connection.
+async function proveStall(bench, { isForGood }) {
+  const server = await startBackend(bench);
+  const asking = askAs(bench, { port: server.port, heads: defaultHeads() });
+  await delay(STALL_MS);
+  process.kill(server.pid, 'SIGSTOP');
+  await delay(STALL_MS);
+  if (!isForGood) process.kill(server.pid, 'SIGCONT');
+  const { report } = await asking;
+  process.kill(server.pid, 'SIGCONT');
+  await server.stop();
+  const { asked, answered, late, latency_us: times } = report;
+  expect(times.p90 >= STALL_P90_US, `the 90th percentile is ${times.p90} µs`);
+  expect(isForGood ? late > 0 && answered + late === asked : answered === asked, JSON.stringify(report));
+  return `${answered} of ${asked} answered, ${late} late, 90th percentile ${(times.p90 / 1000).toFixed(0)} ms`;
+}
+
 // Runs all cases. Resolves with the number of those that failed.
 export async function prove(plain) {
   const bench = { ...plain, logDirectory: makeDirectory('proof') };
   const cases = [
     ...SOUND.map((one) => [`${one.kind} counts what nginx sees`, () => proveSound(bench, one)]),
     ['h2load and nginx', () => proveByH2load(bench)],
+    ...VICTIMS.map((one) => [`the victim asks what nginx sees, ${one.kind}`, () => proveVictim(bench, one)]),
+    ['the victim notices answers of 503', () => proveRefused(bench)],
+    ['the victim charges a stall to all whom it delays', () => proveStall(bench, { isForGood: false })],
+    ['the victim notices what never comes', () => proveStall(bench, { isForGood: true })],
     ...FAULTY.map((one) => [`${one.kind} notices ${one.what}`, () => proveFaulty(bench, one)]),
   ];
   let failed = 0;

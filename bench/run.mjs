@@ -20,8 +20,10 @@ import { flood } from './scenarios/flood.mjs';
 import { h2Attack } from './scenarios/h2_attack.mjs';
 import { hang } from './scenarios/hang.mjs';
 import { idle, idleTls, idleWs } from './scenarios/idle.mjs';
+import { many } from './scenarios/many.mjs';
+import { slow } from './scenarios/slow.mjs';
 
-const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang];
+const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang, many, slow];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;

@@ -9,7 +9,8 @@
  *   upload    the head, the announced body as fast as it is taken, its answer, and again
  *   download  the head, its answer as fast as it comes, and again
  * A connection that ends is opened again at the next tick, as is one that was answered before its time. Until S seconds are
- * over or SIGTERM. Prints the counts (counts.h) as one JSON line, with bytes: what went over the connections in both directions.
+ * over or SIGTERM. Prints the counts (counts.h) as one JSON line, with seconds and bytes: what went over the connections in both
+ * directions.
  *
  * State of a connection
  *   closed --tick--> connecting --writable--> open --end of stream, error, untimely answer--> closed
@@ -308,15 +309,19 @@ static void read_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    uint64_t start_ns;
+
     dm_wire_start();
     read_options(argc, argv);
     poll_fd = dm_generator_start(options.requests_path, &requests, options.counters_path, &counts);
     conns = calloc(options.connections, sizeof(*conns));
     if (poll_fd < 0 || conns == NULL || dm_wire_head(requests.all[0].ptr, requests.all[0].len, &head) != 1)
         return 1;
-    run(dm_generator_now_ns());
+    start_ns = dm_generator_now_ns();
+    run(start_ns);
     printf("{");
     dm_counts_print(counts);
-    printf(",\"bytes\":%llu}\n", (unsigned long long)bytes);
+    printf(",\"seconds\":%.3f,\"bytes\":%llu}\n", (double)(dm_generator_now_ns() - start_ns) / 1e9,
+           (unsigned long long)bytes);
     return 0;
 }

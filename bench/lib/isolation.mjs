@@ -26,9 +26,10 @@ function accountOf(instance, victim, aggressor, backends) {
   return [{ instance: { pids: instance.pids, helperPids }, load: victim }];
 }
 
-async function runVictim(bench, instance, { victim: options, backends }, aggressor) {
-  const victim = new Victim(bench, options(instance));
-  const { seconds } = options(instance);
+async function runVictim(bench, instance, { victim: optionsOf, backends }, aggressor) {
+  const options = optionsOf(instance);
+  const { seconds } = options;
+  const victim = new Victim(bench, options);
   const sides = accountOf(instance, victim, aggressor, backends);
   await delay(EDGE_MS);
   const before = sample(bench, sides);
@@ -38,19 +39,27 @@ async function runVictim(bench, instance, { victim: options, backends }, aggress
   const last = aggressor?.counts?.();
   const report = await victim.finish(seconds * 1000 + GRACE_MS);
   const grown = (name) => (last ? (last[name] - first[name]) / elapsedSeconds(before, after) : 0);
-  const attack = last && { rate: grown('answered'), refusedRate: grown('non_2xx'), counts: last };
-  return { ...report, foreign: foreignBetween(before, after), attack };
+  const attack = { rate: grown('answered'), refusedRate: grown('non_2xx'), counts: last };
+  return { ...report, foreign: foreignBetween(before, after), attack: aggressor && attack };
 }
+
+export const rateText = (rate) => `${Math.round(rate)}/s`;
+
+const aboutFlood = ({ rate, refusedRate }) =>
+  refusedRate > 0 ? `${rateText(rate)}, ${rateText(refusedRate)} of it refused` : rateText(rate);
 
 async function runPhase(bench, instance, setting, phase) {
   const aggressor = phase.start ? await phase.start(bench, instance) : null;
+  let report = null;
+  let result;
   try {
-    const result = await runVictim(bench, instance, setting, aggressor);
+    result = await runVictim(bench, instance, setting, aggressor);
     phase.check?.(result);
-    return result;
   } finally {
-    await aggressor?.stop();
+    report = await aggressor?.stop();
   }
+  if (aggressor) result.attack.about = (phase.about ?? aboutFlood)(result.attack, report);
+  return result;
 }
 
 // Of several tries the least disturbed.
@@ -67,12 +76,10 @@ async function runQuietly(bench, instance, setting, phase) {
 
 export const errorsOf = ({ asked, answered }) => asked - answered;
 
-export const rateText = (rate) => `${Math.round(rate)}/s`;
-
 function sayPhase(bench, contestant, phase, result) {
   const { p50, p99, max } = result.latency_us;
   const { attack, foreign, delay_us: own, isDisturbed } = result;
-  const aggressor = attack ? `; aggressor ${rateText(attack.rate)}, ${rateText(attack.refusedRate)} of it refused` : '';
+  const aggressor = attack ? `; aggressor ${attack.about}` : '';
   const others = foreign.map((share) => `${(share * 100).toFixed(1)}%`).join(' and ');
   bench.sayDetail(
     `${contestant.name}, ${phase.name}: victim p50 ${p50} µs, p99 ${p99} µs, longest ${max} µs, ${errorsOf(result)} of ${result.asked} ` +
@@ -84,6 +91,7 @@ const turned = (list, by) => list.map((_, index) => list[(index + by) % list.len
 
 async function runRound(bench, contestant, setting, round) {
   const instance = await contestant.startFor(bench, setting.parties);
+  await setting.prepare?.(bench, instance);
   const results = {};
   for (const phase of turned(setting.phases, round)) {
     const result = await runQuietly(bench, instance, setting, phase);
@@ -94,8 +102,9 @@ async function runRound(bench, contestant, setting, round) {
   return results;
 }
 
-// setting: {parties, backends: what serves them, victim(instance): options of the victim, phases: [{name, start(bench,
-// instance): resolves with what has {pid, stop(), counts()} or is left out, check(result): throws when the phase was not what it says}],
+// setting: {parties, backends: what serves them, prepare(bench, instance): before the first phase, victim(instance): options of the victim, phases: [{name, start(bench,
+// instance): resolves with what has {pid, stop(), counts()} or is left out, check(result): throws when the phase was not what it says,
+// about(attack, report of stop()): the aggressor in words}],
 // peersEvery: in which rounds the peers take part}. Resolves with a map from the contestant's name to its rounds, {phase: result},
 // with gaps where it took no part.
 export async function isolate(bench, contestants, setting) {
@@ -110,10 +119,15 @@ export async function isolate(bench, contestants, setting) {
   return all;
 }
 
-// A figure of each round in which it could be taken; of(round) reads it.
-const figures = (rounds, of) => rounds.map((round) => of(round)).filter((value) => value !== undefined);
+// Stops what served the parties.
+export async function stopBackends({ backends }) {
+  for (const backend of backends) await backend.stop();
+}
 
-const disturbedIn = (rounds) =>
+// A figure of each round in which it could be taken; of(round) reads it.
+export const figures = (rounds, of) => rounds.map((round) => of(round)).filter((value) => value !== undefined);
+
+export const disturbedIn = (rounds) =>
   rounds.filter((round) => round && Object.values(round).some(({ isDisturbed }) => isDisturbed)).length;
 
 // The row of a figure over rounds: its median, and where that is.
@@ -148,12 +162,11 @@ function timeCell(results, share) {
   return [median(values).toFixed(0), intervalText(medianInterval(values), 0)];
 }
 
+// Of the round in the middle.
 function attackCell(results) {
   const attacks = results.map(({ attack }) => attack).filter(Boolean);
-  if (attacks.length === 0) return '';
-  const refused = median(attacks.map(({ refusedRate }) => refusedRate));
-  const rate = rateText(median(attacks.map((attack) => attack.rate)));
-  return refused > 0 ? `${rate}, ${rateText(refused)} of it refused` : rate;
+  attacks.sort((a, b) => a.rate - b.rate);
+  return attacks[Math.floor(attacks.length / 2)]?.about ?? '';
 }
 
 // Everybody's victim and aggressor, phase by phase.
@@ -169,5 +182,5 @@ export function isolationTable(title, contestants, phases, all) {
     });
   });
   const head = ['contestant', 'phase', 'victim p50 µs', 'its interval', 'victim p99 µs', 'its interval', 'errors', 'own delay p99'];
-  return { title, head: [...head, "aggressor's answers", 'rounds'], rows };
+  return { title, head: [...head, 'aggressor', 'rounds'], rows };
 }

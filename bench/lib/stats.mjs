@@ -29,6 +29,13 @@ export function summary(values) {
   };
 }
 
+// Jain's index: 1 when all have the same, 1/n when one has everything.
+export function jain(values) {
+  const sum = values.reduce((total, value) => total + value, 0);
+  const squares = values.reduce((total, value) => total + value * value, 0);
+  return squares === 0 ? 0 : sum ** 2 / (values.length * squares);
+}
+
 const CONFIDENCE = 0.95;
 
 // Of the median of what the values were drawn from, whatever their distribution: the narrowest [k-th smallest, k-th largest]

@@ -4,7 +4,7 @@ import { nginxPlain } from '../contestants/nginx.mjs';
 import { haproxyPlain } from '../contestants/haproxy.mjs';
 import { daemunUnfair } from '../contestants/daemun.mjs';
 import { beside } from '../lib/comparison.mjs';
-import { errorRow, isolate, isolationTable, ratioRow, rivalRow } from '../lib/isolation.mjs';
+import { errorRow, isolate, isolationTable, ratioRow, rivalRow, stopBackends } from '../lib/isolation.mjs';
 import { Load, startBackend } from '../lib/load.mjs';
 import { Failure } from '../lib/processes.mjs';
 import { headFor, partyOf } from '../lib/parties.mjs';
@@ -106,7 +106,7 @@ export const flood = {
     const setting = settingOf(backends);
     const contestants = contestantsOf(bench);
     const all = await isolate(bench, contestants, setting);
-    for (const backend of setting.backends) await backend.stop();
+    await stopBackends(setting);
     const rows = [...(bench.subject ? rowsOf(bench, all) : []), ...peerRows(bench, all)];
     rows.forEach(bench.sayRow);
     if (bench.subject && (!bench.goals || bench.goals.has('flood_aggressor_loss'))) rows.push(...(await lossRows(bench)));

@@ -1,7 +1,7 @@
 // One party asks politely while another has a great many requests outstanding at a backend that takes a second for each.
 // lib/isolation.mjs has the method. All are sent at once at the start, and so the answers come in bursts.
 import { setTimeout as delay } from 'node:timers/promises';
-import { errorRow, isolate, isolationTable, ratioRow, rowOf } from '../lib/isolation.mjs';
+import { errorRow, isolate, isolationTable, ratioRow, rowOf, stopBackends } from '../lib/isolation.mjs';
 import { Load, startBackend } from '../lib/load.mjs';
 import { Failure } from '../lib/processes.mjs';
 import { headFor, partyOf } from '../lib/parties.mjs';
@@ -80,7 +80,7 @@ export const hang = {
     const setting = settingOf(backends);
     const contestants = contestantsOf(bench);
     const all = await isolate(bench, contestants, setting);
-    for (const backend of setting.backends) await backend.stop();
+    await stopBackends(setting);
     const rows = [...(bench.subject ? rowsOf(all.get(bench.subject.name)) : []), ...peerRows(bench, all)];
     rows.forEach(bench.sayRow);
     return { rows, tables: [isolationTable('Hang: the aggressor waits for its backend', contestants, setting.phases, all)] };
