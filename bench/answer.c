@@ -7,6 +7,11 @@
 #define STATUS_AT 9
 #define STATUS_END 12
 
+void dm_answer_reset(struct dm_answer *answer)
+{
+    memset(answer, 0, offsetof(struct dm_answer, buf));
+}
+
 char *dm_answer_space(struct dm_answer *answer, size_t *ret_size)
 {
     *ret_size = sizeof(answer->buf) - answer->have;

@@ -8,7 +8,7 @@
 
 #define DM_ANSWER_SIZE 4096
 
-/* Zero-initialised is before the first answer. What the head said stays until the next answer begins. */
+/* Zero-initialised is before the first answer. What its head said stays until the next answer begins. */
 struct dm_answer {
     bool in_body;
     bool is_success; /* a status of 2xx */
@@ -17,6 +17,9 @@ struct dm_answer {
     size_t have;
     char buf[DM_ANSWER_SIZE];
 };
+
+/* Before the first answer of another connection. */
+void dm_answer_reset(struct dm_answer *answer);
 
 /* Where the next bytes go. */
 char *dm_answer_space(struct dm_answer *answer, size_t *ret_size);

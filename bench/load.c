@@ -30,6 +30,7 @@
  * L1. due >= sent >= answered + failed; in the rate mode the difference at the end is reported as unfinished.
  * L2. A connection is in free_conns exactly when it is free and the mode is the rate mode.
  */
+#include "answer.h"
 #include "channel.h"
 #include "generator.h"
 #include "histogram.h"
@@ -51,7 +52,6 @@
 #define SECONDS_MAX 3600
 #define RATE_MAX 1000000
 #define OPENING_MAX 64
-#define HEAD_SIZE 4096
 #define EVENTS_PER_TURN 256
 
 enum mode { MODE_CLOSED, MODE_RATE, MODE_HOLD, MODE_ONCE };
@@ -60,14 +60,10 @@ enum state { STATE_CLOSED, STATE_CONNECTING, STATE_HANDSHAKING, STATE_FREE, STAT
 struct conn {
     struct dm_channel channel;
     enum state state;
-    bool in_body;
-    bool is_closing; /* the peer said that it will close after this answer */
     uint32_t index;
     uint32_t left; /* requests still to send, in the hold mode */
     uint64_t due_ns;
-    uint64_t body_left;
-    size_t have;
-    char buf[HEAD_SIZE];
+    struct dm_answer answer;
 };
 
 static struct {
@@ -102,9 +98,7 @@ static void open_conn(struct conn *conn)
 {
     struct epoll_event event = {.events = EPOLLOUT, .data = {.ptr = conn}};
 
-    conn->have = 0;
-    conn->in_body = false;
-    conn->is_closing = false;
+    dm_answer_reset(&conn->answer);
     conn->state = STATE_CONNECTING;
     if (dm_channel_open(&conn->channel, options.port) < 0 ||
         epoll_ctl(poll_fd, EPOLL_CTL_ADD, conn->channel.fd, &event) < 0) {
@@ -228,7 +222,7 @@ static void on_answer(struct conn *conn)
         dm_histogram_add(&latencies, dm_generator_now_ns() - conn->due_ns);
     if (options.mode == MODE_ONCE)
         finish_conn(conn);
-    else if (conn->is_closing)
+    else if (conn->answer.is_closing)
         lose_conn(conn, true);
     else
         on_free(conn);
@@ -265,70 +259,42 @@ static void on_connected(struct conn *conn)
     go_on_with_handshake(conn);
 }
 
-/* Takes a complete head of len bytes. Returns -1 when it is not what was asked for. */
-static int take_head(struct conn *conn, const struct dm_wire_head *head)
+static int take_echo(const struct dm_answer *answer)
 {
-    const char *status = conn->buf + 9;
-
-    if (head->head_len < 13 || memcmp(conn->buf, "HTTP/1.1 ", 9) != 0)
+    if (answer->have > sizeof(dm_websocket_echo) || memcmp(answer->buf, dm_websocket_echo, answer->have) != 0)
         return -1;
-    if (options.is_tunnel) {
-        if (memcmp(status, "101", 3) != 0 || conn->have != head->head_len)
-            return -1;
-        conn->have = 0;
-        conn->state = STATE_ECHOING;
-        return dm_channel_write(&conn->channel, dm_websocket_hello, sizeof(dm_websocket_hello));
-    }
-    if (head->is_chunked || !head->has_length)
-        return -1;
-    if (*status != '2')
-        counts->non_2xx++;
-    conn->is_closing = head->is_close;
-    conn->body_left = head->body_len;
-    conn->in_body = true;
-    return 0;
+    return answer->have == sizeof(dm_websocket_echo);
 }
 
-static int take_body(struct conn *conn, size_t got)
+/* Takes got new bytes of the answer that opens the tunnel, or of the message that comes back through it. */
+static int take_tunnel(struct conn *conn, size_t got)
 {
-    if (got > conn->body_left)
-        return -1;
-    conn->body_left -= got;
-    if (conn->body_left > 0)
-        return 0;
-    conn->in_body = false;
-    return 1;
-}
+    struct dm_answer *answer = &conn->answer;
+    struct dm_wire_head head;
+    int rc;
 
-static int take_echo(struct conn *conn)
-{
-    if (conn->have > sizeof(dm_websocket_echo) || memcmp(conn->buf, dm_websocket_echo, conn->have) != 0)
+    answer->have += got;
+    if (conn->state == STATE_ECHOING)
+        return take_echo(answer);
+    if ((rc = dm_wire_head(answer->buf, answer->have, &head)) != 1)
+        return answer->have == sizeof(answer->buf) ? -1 : rc;
+    if (answer->have != head.head_len || memcmp(answer->buf, "HTTP/1.1 101", 12) != 0)
         return -1;
-    if (conn->have < sizeof(dm_websocket_echo))
-        return 0;
-    conn->have = 0;
-    return 1;
+    answer->have = 0;
+    conn->state = STATE_ECHOING;
+    return dm_channel_write(&conn->channel, dm_websocket_hello, sizeof(dm_websocket_hello));
 }
 
 /* Takes got new bytes of an answer. Returns 1 when it is complete, 0 when more must come, -1 for what is no answer. */
 static int take_bytes(struct conn *conn, size_t got)
 {
-    struct dm_wire_head head;
-    size_t have;
     int rc;
 
-    if (conn->in_body)
-        return take_body(conn, got);
-    conn->have += got;
-    if (conn->state == STATE_ECHOING)
-        return take_echo(conn);
-    if ((rc = dm_wire_head(conn->buf, conn->have, &head)) != 1)
-        return conn->have == HEAD_SIZE ? -1 : rc;
-    have = conn->have;
-    if (take_head(conn, &head) < 0)
-        return -1;
-    conn->have = 0;
-    return conn->state == STATE_ECHOING ? 0 : take_body(conn, have - head.head_len);
+    if (options.is_tunnel)
+        return take_tunnel(conn, got);
+    rc = dm_answer_take(&conn->answer, got);
+    counts->non_2xx += rc == 1 && !conn->answer.is_success;
+    return rc;
 }
 
 static void on_readable(struct conn *conn)
@@ -336,7 +302,9 @@ static void on_readable(struct conn *conn)
     bool has_more = true;
 
     while (has_more) {
-        ssize_t got = dm_channel_read(&conn->channel, conn->buf + conn->have, HEAD_SIZE - conn->have);
+        size_t size;
+        char *space = dm_answer_space(&conn->answer, &size);
+        ssize_t got = dm_channel_read(&conn->channel, space, size);
         int rc = got < 0 ? -1 : 0;
 
         if (got > 0)

@@ -38,7 +38,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -113,7 +112,7 @@ static void open_conn(struct conn *conn)
 {
     struct epoll_event event = {.events = EPOLLOUT, .data = {.ptr = conn}};
 
-    memset(&conn->answer, 0, offsetof(struct dm_answer, buf));
+    dm_answer_reset(&conn->answer);
     conn->state = STATE_CONNECTING;
     if (dm_channel_open(&conn->channel, options.port) < 0 ||
         epoll_ctl(poll_fd, EPOLL_CTL_ADD, conn->channel.fd, &event) < 0) {

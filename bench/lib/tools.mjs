@@ -17,7 +17,7 @@ const PROGRAMS = {
   backend: { sources: ['backend.c', 'websocket.c', 'wire.c'] },
   filler: { sources: ['filler.c', 'wire.c'] },
   load: {
-    sources: ['load.c', 'channel.c', 'histogram.c', 'websocket.c', ...LOAD_SOURCES],
+    sources: ['load.c', 'answer.c', 'channel.c', 'histogram.c', 'websocket.c', ...LOAD_SOURCES],
     libraries: ['-lssl', '-lcrypto'],
   },
   victim: {
