@@ -165,7 +165,7 @@ function pinGateway(root, core) {
 
 // scale: {tenants, products per tenant, applications per tenant, hasRevisions: change() is going to be called, parties: who
 // the tenants are (lib/parties.mjs), served over TLS too}.
-async function start(bench, binary, scale, words = []) {
+async function start(bench, binary, scale, words) {
   const directory = makeDirectory('daemun');
   const places = {
     data: path.join(directory, 'data'),
@@ -214,28 +214,24 @@ async function start(bench, binary, scale, words = []) {
   };
 }
 
+const SINGLE = { tenants: 1, products: 1, applications: KEY_COUNT };
 const scaleOf = (parties) => ({ tenants: parties.length, products: 1, applications: 1, parties });
+
+const contestantOf = (name, title, binary, words) => ({
+  name,
+  title,
+  binary,
+  start: (bench, scale = SINGLE) => start(bench, binary, scale, words),
+  startFor: (bench, parties) => start(bench, binary, scaleOf(parties), words),
+});
 
 // The contestant made of this binary; null when it is not built.
 export function daemun(binary = binaryPath(), title = 'daemun') {
-  if (!fs.existsSync(binary)) return null;
-  return {
-    name: 'daemun',
-    title,
-    binary,
-    start: (bench, scale = { tenants: 1, products: 1, applications: KEY_COUNT }) => start(bench, binary, scale),
-    startFor: (bench, parties) => start(bench, binary, scaleOf(parties)),
-  };
+  return fs.existsSync(binary) ? contestantOf('daemun', title, binary, []) : null;
 }
 
 // The same without its scheduler by tenant; null when the build has no word for that.
 export function daemunUnfair({ binary }) {
   if (!outputOf(binary, ['serve', '--help']).includes(UNFAIR_OPTION)) return null;
-  return {
-    name: 'daemun_unfair',
-    title: 'daemun without its scheduler',
-    binary,
-    start: (bench, scale) => start(bench, binary, scale, UNFAIR_WORDS),
-    startFor: (bench, parties) => start(bench, binary, scaleOf(parties), UNFAIR_WORDS),
-  };
+  return contestantOf('daemun_unfair', 'daemun without its scheduler', binary, UNFAIR_WORDS);
 }

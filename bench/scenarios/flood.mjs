@@ -22,6 +22,7 @@ export const AGGRESSOR_CONNECTIONS = 256;
 const PER_MINUTE = 1;
 const REFUSED_LEAST = 0.99;
 
+const LOSS = 'flood_aggressor_loss';
 const KINDS = { flood: 'flood', refused: 'flood_refused' };
 
 // The peers are left out where one goal was asked for that is not about them.
@@ -92,24 +93,30 @@ async function lossRows(bench) {
   const cost = await beside(crowded, bench.subject, unfair, 'flood_aggressor_cpu_ratio');
   const { low, high } = cost.spread;
   const [most, least] = [high, low].map((ratio) => (1 - 1 / ratio).toFixed(3));
-  const row = { name: 'flood_aggressor_loss', value: 1 - 1 / cost.value, unit: 'ratio', note: `${least} to ${most} (middle half)` };
+  const row = { name: LOSS, value: 1 - 1 / cost.value, unit: 'ratio', note: `${least} to ${most} (middle half)` };
   bench.sayRow(row);
   return [row, cost];
+}
+
+async function isolation(bench) {
+  const { rate, connections } = VICTIM;
+  bench.say(`victim: ${rate} requests/s on ${connections} connections; aggressor: ${AGGRESSOR_CONNECTIONS} connections in a closed loop`);
+  const backends = { victim: await startBackend(bench, { isRealtime: true }), aggressor: await startBackend(bench) };
+  const setting = settingOf(backends);
+  const contestants = contestantsOf(bench);
+  const all = await isolate(bench, contestants, setting);
+  await stopBackends(setting);
+  const rows = [...(bench.subject ? rowsOf(bench, all) : []), ...peerRows(bench, all)];
+  rows.forEach(bench.sayRow);
+  return { rows, tables: [isolationTable('Flood: one victim, one aggressor', contestants, setting.phases, all)] };
 }
 
 export const flood = {
   name: 'flood',
   async run(bench) {
-    const { rate, connections } = VICTIM;
-    bench.say(`victim: ${rate} requests/s on ${connections} connections; aggressor: ${AGGRESSOR_CONNECTIONS} connections in a closed loop`);
-    const backends = { victim: await startBackend(bench, { isRealtime: true }), aggressor: await startBackend(bench) };
-    const setting = settingOf(backends);
-    const contestants = contestantsOf(bench);
-    const all = await isolate(bench, contestants, setting);
-    await stopBackends(setting);
-    const rows = [...(bench.subject ? rowsOf(bench, all) : []), ...peerRows(bench, all)];
-    rows.forEach(bench.sayRow);
-    if (bench.subject && (!bench.goals || bench.goals.has('flood_aggressor_loss'))) rows.push(...(await lossRows(bench)));
-    return { rows, tables: [isolationTable('Flood: one victim, one aggressor', contestants, setting.phases, all)] };
+    const isLossAsked = !bench.goals || bench.goals.has(LOSS);
+    const { rows, tables } = bench.goals && isLossAsked ? { rows: [], tables: [] } : await isolation(bench);
+    if (bench.subject && isLossAsked) rows.push(...(await lossRows(bench)));
+    return { rows, tables };
   },
 };
