@@ -271,6 +271,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     if ((rc = dm_limit_table_open(&worker->limits.table, limits_path, err)) < 0)
         return rc;
     worker->loop = dm_loop_new(sys);
+    dm_loop_set_fair(worker->loop, options->is_fair);
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     dm_loop_platform(worker->loop)->cpu_ns = &counters->worker.platform_cpu_ns;
     dm_flow_init(&worker->lobby, DM_FLOW_WEIGHT, &counters->worker.lobby_cpu_ns);

@@ -27,6 +27,7 @@ static void set_rate(struct dm_loop *loop, double ticks_per_ns)
 
 static void init_time(struct dm_loop *loop)
 {
+    loop->is_fair = true;
     dm_scheduler_init(&loop->scheduler, 0);
     dm_flow_init(&loop->platform, DM_FLOW_WEIGHT, NULL);
     loop->current = &loop->platform;
@@ -39,10 +40,13 @@ static void init_time(struct dm_loop *loop)
 /* What passed since the mark. */
 static uint64_t charge(struct dm_loop *loop)
 {
-    uint64_t now = loop->sys->ops->ticks(loop->sys), ticks = now - loop->mark;
     struct dm_flow *flow = loop->current;
+    uint64_t now, ticks;
 
-    if (ticks == 0)
+    if (DM_UNLIKELY(!loop->is_fair))
+        return 0;
+    now = loop->sys->ops->ticks(loop->sys);
+    if ((ticks = now - loop->mark) == 0)
         return 0;
     loop->mark = now;
     if (flow->ticks == 0) {
@@ -70,10 +74,15 @@ static void write_cpu(struct dm_flow *flow, uint64_t ns)
 
 void dm_loop_settle(struct dm_loop *loop)
 {
-    uint64_t cpu_ns = loop->sys->ops->cpu_ns(loop->sys), left_ns = cpu_ns - loop->settled_cpu_ns;
-    double sum = 0, grown_ns = (double)left_ns;
+    uint64_t cpu_ns, left_ns;
+    double sum = 0, grown_ns;
 
+    if (DM_UNLIKELY(!loop->is_fair))
+        return;
     charge(loop);
+    cpu_ns = loop->sys->ops->cpu_ns(loop->sys);
+    left_ns = cpu_ns - loop->settled_cpu_ns;
+    grown_ns = (double)left_ns;
     for (const struct dm_flow *flow = loop->charged; flow; flow = flow->next_charged)
         sum += (double)flow->ticks;
     while (loop->charged) {
@@ -93,11 +102,19 @@ void dm_loop_settle(struct dm_loop *loop)
 /* What the thread ran since it was settled was for a sleep. */
 static void settle_sleep(struct dm_loop *loop)
 {
-    uint64_t cpu_ns = loop->sys->ops->cpu_ns(loop->sys);
+    uint64_t cpu_ns;
 
+    if (DM_UNLIKELY(!loop->is_fair))
+        return;
+    cpu_ns = loop->sys->ops->cpu_ns(loop->sys);
     write_cpu(&loop->platform, cpu_ns - loop->settled_cpu_ns);
     loop->settled_cpu_ns = cpu_ns;
     loop->mark = loop->sys->ops->ticks(loop->sys);
+}
+
+void dm_loop_set_fair(struct dm_loop *loop, bool is_fair)
+{
+    loop->is_fair = is_fair;
 }
 
 struct dm_flow *dm_loop_platform(struct dm_loop *loop)
@@ -112,7 +129,7 @@ struct dm_flow *dm_loop_current(const struct dm_loop *loop)
 
 void dm_loop_enter(struct dm_loop *loop, struct dm_flow *flow)
 {
-    flow = flow ? flow : &loop->platform;
+    flow = flow && DM_LIKELY(loop->is_fair) ? flow : &loop->platform;
     if (flow == loop->current)
         return;
     charge(loop);
@@ -260,8 +277,10 @@ static void expect(const struct dm_loop *loop, const struct dm_ready_event *even
 
 void dm_task_post(struct dm_loop *loop, struct dm_task *task)
 {
+    struct dm_flow *flow = task->flow && DM_LIKELY(loop->is_fair) ? task->flow : loop->current;
+
     if (!task->next)
-        dm_scheduler_post(&loop->scheduler, task->flow ? task->flow : loop->current, task);
+        dm_scheduler_post(&loop->scheduler, flow, task);
 }
 
 void dm_task_cancel(struct dm_loop *loop, struct dm_task *task)

@@ -74,6 +74,8 @@ static inline bool dm_task_is_posted(const struct dm_task *task)
 
 /* --- whose time it is (L4) */
 
+/* Off: all work waits in one queue, and no time is charged. For programs whose work is nobody's, and to measure what it costs. */
+void dm_loop_set_fair(struct dm_loop *loop, bool is_fair);
 /* Work that is nobody's. */
 struct dm_flow *dm_loop_platform(struct dm_loop *loop);
 /* From here to the end of the callback, or the next such call, time is this flow's; NULL: the platform's. */

@@ -18,7 +18,7 @@ struct dm_tls_shared;
 struct dm_loop {
     struct dm_sys *sys;
     int poll_fd;
-    bool is_stopping, is_turning;
+    bool is_stopping, is_turning, is_fair;
     unsigned max_events, max_tasks;
     uint64_t now_ns, slept_from_ns; /* slept_from_ns: 0 unless the turn may sleep */
     uint64_t epoch_ns;              /* tick 0 */

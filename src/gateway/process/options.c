@@ -27,6 +27,7 @@ static const char help[] =
     "  --trusted-fronts SOURCES balancers whose Forwarded fields count  (default: none)\n"
     "  --drain-ms N             how long requests may finish at SIGTERM (default: 10000)\n"
     "  --access-log on|off                                              (default: on)\n"
+    "  --fairness on|off        share time among tenants                (default: on)\n"
     "  --log-level debug|info|warn|error                                (default: info)\n"
     "  --log-format text|json                                           (default: text on a terminal)\n"
     "  --help, --version\n"
@@ -183,6 +184,15 @@ static int read_drain(struct dm_gateway_options *options, struct dm_str value, s
     return read_number(value, 0, DRAIN_MS_MAX, &options->drain_ms, err);
 }
 
+static int read_fairness(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    int at = read_name(value, switch_names, err);
+
+    if (at >= 0)
+        options->is_fair = at == 1;
+    return DM_MIN(at, 0);
+}
+
 static int read_access_log(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
     int at = read_name(value, switch_names, err);
@@ -254,6 +264,7 @@ static const struct {
     {"--trusted-fronts", read_trusted_fronts},
     {"--drain-ms", read_drain},
     {"--access-log", read_access_log},
+    {"--fairness", read_fairness},
     {"--log-level", read_log_level},
     {"--log-format", read_log_format},
     {"--role", read_role},
@@ -268,6 +279,7 @@ void dm_gateway_options_defaults(struct dm_gateway_options *options)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     *options = (struct dm_gateway_options){.access_log = true,
+                                           .is_fair = true,
                                            .log_level = DM_LOG_INFO,
                                            .log_is_text = isatty(STDERR_FILENO),
                                            .drain_ms = DRAIN_MS,
@@ -411,6 +423,7 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     add_arg(ret, &buf, "--log-level=%s", level_names[options->log_level]);
     add_arg(ret, &buf, "--log-format=%s", format_names[options->log_is_text]);
     add_arg(ret, &buf, "--access-log=%s", switch_names[options->access_log]);
+    add_arg(ret, &buf, "--fairness=%s", switch_names[options->is_fair]);
     add_arg(ret, &buf, "--drain-ms=%llu", (unsigned long long)options->drain_ms);
     for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
         add_limit(options, i, ret, &buf);

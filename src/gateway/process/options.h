@@ -28,6 +28,7 @@ struct dm_gateway_options {
     unsigned slot; /* of a worker: 0 … n_workers - 1 */
     unsigned bank; /* of a worker: which of the slot's two seats */
     bool access_log;
+    bool is_fair; /* tenants' work waits in queues of their own (io/scheduler.h) */
     bool log_is_text;
     enum dm_log_level log_level;
     struct dm_addr admin;      /* metrics, healthz, status */

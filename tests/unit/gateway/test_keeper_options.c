@@ -35,7 +35,7 @@ static void test_everything(void **state)
 {
     assert_int_equal(READ("--data=/d/", "--listen", "0.0.0.0:80", "--listen=[::1]:81", "--workers", "3", "--controller",
                           "unix:/run/c", "--admin", "127.0.0.1:1", "--id", "gw-1", "--trusted-fronts",
-                          "10.0.0.0/8, 192.0.2.1", "--log-level", "debug", "--log-format=text", "--access-log", "off"),
+                          "10.0.0.0/8, 192.0.2.1", "--log-level", "debug", "--log-format=text", "--access-log", "off", "--fairness=off"),
                      0);
     assert_string_equal(options.data_dir, "/d");
     assert_int_equal(options.n_listen, 2);
@@ -46,6 +46,7 @@ static void test_everything(void **state)
     assert_int_equal(options.log_level, DM_LOG_DEBUG);
     assert_true(options.log_is_text);
     assert_false(options.access_log);
+    assert_false(options.is_fair);
 }
 
 static void test_refused(void **state)
@@ -69,6 +70,7 @@ static void test_refused(void **state)
         {"--access-log", "maybe", "off or on"},
         {"--log-level", "loud", "debug, info, warn or error"},
         {"--log-format", "xml", "json or text"},
+        {"--fairness", "maybe", "off or on"},
         {"--drain-ms", "soon", "a number"},
         {"--head-timeout-ms", "3600001", "a number from 0 to 3600000"},
         {"--idle-timeout-ms", "", "a number"},
@@ -108,7 +110,7 @@ static void test_passed_on(void **state)
     assert_int_equal(READ("--data=/d", "--listen=0.0.0.0:80", "--listen=[::1]:81 head-timeout-ms=9 trusted-fronts=",
                           "--listen=*:82 http2=off proxy-protocol=10.0.0.0/8,unix:", "--workers=4", "--id=x",
                           "--trusted-fronts=10.0.0.0/8,2001:db8::/32", "--log-level=warn", "--log-format=json",
-                          "--access-log=off", "--drain-ms=77", "--head-timeout-ms=1", "--idle-timeout-ms=2",
+                          "--access-log=off", "--fairness=off", "--drain-ms=77", "--head-timeout-ms=1", "--idle-timeout-ms=2",
                           "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
                      0);
     before = options;
@@ -127,6 +129,7 @@ static void test_passed_on(void **state)
     assert_true(options.listen[3].is_optional);
     assert_int_equal(options.n_workers, 4);
     assert_string_equal(options.id, "x");
+    assert_false(options.is_fair);
     assert_int_equal(options.listen[0].trusted_fronts.n, 2);
     assert_int_equal(options.log_level, DM_LOG_WARN);
     assert_false(options.log_is_text);
