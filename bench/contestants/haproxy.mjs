@@ -21,8 +21,7 @@ const keyCheck = (mapFile) => `
 const bindWords = (front, certificate) =>
   ({ plain: '', tls: ` ssl crt ${certificate.bothFile} alpn http/1.1`, http2: ' proto h2', upgrade: '' })[front];
 
-function configuration({ port, backendPort, mapFile, front, certificate }) {
-  return `
+const COMMON = `
 global
   nbthread 1
   maxconn ${CONNECTIONS_MAX}
@@ -35,7 +34,10 @@ defaults
   timeout client 1h
   timeout server 1h
   timeout tunnel 1h
-frontend gate
+`;
+
+function configuration({ port, backendPort, mapFile, front, certificate }) {
+  return `${COMMON}frontend gate
   bind 127.0.0.1:${port}${bindWords(front, certificate)} backlog 4096
   maxconn ${CONNECTIONS_MAX}${mapFile ? keyCheck(mapFile) : ''}
   default_backend items
@@ -76,19 +78,7 @@ backend ${name}${perMinute ? partyLimit(perMinute) : ''}
 // A backend for each party, found by the host in a map.
 function configurationFor(parties, ports, certificate, mapFile) {
   const { plain, tls, http2 } = ports;
-  return `
-global
-  nbthread 1
-  maxconn ${CONNECTIONS_MAX}
-  no strict-limits
-  ssl-default-bind-options ssl-min-ver TLSv1.2
-  tune.ssl.cachesize 20000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-frontend gate
+  return `${COMMON}frontend gate
   bind 127.0.0.1:${plain} backlog 4096
   bind 127.0.0.1:${tls}${bindWords('tls', certificate)} backlog 4096
   bind 127.0.0.1:${http2}${bindWords('http2', certificate)} backlog 4096

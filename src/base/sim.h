@@ -59,7 +59,7 @@ void dm_world_free(struct dm_world *world);
 /* Faults may be changed while running. */
 void dm_world_set_faults(struct dm_world *world, const struct dm_sim_faults *faults);
 
-/* Whoever runs has worked for so long: ticks and nanoseconds of CPU time, while the clock stands. */
+/* Whoever runs has worked for so long: ticks and nanoseconds of CPU time, while the clock stands. Each look at them is work too. */
 void dm_world_work(struct dm_world *world, uint64_t ticks);
 
 /* A process; freed with the world. Uid and gid 1000, pids from 1001 on. */

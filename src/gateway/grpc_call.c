@@ -59,6 +59,7 @@ static enum dm_reason keep_deadline(struct dm_exchange *ex, uint64_t ns)
         return DM_REASON_HEADER_TOO_LARGE;
     memset(deadline, 0, sizeof(*deadline));
     deadline->timer.on_due = on_due;
+    deadline->timer.task.flow = &ex->tenant->flow;
     deadline->ex = ex;
     deadline->due_ns = ex->begun_ns + DM_MIN(ns, UINT64_MAX / 2);
     ex->deadline = deadline;

@@ -24,14 +24,27 @@ void dm_http_peer_arm(struct dm_http_peer *p, uint32_t ms)
         dm_timer_cancel(p->client->loop, &p->timer);
 }
 
+static void leave_flow(struct dm_http_peer *p)
+{
+    dm_timer_set_flow(p->client->loop, &p->timer, NULL);
+    if (!p->is_stream_closed)
+        dm_stream_set_flow(&p->stream, NULL);
+}
+
+/* Neither owner nor calls vouch for the flow any more. */
+void dm_http_peer_leave_flow(struct dm_http_peer *p)
+{
+    if (!p->is_owned && !p->ops->has_calls(p))
+        leave_flow(p);
+}
+
 static bool mark_closed(struct dm_http_peer *p)
 {
     if (p->is_closed)
         return false;
     p->is_closed = true;
     dm_stream_set_account(&p->stream, NULL);
-    if (!p->is_stream_closed)
-        dm_stream_set_flow(&p->stream, NULL);
+    leave_flow(p);
     if (p->counter)
         (*p->counter)--;
     p->client->n_open--;
@@ -97,6 +110,7 @@ void dm_http_peer_tell_end(struct dm_http_peer *p)
     if (!p->is_owned)
         return;
     p->is_owned = false;
+    dm_http_peer_leave_flow(p);
     p->client->peer_handler->on_end(p->owner, p);
 }
 
@@ -185,6 +199,7 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
         return;
     }
     dm_stream_set_flow(&p->stream, settings->flow);
+    dm_timer_set_flow(client->loop, &p->timer, settings->flow);
     dm_stream_set_account(&p->stream, settings->buffered);
     if (p->tls)
         dm_tls_connect(&p->stream, p->tls->client, &p->tls->session);
@@ -256,6 +271,7 @@ void dm_http_peer_close(struct dm_http_peer *p)
     if (!p->is_owned)
         return;
     p->is_owned = false;
+    dm_http_peer_leave_flow(p);
     p->ops->leave(p);
 }
 

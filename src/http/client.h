@@ -57,7 +57,7 @@ struct dm_http_peer_settings {
     uint32_t connect_ms;          /* 0: no limit but the system's; with the TLS handshake */
     bool is_http2;                /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
     struct dm_http_tls *tls;      /* NULL: clear text */
-    struct dm_flow *flow;         /* whose work it is until it is closed; NULL: of whoever runs */
+    struct dm_flow *flow;         /* whose work it is while its owner or a call has it; NULL: of whoever runs */
     uint64_t *counter, *buffered; /* where it and its buffers are counted until it is closed; NULL: nowhere */
     uint32_t calls_max; /* of HTTP/2: what the backend takes at a time, as far as is known before it says so; 0: not */
 };

@@ -130,6 +130,8 @@ void dm_http_peer_cut_gracefully(struct dm_http_peer *peer, uint32_t linger_ms);
 void dm_http_peer_die(struct dm_http_peer *peer, struct dm_http_end end);
 /* The owner hears on_end, if it still has the connection. */
 void dm_http_peer_tell_end(struct dm_http_peer *peer);
+/* The flow may go with the owner and the last call: from there on the connection, which may linger, is nobody's work. */
+void dm_http_peer_leave_flow(struct dm_http_peer *peer);
 /* P3, behind the last call of a connection that was cut. */
 void dm_http_peer_free_later(struct dm_http_peer *peer);
 /* What a failure of the stream, or its end (0), is for the calls. */

@@ -157,7 +157,6 @@ static void on_due(struct dm_timer *timer)
 {
     struct dm_h1_peer *p = DM_CONTAINER_OF(timer, struct dm_h1_peer, base.timer);
 
-    dm_stream_enter(&p->base.stream);
     if (!p->has_call)
         dm_h1_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});
     else if (DM_UNLIKELY(p->tunnel_due_ns))

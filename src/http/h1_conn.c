@@ -290,7 +290,6 @@ static void on_due(struct dm_timer *timer)
 {
     struct dm_h1_conn *c = DM_CONTAINER_OF(timer, struct dm_h1_conn, base.timer);
 
-    dm_stream_enter(&c->base.stream);
     if (DM_UNLIKELY(c->is_tunnel))
         on_due_in_tunnel(c);
     else if (DM_UNLIKELY(is_half_closed(c)))

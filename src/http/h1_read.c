@@ -264,6 +264,7 @@ static bool may_parse(const struct dm_h1_conn *c)
 
 static bool read_piece(struct dm_h1_conn *c, const char *ptr, size_t len)
 {
+    dm_stream_enter(&c->base.stream); /* behind a request that was another's work */
     if (c->reading == READ_BODY)
         return read_body(c, ptr, len);
     return DM_LIKELY(c->reading != READ_TUNNEL) ? read_head(c, ptr, len) : read_tunnel(c, ptr, len);

@@ -180,7 +180,6 @@ static void on_due(struct dm_timer *timer)
 {
     struct dm_h2_peer *p = DM_CONTAINER_OF(timer, struct dm_h2_peer, base.timer);
 
-    dm_stream_enter(&p->base.stream);
     if (p->is_suspect) {
         p->base.client->counters.silent++;
         dm_h2_peer_fail(p, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});

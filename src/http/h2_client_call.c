@@ -54,6 +54,7 @@ static void remove_call(struct dm_h2_call *call)
     p->kept_ms = call->base.timeouts.kept_ms;
     call->next = p->gone;
     p->gone = call;
+    dm_http_peer_leave_flow(&p->base);
 }
 
 static void reset(struct dm_h2_call *call, uint32_t code)
@@ -122,7 +123,6 @@ static void on_left_due(struct dm_timer *timer)
     struct dm_h2_call *call = DM_CONTAINER_OF(timer, struct dm_h2_call, timer);
     struct dm_h2_peer *p = dm_h2_call_peer(call);
 
-    dm_stream_enter(&p->base.stream);
     dm_h2_peer_enter(p);
     if (nghttp2_session_get_stream_remote_close(p->session, call->stream_id) >= 0)
         reset(call, NGHTTP2_CANCEL);
@@ -144,6 +144,7 @@ static void linger(struct dm_h2_call *call)
         call->next->prev = call;
     p->left = call;
     call->timer.on_due = on_left_due;
+    dm_timer_set_flow(p->base.client->loop, &call->timer, NULL);
     arm_call(call, DM_H2_LINGER_MS);
 }
 
@@ -294,7 +295,6 @@ static void on_call_due(struct dm_timer *timer)
     struct dm_h2_peer *p = dm_h2_call_peer(call);
     bool is_due = dm_loop_now_ns(p->base.client->loop) >= call->due_ns;
 
-    dm_stream_enter(&p->base.stream);
     dm_h2_peer_enter(p);
     if (call->is_tunnel && is_due)
         time_out(call, DM_HTTP_ABORT_SHUTDOWN);
@@ -345,6 +345,7 @@ struct dm_http_call *dm_h2_call_open(struct dm_h2_peer *p, const struct dm_http_
     call->base = (struct dm_http_call){&call_ops, peer, NULL, *timeouts, p->has_settings, true};
     call->timer.on_due = on_call_due;
     call->wake.run = on_wake;
+    call->wake.flow = call->timer.task.flow = peer->stream.task.flow;
     call->due_ns = UINT64_MAX;
     call->next = p->calls;
     if (call->next)

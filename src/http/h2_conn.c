@@ -147,8 +147,11 @@ static void put_frames(struct dm_h2_conn *c)
 
 void dm_h2_conn_run_later(struct dm_h2_conn *c)
 {
-    if (!c->is_closed)
-        dm_task_post(loop_of(c), &c->task);
+    if (c->is_closed)
+        return;
+    if (!dm_task_is_posted(&c->task))
+        c->task.flow = c->base.stream.task.flow;
+    dm_task_post(loop_of(c), &c->task);
 }
 
 void dm_h2_conn_send(struct dm_h2_conn *c)
@@ -350,7 +353,6 @@ static void on_due(struct dm_timer *timer)
     struct dm_h2_conn *c = DM_CONTAINER_OF(timer, struct dm_h2_conn, base.timer);
     uint64_t now_ns = dm_loop_now_ns(loop_of(c));
 
-    dm_stream_enter(&c->base.stream);
     if (DM_UNLIKELY(is_stuck(c))) {
         dm_http_conn_count_timeout(&c->base, DM_HTTP_TIMEOUT_READER);
         fail(&c->base, (struct dm_http_end){DM_HTTP_ABORT_IDLE, 0, 0});

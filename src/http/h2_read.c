@@ -96,6 +96,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 {
     struct dm_h2_conn *c = conn;
 
+    dm_stream_enter(&c->base.stream); /* behind a request that was another's work */
     c->last_type = hd->type;
     switch (hd->type) {
     case NGHTTP2_DATA: break; /* scan_data(): this is not called for DATA that nghttp2 drops */

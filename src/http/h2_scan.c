@@ -1,5 +1,5 @@
-/* Frames on the wire, before nghttp2 reads them: what it does not look at, how many are a read's share, and which requests are reset by
- * what came with them. */
+#include "http/h2_scan.h"
+
 #include "http/h2_server_int.h"
 
 enum {

@@ -23,7 +23,7 @@
  *     them, or are not taken. Only replies and trailers are copied, when they have to wait.
  * Q6. A header block is put together in the server's scratch memory. One that waits for more bytes is moved out at the end of the
  *     read, and is timed from there.
- * Q7. One read gives out DM_H2_READ_WORK at most; the rest of the bytes waits its turn. With a full output queue nothing is read.
+ * Q7. One read gives out DM_H2_READ_WORK (h2_scan.h) at most; the rest of the bytes waits its turn. With a full output queue nothing is read.
  * Q8. Of streams that are over nothing is kept but the highest that we reset: up to there the client may not have known, and what it
  *     sends is dropped. Beyond, it had ended them itself.
  * Q9. A request that is reset by bytes which are there already is not begun: its owner never knows of it. */
@@ -35,15 +35,12 @@
 #include "http/h2_fields.h"
 #include "http/h2_guard.h"
 #include "http/h2_memory.h"
+#include "http/h2_scan.h"
 #include "http/server_int.h"
 
 enum {
     DM_H2_NV_MAX = 2 * DM_HTTP_FIELDS_MAX,
     DM_H2_PIECE_BYTES = 16 << 10,
-    DM_H2_FRAME_HEAD_BYTES = 9,
-    DM_H2_READ_WORK = 256,  /* frames that are read at a time, where one that may open a stream counts for */
-    DM_H2_OPENING_WORK = 8, /* so many */
-    DM_H2_OPENINGS_MAX = DM_H2_READ_WORK / DM_H2_OPENING_WORK + 1, /* with the one whose block was under way */
     DM_H2_NAMES_BYTES = 128 << 10, /* of lines whose names are lowered: as many as HTTP/1.1 takes */
 };
 
@@ -56,13 +53,6 @@ struct dm_h2_piece {
     struct dm_h2_piece *next;
     uint32_t start, end; /* of what is not taken in data */
     char data[DM_H2_PIECE_BYTES - 16];
-};
-
-/* Q9: the streams that the bytes which nghttp2 is about to read may open, and which of them are reset by what is there. */
-struct dm_h2_openings {
-    uint64_t resets; /* bits, in the order of ids */
-    unsigned n;
-    uint32_t ids[DM_H2_OPENINGS_MAX];
 };
 
 struct dm_h2_stream;
@@ -292,14 +282,6 @@ void dm_h2_guard_closed(struct dm_h2_conn *conn, uint32_t id);
 /* Q6 */
 void dm_h2_block_park(struct dm_h2_conn *conn);
 void dm_h2_block_unpark(struct dm_h2_conn *conn);
-
-/* h2_scan.c: frames on the wire */
-
-/* Looks at frames before nghttp2 does, which reads none of these bytes if one of them ends the connection. Returns how many are a
- * read's share (Q7). */
-size_t dm_h2_scan(struct dm_h2_conn *conn, const char *ptr, size_t len);
-/* Q9: of a stream that the share opens. */
-bool dm_h2_is_reset(const struct dm_h2_conn *conn, uint32_t id);
 
 /* h2_write.c: what the owner does, and what nghttp2 calls for what is sent */
 extern const struct dm_http_request_ops dm_h2_request_ops;

@@ -170,6 +170,7 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
         return NULL;
     }
     dm_stream_set_flow(&c->stream, server->settings.flow);
+    dm_timer_set_flow(server->loop, &c->timer, server->settings.flow);
     c->is_unnamed = is_unnamed;
     if (DM_UNLIKELY(is_unnamed))
         dm_proxy_expect(&c->stream, on_proxy_header);
@@ -345,7 +346,9 @@ void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered)
 
 void dm_http_conn_set_flow(struct dm_http_conn *conn, struct dm_flow *flow)
 {
-    dm_stream_set_flow(&conn->stream, flow ? flow : conn->server->settings.flow);
+    flow = flow ? flow : conn->server->settings.flow;
+    dm_stream_set_flow(&conn->stream, flow);
+    dm_timer_set_flow(conn->server->loop, &conn->timer, flow);
     dm_stream_enter(&conn->stream);
 }
 

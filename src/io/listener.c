@@ -61,8 +61,8 @@ static void on_ready(struct dm_watch *watch, unsigned ready)
     struct dm_listener *listener = DM_CONTAINER_OF(watch, struct dm_listener, watch);
 
     listener->is_backlogged = true;
-    if (!dm_timer_is_armed(&listener->timer) && !dm_task_is_posted(&listener->task))
-        accept_some(listener);
+    if (!dm_timer_is_armed(&listener->timer))
+        dm_task_post(listener->loop, &listener->task);
 }
 
 static void run_task(struct dm_task *task)

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "io/loop_int.h"
 
-enum { DEFAULT_MAX_EVENTS = 64, DEFAULT_MAX_TASKS = 256, FIRST_SLOTS = 64, TIMERS_MAX = 64 };
+enum { DEFAULT_MAX_EVENTS = DM_LOOP_EVENTS_MAX, DEFAULT_MAX_TASKS = 256, FIRST_SLOTS = 64, TIMERS_MAX = 256 };
 enum { OWNER_BEFORE = 64, OWNER_BEHIND = 192 }; /* of what a watch or a task stands in: bytes that are touched first */
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -31,39 +31,49 @@ static void init_time(struct dm_loop *loop)
     dm_scheduler_init(&loop->scheduler, 0);
     dm_flow_init(&loop->platform, DM_FLOW_WEIGHT, NULL);
     loop->current = &loop->platform;
-    loop->mark = loop->epoch_ticks = loop->sys->ops->ticks(loop->sys);
+    loop->mark = loop->learned_ticks = loop->sys->ops->ticks(loop->sys);
+    loop->learned_ns = loop->now_ns;
     loop->settled_cpu_ns = loop->sys->ops->cpu_ns(loop->sys);
     loop->settled_ns = loop->now_ns;
     set_rate(loop, 1);
 }
 
-/* What passed since the mark. */
-static uint64_t charge(struct dm_loop *loop)
+/* What passed since the mark is the current flow's, which pays with its credit too, unless run() charges it for the whole task. Loops and
+ * polls are in nobody's turn. A counter may go back, after a suspend or on another core. */
+static void charge(struct dm_loop *loop)
 {
     struct dm_flow *flow = loop->current;
     uint64_t now, ticks;
 
     if (DM_UNLIKELY(!loop->is_fair))
-        return 0;
+        return;
     now = loop->sys->ops->ticks(loop->sys);
-    if ((ticks = now - loop->mark) == 0)
-        return 0;
+    ticks = (int64_t)(now - loop->mark) > 0 ? now - loop->mark : 0;
     loop->mark = now;
+    if (ticks == 0)
+        return;
     if (flow->ticks == 0) {
         flow->next_charged = loop->charged;
         loop->charged = flow;
     }
     flow->ticks += ticks;
-    dm_scheduler_charge(flow, ticks);
-    return ticks;
+    loop->passed += ticks;
+    if (flow != &loop->platform && flow != loop->in_turn)
+        dm_scheduler_charge(flow, ticks);
 }
 
+/* Of the time since the last look alone: the counter may go on where the clock stands. */
 static void learn_rate(struct dm_loop *loop)
 {
-    uint64_t ns = loop->now_ns - loop->epoch_ns, ticks = loop->mark - loop->epoch_ticks;
+    uint64_t now_ns = loop->sys->ops->mono_ns(loop->sys), ns = now_ns - loop->learned_ns;
+    int64_t ticks = (int64_t)(loop->mark - loop->learned_ticks);
 
-    if (ns >= NS_PER_MS && ticks > ns / 1000)
+    if (ns < NS_PER_MS)
+        return;
+    if (ticks > (int64_t)(ns / 1000))
         set_rate(loop, (double)ticks / (double)ns);
+    loop->learned_ns = now_ns;
+    loop->learned_ticks = loop->mark;
 }
 
 static void write_cpu(struct dm_flow *flow, uint64_t ns)
@@ -141,6 +151,8 @@ void dm_loop_forget(struct dm_loop *loop, struct dm_flow *flow)
     dm_loop_settle(loop);
     if (loop->current == flow)
         loop->current = &loop->platform;
+    if (loop->in_turn == flow)
+        loop->in_turn = NULL;
     if (loop->streams_forget)
         loop->streams_forget(loop, flow);
     dm_flow_leave(&loop->scheduler, flow, &loop->platform);
@@ -299,39 +311,52 @@ void dm_task_set_flow(struct dm_loop *loop, struct dm_task *task, struct dm_flow
         dm_task_post(loop, task);
 }
 
-static void run(struct dm_loop *loop, struct dm_task *task, struct dm_flow *flow)
+/* The flow pays for all of the task, also for what was another's: the others have waited for it. */
+static void run(struct dm_loop *loop, struct dm_flow *flow)
 {
-    struct dm_task *next = dm_scheduler_peek(flow);
-    uint64_t ticks;
+    struct dm_task *task = dm_scheduler_take(&loop->scheduler, flow), *next = dm_scheduler_peek(flow);
+    uint64_t before;
 
     if (next)
         dm_prefetch(next, OWNER_BEFORE, OWNER_BEHIND);
     dm_loop_enter(loop, flow);
+    before = loop->passed;
+    loop->in_turn = flow;
     task->run(task);
-    ticks = charge(loop);
-    loop->stats.longest_task_ns = DM_MAX(loop->stats.longest_task_ns, (uint64_t)((double)ticks / loop->ticks_per_ns));
+    charge(loop);
+    if (loop->in_turn)
+        dm_scheduler_charge(loop->in_turn, loop->passed - before);
+    loop->in_turn = NULL;
+    loop->longest_task = DM_MAX(loop->longest_task, loop->passed - before);
 }
 
-/* L1. What a flow has gathered to be sent goes before another one's work. */
+/* Whose work is next. What the one before has gathered to be sent goes first, and may change it. */
+static struct dm_flow *next_flow(struct dm_loop *loop, struct dm_flow *last)
+{
+    struct dm_flow *flow = dm_scheduler_turn(&loop->scheduler);
+
+    if (DM_LIKELY(flow == last) || !last || !loop->streams_flush)
+        return flow;
+    loop->streams_flush(loop);
+    return dm_scheduler_turn(&loop->scheduler);
+}
+
+/* L1 */
 static unsigned run_tasks(struct dm_loop *loop)
 {
     size_t max = DM_MIN(loop->scheduler.n_tasks, (size_t)loop->max_tasks);
-    struct dm_flow *flow, *last = NULL;
-    struct dm_task *task;
+    struct dm_flow *flow = NULL;
     uint64_t begun;
     unsigned n = 0;
 
     charge(loop);
-    begun = loop->mark;
-    while (n < max && loop->mark - begun < loop->slice && (task = dm_scheduler_take(&loop->scheduler, &flow))) {
-        if (DM_UNLIKELY(last && flow != last) && loop->streams_flush)
-            loop->streams_flush(loop);
-        last = flow;
-        run(loop, task, flow);
+    begun = loop->passed;
+    while (n < max && loop->passed - begun < loop->slice && (flow = next_flow(loop, flow))) {
+        run(loop, flow);
         n++;
     }
     if (loop->scheduler.n_tasks == 0)
-        dm_scheduler_rest(&loop->scheduler);
+        (void)dm_scheduler_turn(&loop->scheduler);
     dm_loop_enter(loop, NULL);
     loop->stats.tasks += n;
     return n;
@@ -343,27 +368,47 @@ void dm_timer_arm(struct dm_loop *loop, struct dm_timer *timer, uint32_t delay_m
 {
     uint64_t tick = (loop->now_ns - loop->epoch_ns + NS_PER_MS - 1) / NS_PER_MS;
 
+    dm_task_cancel(loop, &timer->task);
     dm_timer_wheel_arm(&loop->wheel, timer, tick + delay_ms);
 }
 
 void dm_timer_cancel(struct dm_loop *loop, struct dm_timer *timer)
 {
+    dm_task_cancel(loop, &timer->task);
     dm_timer_wheel_cancel(&loop->wheel, timer);
 }
 
-static unsigned run_timers(struct dm_loop *loop)
+void dm_timer_set_flow(struct dm_loop *loop, struct dm_timer *timer, struct dm_flow *flow)
+{
+    dm_task_set_flow(loop, &timer->task, flow);
+}
+
+static void run_timer(struct dm_task *task)
+{
+    struct dm_timer *timer = DM_CONTAINER_OF(task, struct dm_timer, task);
+
+    timer->on_due(timer);
+}
+
+static void post_timer(void *arg, struct dm_timer *timer)
+{
+    timer->task.run = run_timer;
+    dm_task_post(arg, &timer->task);
+}
+
+/* They wait for their turn behind what came before. */
+static void post_timers(struct dm_loop *loop)
 {
     uint64_t due = dm_timer_wheel_next(&loop->wheel), tick = (loop->now_ns - loop->epoch_ns) / NS_PER_MS;
     size_t n;
 
     if (DM_LIKELY(due > tick))
-        return 0;
-    if ((n = dm_timer_wheel_run(&loop->wheel, tick, TIMERS_MAX)) > 0) {
+        return;
+    if ((n = dm_timer_wheel_run(&loop->wheel, tick, TIMERS_MAX, post_timer, loop)) > 0) {
         uint64_t lag_ns = loop->now_ns - loop->epoch_ns - due * NS_PER_MS;
         loop->stats.max_lag_ns = DM_MAX(loop->stats.max_lag_ns, lag_ns);
         loop->stats.timers += n;
     }
-    return (unsigned)n;
 }
 
 /* Hooks */
@@ -459,7 +504,7 @@ static int poll(struct dm_loop *loop, int max_wait_ms)
 static int turn(struct dm_loop *loop, int max_wait_ms)
 {
     int n = poll(loop, max_wait_ms);
-    unsigned n_served;
+    unsigned n_tasks;
 
     if (n < 0)
         return n;
@@ -468,8 +513,8 @@ static int turn(struct dm_loop *loop, int max_wait_ms)
             expect(loop, &loop->events[i + 1]);
         dispatch(loop, &loop->events[i]);
     }
-    n_served = (unsigned)n + run_tasks(loop);
-    n_served += run_timers(loop);
+    post_timers(loop);
+    n_tasks = run_tasks(loop);
     run_hooks(loop);
     if (dm_log_pending())
         dm_log_flush();
@@ -478,7 +523,7 @@ static int turn(struct dm_loop *loop, int max_wait_ms)
     dm_loop_enter(loop, NULL);
     loop->stats.turns++;
     loop->stats.events += (unsigned)n;
-    return (int)n_served;
+    return n + (int)n_tasks;
 }
 
 int dm_loop_turn(struct dm_loop *loop, int max_wait_ms)
@@ -502,12 +547,14 @@ int dm_loop_run(struct dm_loop *loop)
     return DM_MIN(rc, 0);
 }
 
-const struct dm_loop_stats *dm_loop_stats(const struct dm_loop *loop)
+const struct dm_loop_stats *dm_loop_stats(struct dm_loop *loop)
 {
+    loop->stats.longest_task_ns = (uint64_t)((double)loop->longest_task / loop->ticks_per_ns);
     return &loop->stats;
 }
 
 void dm_loop_stats_reset_max(struct dm_loop *loop)
 {
-    loop->stats.longest_turn_ns = loop->stats.longest_task_ns = loop->stats.max_lag_ns = 0;
+    loop->stats.longest_turn_ns = loop->stats.max_lag_ns = 0;
+    loop->longest_task = 0;
 }

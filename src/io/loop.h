@@ -1,19 +1,21 @@
 /* The event loop: one per process, one thread, edge-triggered, on the seam (base/sys.h), so that it runs on the kernel and
  * in a simulation alike.
  *
- * A turn: poll (not waiting when tasks are ready) -> read the clock -> at most max_events events -> tasks, as long as a slice of time ->
- * due timers, 64 at most -> hooks. Whose task runs next is the scheduler's to say (io/scheduler.h); events should do no more than post one.
- * A callback that stops before its descriptor is empty posts a task for the rest, so a backlog waits its turn behind everybody
- * else's work.
+ * A turn: poll (not waiting when tasks are ready) -> read the clock -> at most max_events events -> due timers, 256 at most, are posted
+ * -> tasks, as long as a slice of time -> hooks. Whose task runs next is the scheduler's to say (io/scheduler.h); events should do no
+ * more than post one. A callback that stops before its descriptor is empty posts a task for the rest, so a backlog waits its turn
+ * behind everybody else's work.
  *
  * L1. A turn runs at most as many tasks as were ready when it began to, and no longer than a slice and one task: a turn ends, and what
- *     became ready meanwhile is seen. A timer armed by a timer for now fires in the next turn.
+ *     became ready meanwhile is seen. A timer armed for now fires in a later turn; one that is due fires behind what was posted before
+ *     it, so that what has come is looked at before it is given up.
  * L2. An event for a descriptor whose watch was deleted reaches nobody, also when the descriptor's number is in use again.
  * L3. The clock is read once a turn, and once more before a turn that may sleep.
- * L4. All time is somebody's: the flow's whose task runs, or which was entered by name, else the platform's (polling, events, timers,
- *     hooks). In ticks at once, for the scheduler; in nanoseconds of CPU time when it is settled, some hundred times a second or before the
- *     loop sleeps: then what the system says that the thread has run is shared out by the ticks, so that nobody pays for what the machine
- *     took, and the sum is the system's. What a sleep costs is the platform's.
+ * L4. All time is somebody's: the flow's whose task runs, or which was entered by name, else the platform's (polling, events, hooks).
+ *     The scheduler is told in ticks, at once: a task is charged to the flow that had the turn, whole, and what is done in another's name
+ *     to that one too; polling and the like are in nobody's turn. In nanoseconds of CPU time it is settled, some hundred times a
+ *     second or before the loop sleeps: then what the system says that the thread has run is shared out by the ticks, and the sum is the
+ *     system's. What a sleep costs is the platform's.
  *
  * Watches, tasks, timers and hooks are embedded in their owners (DM_CONTAINER_OF) and must be deleted or cancelled before
  * the owner's memory goes. Callbacks never run inside another; nobody may call dm_loop_turn or dm_loop_run from one. */
@@ -44,7 +46,7 @@ void dm_loop_stop(struct dm_loop *loop);
 int dm_loop_turn(struct dm_loop *loop, int max_wait_ms);
 /* How long a turn would sleep: 0 when tasks are ready, -1 when no timer is armed. For tests that drive several loops. */
 int dm_loop_wait_ms(struct dm_loop *loop);
-/* Bounds of a turn; defaults 64 and 256. max_events is at most 256. */
+/* Bounds of a turn; defaults 256 and 256. max_events is at most 256. */
 void dm_loop_set_bounds(struct dm_loop *loop, unsigned max_events, unsigned max_tasks);
 
 /* Readiness of one descriptor, edge-triggered: ready holds DM_READY_ bits. What is ready when it is added is reported. */
@@ -90,6 +92,8 @@ void dm_loop_settle(struct dm_loop *loop);
 /* Fires once, at the earliest delay_ms after this turn's clock; arming an armed timer moves it. */
 void dm_timer_arm(struct dm_loop *loop, struct dm_timer *timer, uint32_t delay_ms);
 void dm_timer_cancel(struct dm_loop *loop, struct dm_timer *timer);
+/* As dm_task_set_flow(). */
+void dm_timer_set_flow(struct dm_loop *loop, struct dm_timer *timer, struct dm_flow *flow);
 
 /* Runs at the end of each turn, before the next poll. May not delete other hooks than its own. */
 struct dm_hook {
@@ -105,7 +109,7 @@ struct dm_loop_stats {
     uint64_t longest_turn_ns, longest_task_ns; /* since the last dm_loop_stats_reset_max */
     uint64_t max_lag_ns;                       /* the latest that a timer fired after its due time, since then */
 };
-const struct dm_loop_stats *dm_loop_stats(const struct dm_loop *loop);
+const struct dm_loop_stats *dm_loop_stats(struct dm_loop *loop);
 void dm_loop_stats_reset_max(struct dm_loop *loop);
 
 #endif

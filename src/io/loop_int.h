@@ -26,13 +26,16 @@ struct dm_loop {
     size_t n_slots;
     struct dm_scheduler scheduler;
     struct dm_flow platform, *current;
-    struct dm_flow *charged; /* those that have ticks; ends with the platform's */
-    uint64_t mark;           /* ticks up to which all is charged */
-    uint64_t settled_ns;     /* when, by the clock */
-    uint64_t settled_cpu_ns; /* what the thread had run then */
-    uint64_t epoch_ticks;    /* at epoch_ns */
-    double ticks_per_ns;     /* as far as is known */
-    uint64_t slice;          /* ticks of tasks in a turn */
+    struct dm_flow *in_turn;            /* whose task runs; NULL: none does */
+    struct dm_flow *charged;            /* those that have ticks */
+    uint64_t mark;                      /* ticks up to which all is charged */
+    uint64_t passed;                    /* ticks that were charged, to whomever */
+    uint64_t longest_task;              /* ticks */
+    uint64_t settled_ns;                /* when, by the clock */
+    uint64_t settled_cpu_ns;            /* what the thread had run then */
+    uint64_t learned_ns, learned_ticks; /* when the rate was looked at last */
+    double ticks_per_ns;                /* as far as is known */
+    uint64_t slice;                     /* ticks of tasks in a turn */
     struct dm_hook *hooks;
     struct dm_timer_wheel wheel;
     struct dm_loop_stats stats;

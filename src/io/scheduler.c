@@ -69,16 +69,18 @@ static void enter(struct dm_scheduler *s, struct dm_flow *flow, enum dm_flow_sta
     ring_add(state == DM_FLOW_FRESH ? &s->fresh : &s->waiting, flow);
 }
 
-/* D2, D3 */
+/* D2. One quantum more. */
+static void earn(const struct dm_scheduler *s, struct dm_flow *flow)
+{
+    int64_t quantum = quantum_of(s, flow);
+
+    flow->credit = DM_MAX(flow->credit, -DM_FLOW_DEBT_MAX * quantum) + quantum;
+}
+
 static void wake(struct dm_scheduler *s, struct dm_flow *flow)
 {
-    if (flow->credit < 0) {
-        flow->credit = DM_MAX(flow->credit, -DM_FLOW_DEBT_MAX * quantum_of(s, flow));
-        enter(s, flow, DM_FLOW_WAITING);
-        return;
-    }
-    flow->credit = quantum_of(s, flow);
-    enter(s, flow, DM_FLOW_FRESH);
+    earn(s, flow);
+    enter(s, flow, flow->credit > 0 ? DM_FLOW_FRESH : DM_FLOW_WAITING);
 }
 
 static void rest(struct dm_flow *flow)
@@ -117,42 +119,35 @@ void dm_scheduler_cancel(struct dm_scheduler *s, struct dm_task *task)
 static void go_behind(struct dm_scheduler *s, struct dm_flow *flow)
 {
     if (has_tasks(flow))
-        flow->credit += quantum_of(s, flow);
+        earn(s, flow);
     ring_del(flow);
     enter(s, flow, DM_FLOW_WAITING);
 }
 
-static struct dm_flow *next_flow(struct dm_scheduler *s)
+static struct dm_flow *first(struct dm_scheduler *s)
 {
-    for (;;) {
-        struct dm_flow *flow = ring_is_empty(&s->fresh) ? s->waiting.next : s->fresh.next;
-        if (has_tasks(flow) && flow->credit > 0)
-            return flow;
-        if (!has_tasks(flow) && flow->state == DM_FLOW_WAITING)
+    if (!ring_is_empty(&s->fresh))
+        return s->fresh.next;
+    return ring_is_empty(&s->waiting) ? NULL : s->waiting.next;
+}
+
+struct dm_flow *dm_scheduler_turn(struct dm_scheduler *s)
+{
+    struct dm_flow *flow;
+
+    while ((flow = first(s)) && !(has_tasks(flow) && flow->credit > 0)) {
+        if (s->n_tasks == 0 || (!has_tasks(flow) && flow->state == DM_FLOW_WAITING))
             rest(flow);
         else
             go_behind(s, flow);
     }
+    return flow;
 }
 
-void dm_scheduler_rest(struct dm_scheduler *s)
+struct dm_task *dm_scheduler_take(struct dm_scheduler *s, struct dm_flow *flow)
 {
-    while (!ring_is_empty(&s->fresh))
-        rest(s->fresh.next);
-    while (!ring_is_empty(&s->waiting))
-        rest(s->waiting.next);
-}
+    struct dm_task *task = flow->queue.next;
 
-struct dm_task *dm_scheduler_take(struct dm_scheduler *s, struct dm_flow **ret_flow)
-{
-    struct dm_task *task;
-
-    if (s->n_tasks == 0) {
-        dm_scheduler_rest(s);
-        return NULL;
-    }
-    *ret_flow = next_flow(s);
-    task = (*ret_flow)->queue.next;
     dm_scheduler_cancel(s, task);
     return task;
 }

@@ -8,16 +8,16 @@
  * at rest --[task]--> fresh --[credit spent, or empty]--> waiting --[its turn comes, and it is empty]--> at rest
  *                                                          waiting --[its turn comes, credit]--> runs, up to a quantum
  *
- * D1. Fresh flows run before waiting ones, each for one quantum at most; it is not fresh again before all that waited with it
- *     have had their turn. So many small flows can't starve a large one.
+ * D1. Fresh flows run before waiting ones, each for one quantum at most, and then stand among those that wait until their turn has come
+ *     there, with work or without. So many small flows can't starve a large one.
  * D2. A task is not interrupted: a flow overdraws by one task at most, and pays for it before it runs again. What it owes is kept
- *     while it rests, up to DM_FLOW_DEBT_MAX quanta.
+ *     while it rests, less a quantum when it wakes. It never owes more than DM_FLOW_DEBT_MAX quanta.
  * D3. Credit is not saved: a flow that rests has none, or owes.
- * D4. Work conserving: while anybody has a task, take() returns one.
+ * D4. Work conserving: while anybody has a task, somebody has the turn.
  *
- * The bound. Of a flow that rested and owes nothing, the first task waits for the task that runs, for one quantum and one overdraft
- * of each flow that became fresh before it, and for nobody else. The next one waits, at worst, for as much of every other
- * flow that has work.
+ * The bound. Of a flow that rested and owes less than a quantum, the first task waits for the task that runs, for one quantum and one
+ * overdraft of each flow that became fresh before it, and for nobody else. The next one waits, at worst, for two quanta and one
+ * overdraft of every other flow that has work: a flow may end its turn among those that wait, and be fresh at once.
  *
  * Knows no clock, no loop and no tenant. Threads: one. */
 #ifndef DM_IO_SCHEDULER_H
@@ -66,11 +66,12 @@ void dm_flow_leave(struct dm_scheduler *scheduler, struct dm_flow *flow, struct 
 void dm_scheduler_post(struct dm_scheduler *scheduler, struct dm_flow *flow, struct dm_task *task);
 /* The task is posted. */
 void dm_scheduler_cancel(struct dm_scheduler *scheduler, struct dm_task *task);
-/* Nobody has a task: all flows rest. take() does it too. */
-void dm_scheduler_rest(struct dm_scheduler *scheduler);
-/* The task whose turn it is, no longer posted, and whose it is; NULL: there is none. */
-struct dm_task *dm_scheduler_take(struct dm_scheduler *scheduler, struct dm_flow **ret_flow);
-/* The one that the next call returns, as far as it is the same flow's; NULL: not known. */
+/* Whose turn it is: a flow that has a task. NULL: nobody has one, and all rest. The same until a task is posted, cancelled, taken or
+ * charged for. */
+struct dm_flow *dm_scheduler_turn(struct dm_scheduler *scheduler);
+/* The first task of the flow that has the turn, no longer posted. */
+struct dm_task *dm_scheduler_take(struct dm_scheduler *scheduler, struct dm_flow *flow);
+/* The one that is its first now; NULL: it has none. */
 struct dm_task *dm_scheduler_peek(const struct dm_flow *flow);
 /* The flow's work took so long. */
 static inline void dm_scheduler_charge(struct dm_flow *flow, uint64_t ticks)

@@ -453,6 +453,7 @@ size_t dm_stream_unread(const struct dm_stream *stream)
 void dm_stream_set_flow(struct dm_stream *stream, struct dm_flow *flow)
 {
     dm_task_set_flow(stream->loop, &stream->task, flow);
+    dm_timer_set_flow(stream->loop, &stream->timer, flow);
 }
 
 void dm_stream_set_account(struct dm_stream *stream, uint64_t *account)

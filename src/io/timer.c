@@ -1,7 +1,5 @@
 #include "io/timer.h"
 
-#include <assert.h>
-
 enum { LEVEL_BITS = 6, SLOT_MASK = DM_TIMER_SLOTS - 1, SLOT_NONE = UINT16_MAX };
 
 static void list_init(struct dm_timer_link *head)
@@ -56,6 +54,11 @@ static unsigned level_of(uint64_t due, uint64_t now)
     return DM_MIN(level, DM_TIMER_LEVELS - 1);
 }
 
+static bool is_in_wheel(const struct dm_timer *timer)
+{
+    return timer->link.next != NULL;
+}
+
 /* due_tick > now_tick. */
 static void place(struct dm_timer_wheel *wheel, struct dm_timer *timer)
 {
@@ -78,7 +81,7 @@ static void unlink_timer(struct dm_timer_wheel *wheel, struct dm_timer *timer)
 void dm_timer_wheel_arm(struct dm_timer_wheel *wheel, struct dm_timer *timer, uint64_t due_tick)
 {
     due_tick = DM_MAX(due_tick, wheel->now_tick + 1);
-    if (!dm_timer_is_armed(timer)) {
+    if (!is_in_wheel(timer)) {
         wheel->n_armed++;
     } else if (timer->slot != SLOT_NONE && due_tick >= timer->placed_tick) {
         timer->due_tick = due_tick;
@@ -92,7 +95,7 @@ void dm_timer_wheel_arm(struct dm_timer_wheel *wheel, struct dm_timer *timer, ui
 
 void dm_timer_wheel_cancel(struct dm_timer_wheel *wheel, struct dm_timer *timer)
 {
-    if (!dm_timer_is_armed(timer))
+    if (!is_in_wheel(timer))
         return;
     unlink_timer(wheel, timer);
     wheel->n_armed--;
@@ -144,7 +147,7 @@ static void open_slot(struct dm_timer_wheel *wheel, unsigned index)
     }
 }
 
-static size_t fire(struct dm_timer_wheel *wheel, size_t max)
+static size_t fire_some(struct dm_timer_wheel *wheel, size_t max, void (*fire)(void *, struct dm_timer *), void *arg)
 {
     size_t n = 0;
 
@@ -152,21 +155,22 @@ static size_t fire(struct dm_timer_wheel *wheel, size_t max)
         struct dm_timer *timer = DM_CONTAINER_OF(wheel->firing.next, struct dm_timer, link);
         list_del(&timer->link);
         wheel->n_armed--;
-        timer->on_due(timer);
+        fire(arg, timer);
     }
     return n;
 }
 
-size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick, size_t max)
+size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick, size_t max,
+                          void (*fire)(void *arg, struct dm_timer *timer), void *arg)
 {
-    size_t n = fire(wheel, max);
+    size_t n = fire_some(wheel, max, fire, arg);
     uint64_t next;
 
     while (n < max && (next = dm_timer_wheel_next(wheel)) <= now_tick) {
         unsigned index = first_slot(wheel);
         wheel->now_tick = next;
         open_slot(wheel, index);
-        n += fire(wheel, max - n);
+        n += fire_some(wheel, max - n, fire, arg);
     }
     if (list_empty(&wheel->firing) && dm_timer_wheel_next(wheel) > now_tick)
         wheel->now_tick = DM_MAX(wheel->now_tick, now_tick);

@@ -14,7 +14,7 @@
 #ifndef DM_IO_TIMER_H
 #define DM_IO_TIMER_H
 
-#include "base/defs.h"
+#include "io/scheduler.h"
 
 enum { DM_TIMER_LEVELS = 7, DM_TIMER_SLOTS = 64 };
 
@@ -24,11 +24,12 @@ struct dm_timer_link {
 
 /* Embedded in its owner. Zeroed is not armed; set on_due before arming. */
 struct dm_timer {
-    struct dm_timer_link link; /* next is NULL when not armed */
+    struct dm_timer_link link; /* next is NULL when not in the wheel */
     uint64_t due_tick;         /* when it fires */
     uint64_t placed_tick;      /* what its slot was chosen by, <= due_tick */
     void (*on_due)(struct dm_timer *timer);
-    uint16_t slot; /* level * DM_TIMER_SLOTS + slot */
+    struct dm_task task; /* the loop's: a timer that is due waits for its turn; task.flow says among whose work */
+    uint16_t slot;       /* level * DM_TIMER_SLOTS + slot */
 };
 
 struct dm_timer_wheel {
@@ -47,14 +48,15 @@ void dm_timer_wheel_cancel(struct dm_timer_wheel *wheel, struct dm_timer *timer)
 /* The next tick at which dm_timer_wheel_run has something to do (not later than the earliest due tick); UINT64_MAX when
  * nothing is armed. */
 uint64_t dm_timer_wheel_next(const struct dm_timer_wheel *wheel);
-/* Fires what is due up to now_tick, max timers at most, the others in the next run; each is disarmed before its callback, which may arm
- * and cancel any timer and free its own. What a callback arms for a tick that has passed fires in the next run. Returns how many
- * fired. */
-size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick, size_t max);
+/* Gives what is due up to now_tick to fire, max timers at most, the others in the next run; each is disarmed before, and fire may arm and
+ * cancel any timer and free its own. Returns how many. */
+size_t dm_timer_wheel_run(struct dm_timer_wheel *wheel, uint64_t now_tick, size_t max,
+                          void (*fire)(void *arg, struct dm_timer *timer), void *arg);
 
+/* In the wheel, or due and waiting for its turn. */
 static inline bool dm_timer_is_armed(const struct dm_timer *timer)
 {
-    return timer->link.next != NULL;
+    return timer->link.next != NULL || timer->task.next != NULL;
 }
 
 #endif

@@ -70,8 +70,7 @@ static const struct dm_field fields[] = {
     {"state", DM_FIELD_ENUM, 0, DM_AT(struct dm_tenant, state), .names = dm_state_names,
      .doc = "A suspended tenant's domains are answered with `tenant_suspended`."},
     {"weight", DM_FIELD_INT, 0, DM_AT(struct dm_tenant, weight), .min = 1, .max = 10000, .def_int = DM_WEIGHT_DEFAULT,
-     .doc = "Share of a busy gateway, in proportion to the weights of the other busy tenants. Kept; gateways do not "
-            "share by it yet."},
+     .doc = "Share of a busy gateway, in proportion to the weights of the other busy tenants."},
     {"caps", DM_FIELD_EMBED, 0, DM_AT(struct dm_tenant, caps), .sub = &dm_schema_caps,
      .doc = "How much of a gateway it may hold at a time."},
     {"compat_date", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_tenant, compat_date), .max = 10,

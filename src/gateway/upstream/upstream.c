@@ -268,6 +268,7 @@ static void on_resolved(struct dm_dns_query *query, int code, const struct dm_dn
     struct dm_upstream_request *r = DM_CONTAINER_OF(query, struct dm_upstream_request, query);
     struct dm_upstream *u = r->upstream;
 
+    dm_loop_enter(u->env.loop, u->share->flow);
     r->upstream = NULL;
     r->grants = r->current_grants(r);
     if (code < 0)

@@ -230,8 +230,15 @@ static void silent_done(struct silent *silent)
     dm_sys_real()->ops->close(dm_sys_real(), silent->listener);
 }
 
-static void apply(struct stage *s, const char *endpoints)
+/* Of a backend with one endpoint or, if other is not 0, with two. */
+static void apply(struct stage *s, unsigned port, unsigned other)
 {
+    char endpoints[200];
+
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", port);
+    if (other)
+        snprintf(endpoints + strlen(endpoints), sizeof(endpoints) - strlen(endpoints),
+                 ",{\"host\":\"127.0.0.1\",\"port\":%u}", other);
     stage_apply(s, &(struct stage_release){.endpoints = endpoints, .backend = ",\"connect_timeout_ms\":100"});
 }
 
@@ -241,11 +248,9 @@ static void test_a_connection_that_fails_for_the_next(void **state)
     struct stage *s = *state;
     struct rig_socket *c;
     struct silent silent;
-    char endpoints[80];
 
     silent_init(&silent);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", silent.port);
-    apply(s, endpoints);
+    apply(s, silent.port, 0);
     c = begin(s);
     say(s, c, get, 1);
     say(s, c, reset, 1);
@@ -264,12 +269,9 @@ static void test_a_body_for_a_connection_that_fails(void **state)
     struct stage *s = *state;
     struct rig_socket *c;
     struct silent silent;
-    char endpoints[200];
 
     silent_init(&silent);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u},{\"host\":\"127.0.0.1\",\"port\":%u}",
-             silent.port, rig_origin_port(&s->origin));
-    apply(s, endpoints);
+    apply(s, silent.port, rig_origin_port(&s->origin));
     c = begin(s);
     say(s, c, get, 1);
     say(s, c, reset, 1);
@@ -291,11 +293,9 @@ static void test_a_backend_that_is_gone_meanwhile(void **state)
     struct stage *s = *state;
     struct rig_socket *c;
     struct silent silent;
-    char endpoints[80];
 
     silent_init(&silent);
-    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}", silent.port);
-    apply(s, endpoints);
+    apply(s, silent.port, 0);
     c = begin(s);
     say(s, c, get, 1);
     assert_int_equal(stage_counters(s)->upstream_connections, 1);

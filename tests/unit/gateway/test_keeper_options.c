@@ -35,7 +35,8 @@ static void test_everything(void **state)
 {
     assert_int_equal(READ("--data=/d/", "--listen", "0.0.0.0:80", "--listen=[::1]:81", "--workers", "3", "--controller",
                           "unix:/run/c", "--admin", "127.0.0.1:1", "--id", "gw-1", "--trusted-fronts",
-                          "10.0.0.0/8, 192.0.2.1", "--log-level", "debug", "--log-format=text", "--access-log", "off", "--fairness=off"),
+                          "10.0.0.0/8, 192.0.2.1", "--log-level", "debug", "--log-format=text", "--access-log", "off",
+                          "--fairness=off"),
                      0);
     assert_string_equal(options.data_dir, "/d");
     assert_int_equal(options.n_listen, 2);
@@ -110,8 +111,8 @@ static void test_passed_on(void **state)
     assert_int_equal(READ("--data=/d", "--listen=0.0.0.0:80", "--listen=[::1]:81 head-timeout-ms=9 trusted-fronts=",
                           "--listen=*:82 http2=off proxy-protocol=10.0.0.0/8,unix:", "--workers=4", "--id=x",
                           "--trusted-fronts=10.0.0.0/8,2001:db8::/32", "--log-level=warn", "--log-format=json",
-                          "--access-log=off", "--fairness=off", "--drain-ms=77", "--head-timeout-ms=1", "--idle-timeout-ms=2",
-                          "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
+                          "--access-log=off", "--fairness=off", "--drain-ms=77", "--head-timeout-ms=1",
+                          "--idle-timeout-ms=2", "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
                      0);
     before = options;
     dm_gateway_options_args(&before, DM_ROLE_WORKER, 3, 1, &args);

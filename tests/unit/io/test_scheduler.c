@@ -74,6 +74,11 @@ static int64_t quantum_of(const struct model *m)
     return (int64_t)QUANTUM * m->flow.weight / DM_FLOW_WEIGHT;
 }
 
+static void model_earn(struct model *m)
+{
+    m->credit = DM_MAX(m->credit, -DM_FLOW_DEBT_MAX * quantum_of(m)) + quantum_of(m);
+}
+
 static void model_post(struct model *m, struct work *w)
 {
     w->next = NULL;
@@ -81,15 +86,13 @@ static void model_post(struct model *m, struct work *w)
     m->end = &w->next;
     if (m->is_fresh || m->is_waiting)
         return;
-    if (m->credit < 0) {
-        m->credit = DM_MAX(m->credit, -DM_FLOW_DEBT_MAX * quantum_of(m));
-        m->is_waiting = true;
-        push(waiting, &n_waiting, m);
-    } else {
-        m->credit = quantum_of(m);
-        m->is_fresh = true;
+    model_earn(m);
+    m->is_fresh = m->credit > 0;
+    m->is_waiting = !m->is_fresh;
+    if (m->is_fresh)
         push(fresh, &n_fresh, m);
-    }
+    else
+        push(waiting, &n_waiting, m);
 }
 
 static struct work *model_take(struct model **ret)
@@ -109,7 +112,8 @@ static struct work *model_take(struct model **ret)
             m->credit = DM_MIN(m->credit, 0);
             continue;
         }
-        m->credit += m->first ? quantum_of(m) : 0;
+        if (m->first)
+            model_earn(m);
         m->is_fresh = false;
         m->is_waiting = true;
         push(waiting, &n_waiting, m);
@@ -131,8 +135,8 @@ static void post(size_t i, uint64_t cost)
 /* Runs what both say is next. NULL: there is nothing. The caller frees it. */
 static struct work *run_one(size_t *ret_flow)
 {
-    struct dm_flow *found = NULL;
-    struct dm_task *task = dm_scheduler_take(&s, &found);
+    struct dm_flow *found = dm_scheduler_turn(&s);
+    struct dm_task *task = found ? dm_scheduler_take(&s, found) : NULL;
     struct model *m = NULL;
     struct work *expected = model_take(&m), *w;
 
@@ -211,7 +215,7 @@ static void time_goes_by_weight(void **state)
         dm_free(w);
 }
 
-/* The bound of scheduler.h: the work of a flow that rested and owes nothing, of a quantum at most, waits for what runs and for one
+/* The bound of scheduler.h: the work of a flow that rested and owes less than a quantum, of a quantum at most, waits for what runs and for one
  * quantum and one overdraft of each flow that became fresh since; whatever else is queued. */
 static void a_flow_that_rested_waits_for_a_quantum_of_other_fresh_ones_at_most(void **state)
 {
@@ -223,7 +227,7 @@ static void a_flow_that_rested_waits_for_a_quantum_of_other_fresh_ones_at_most(v
         for (int n = 0; n < 50; n++)
             post(k, 1 + draw(STEP_MAX));
     for (unsigned n = 0; n < ROUNDS; n++) {
-        if (n % 97 == 0 && flow(0)->state == DM_FLOW_AT_REST && flow(0)->credit >= 0)
+        if (n % 97 == 0 && flow(0)->state == DM_FLOW_AT_REST && flow(0)->credit > -QUANTUM)
             post(0, 1 + draw(STEP_MAX));
         w = run_one(&i);
         if (i == 0) {
@@ -242,8 +246,9 @@ static void a_flow_that_rested_waits_for_a_quantum_of_other_fresh_ones_at_most(v
     run_all();
 }
 
-/* The next best bound, of a flow that asks for little but all the time: a quantum and an overdraft of each other one. */
-static void a_small_flow_among_busy_ones_waits_for_a_round_at_most(void **state)
+/* The other bound, of a flow that asks for little but all the time: two quanta and an overdraft of each other one; of those that
+ * never rest, one quantum. */
+static void waits_for_a_round_at_most(unsigned n_rest, uint64_t bound)
 {
     uint64_t worst = 0;
     struct work *w;
@@ -256,11 +261,24 @@ static void a_small_flow_among_busy_ones_waits_for_a_round_at_most(void **state)
         w = run_one(&i);
         if (i == 0)
             worst = DM_MAX(worst, now - w->cost - w->posted_at);
-        post(i, 1 + draw(STEP_MAX));
+        post(i > 0 && draw(100) < n_rest ? 1 + draw(N_FLOWS - 1) : i, 1 + draw(STEP_MAX));
         dm_free(w);
     }
-    assert_in_range(worst, QUANTUM, (N_FLOWS - 1) * (QUANTUM + STEP_MAX));
+    assert_in_range(worst, QUANTUM, bound);
     run_all();
+}
+
+static void a_small_flow_among_busy_ones_waits_for_a_round_at_most(void **state)
+{
+    waits_for_a_round_at_most(0, (N_FLOWS - 1) * (QUANTUM + STEP_MAX));
+}
+
+static void a_small_flow_among_some_that_rest_waits_for_two_quanta_at_most(void **state)
+{
+    for (unsigned n = 5; n <= 100; n += 19) {
+        setup(state);
+        waits_for_a_round_at_most(n, (N_FLOWS - 1) * (2 * QUANTUM + STEP_MAX));
+    }
 }
 
 /* D1: many flows that rest again and again do not starve one that is busy. */
@@ -309,7 +327,6 @@ static void a_long_step_is_paid_for(void **state)
 static void what_is_cancelled_or_left_is_nobodys(void **state)
 {
     struct dm_task tasks[3] = {0};
-    struct dm_flow *found;
 
     for (size_t i = 0; i < 3; i++)
         dm_scheduler_post(&s, flow(0), &tasks[i]);
@@ -319,13 +336,14 @@ static void what_is_cancelled_or_left_is_nobodys(void **state)
     assert_int_equal(flow(0)->state, DM_FLOW_AT_REST);
     assert_int_equal(s.n_tasks, 2);
     assert_ptr_equal(dm_scheduler_peek(flow(1)), &tasks[0]);
-    assert_ptr_equal(dm_scheduler_take(&s, &found), &tasks[0]);
-    assert_ptr_equal(found, flow(1));
-    assert_ptr_equal(dm_scheduler_take(&s, &found), &tasks[2]);
+    assert_ptr_equal(dm_scheduler_turn(&s), flow(1));
+    assert_ptr_equal(dm_scheduler_turn(&s), flow(1));
+    assert_ptr_equal(dm_scheduler_take(&s, flow(1)), &tasks[0]);
+    assert_ptr_equal(dm_scheduler_take(&s, flow(1)), &tasks[2]);
     assert_null(dm_scheduler_peek(flow(1)));
-    assert_null(dm_scheduler_take(&s, &found));
-    dm_flow_leave(&s, flow(1), flow(0)); /* it still waits for its turn, empty */
+    dm_flow_leave(&s, flow(1), flow(0)); /* it was waiting for its turn, empty */
     assert_int_equal(flow(1)->state, DM_FLOW_AT_REST);
+    assert_null(dm_scheduler_turn(&s));
 }
 
 int main(void)
@@ -336,6 +354,7 @@ int main(void)
         TEST(time_goes_by_weight),
         TEST(a_flow_that_rested_waits_for_a_quantum_of_other_fresh_ones_at_most),
         TEST(a_small_flow_among_busy_ones_waits_for_a_round_at_most),
+        TEST(a_small_flow_among_some_that_rest_waits_for_two_quanta_at_most),
         TEST(fresh_flows_starve_nobody),
         TEST(a_long_step_is_paid_for),
         TEST(what_is_cancelled_or_left_is_nobodys),

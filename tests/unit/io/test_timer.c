@@ -29,6 +29,11 @@ static uint64_t draw(void)
     return seed;
 }
 
+static void fire(void *arg, struct dm_timer *timer)
+{
+    timer->on_due(timer);
+}
+
 static void on_due(struct dm_timer *timer)
 {
     struct probe *probe = DM_CONTAINER_OF(timer, struct probe, timer);
@@ -76,7 +81,7 @@ static void run_in_parts(size_t max)
     size_t n;
 
     do {
-        n = dm_timer_wheel_run(&wheel, run_tick, max);
+        n = dm_timer_wheel_run(&wheel, run_tick, max, fire, NULL);
         assert_true(n <= max);
     } while (n == max);
 }
@@ -145,7 +150,7 @@ static void fires_exactly_when_run_at_each_tick(void **state)
     }
     for (run_tick = 62; run_tick < 62 + 9000; run_tick++) {
         last_due = 0;
-        dm_timer_wheel_run(&wheel, run_tick, SIZE_MAX);
+        dm_timer_wheel_run(&wheel, run_tick, SIZE_MAX, fire, NULL);
         for (size_t i = 0; i < DM_COUNT(delays); i++)
             assert_int_equal(probes[i].n_fired, run_tick >= 61 + delays[i]);
     }
@@ -167,9 +172,9 @@ static void rearming_in_the_callback_ends(void **state)
     reset(0);
     n_again = 0;
     dm_timer_wheel_arm(&wheel, &timer, 1);
-    assert_int_equal(dm_timer_wheel_run(&wheel, 1, SIZE_MAX), 1);
-    assert_int_equal(dm_timer_wheel_run(&wheel, 1, SIZE_MAX), 0);
-    assert_int_equal(dm_timer_wheel_run(&wheel, 2, SIZE_MAX), 1);
+    assert_int_equal(dm_timer_wheel_run(&wheel, 1, SIZE_MAX, fire, NULL), 1);
+    assert_int_equal(dm_timer_wheel_run(&wheel, 1, SIZE_MAX, fire, NULL), 0);
+    assert_int_equal(dm_timer_wheel_run(&wheel, 2, SIZE_MAX, fire, NULL), 1);
     dm_timer_wheel_cancel(&wheel, &timer);
     assert_int_equal(wheel.n_armed, 0);
 }
@@ -191,7 +196,7 @@ static void cancelling_one_that_is_due_too(void **state)
     victim = (struct dm_timer){.on_due = cancel_victim};
     dm_timer_wheel_arm(&wheel, &first, 70);
     dm_timer_wheel_arm(&wheel, &victim, 70);
-    dm_timer_wheel_run(&wheel, 100, SIZE_MAX);
+    dm_timer_wheel_run(&wheel, 100, SIZE_MAX, fire, NULL);
     assert_int_equal(n_again, 1);
     assert_false(dm_timer_is_armed(&victim));
 }
