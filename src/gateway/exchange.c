@@ -111,6 +111,8 @@ void dm_exchange_free_if_ended(struct dm_exchange *ex)
 
     if (ex->caller || ex->call || ex->wish.upstream)
         return;
+    if (DM_UNLIKELY(ex->ticket.step == DM_BREAKER_TICKET_OUT))
+        dm_upstream_drop(ex->upstream, &ex->ticket);
     dm_upstream_unref(ex->upstream);
     dm_live_release_unref(ex->release);
     dm_unit_unref(ex->applications);
@@ -179,6 +181,8 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
         dm_answer_preflight(ex);
     } else if (ex->is_redirect) {
         dm_answer_redirect(ex);
+    } else if (DM_UNLIKELY(!dm_exchange_admit(ex))) {
+        dm_answer(ex, ex->verdict.reason);
     } else {
         ex->head = NULL;
         dm_http_request_inform(caller, 100, DM_STR_NULL); /* if it was asked for */
@@ -237,6 +241,7 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
         return;
     }
     ex->has_request_ended = true;
+    ex->request_ended_ns = dm_loop_now_ns(ex->worker->loop);
     if (DM_UNLIKELY(trailers))
         keep_trailers(ex, trailers);
     if (ex->call && !dm_exchange_is_replaying(ex) && ex->request.framing != DM_HTTP_FRAMING_NONE)

@@ -51,13 +51,15 @@ struct dm_exchange {
     struct dm_addr peer;
     struct dm_http_message request;
     struct dm_upstream_request wish;
-    char *replay; /* what was taken of the body, as long as it may have to be sent again (E3) */
+    struct dm_breaker_ticket ticket; /* of the backend's circuit: each end of the call says what came of it (U6) */
+    char *replay;                    /* what was taken of the body, as long as it may have to be sent again (E3) */
     struct dm_str request_trailers;
     struct dm_str websocket_key; /* of the client's, when the backend's connection proves otherwise (upgrade.h) */
     struct dm_str request_id;
     char own_id[DM_REQUEST_ID_LEN];
 
     uint64_t begun_ns, sent_ns, answered_ns;           /* loop time */
+    uint64_t request_ended_ns;                         /* of one with a body; 0: not yet */
     uint64_t body_sent, replayed, bytes_in, bytes_out; /* replayed: of body_sent, on this call */
     struct dm_limit_verdict verdict;
     const struct dm_ucors *cors; /* of the version, when the request has an Origin */

@@ -18,7 +18,7 @@ void dm_exchange_count_upstream(struct dm_exchange *ex, const struct dm_http_cal
     ex->tenant->counters->upstream_bytes_out += dm_http_call_bytes_out(call);
 }
 
-void dm_exchange_drop_call(struct dm_exchange *ex)
+static void cancel_call(struct dm_exchange *ex)
 {
     if (ex->call && dm_http_call_has_response(ex->call))
         dm_exchange_count_upstream(ex, ex->call);
@@ -26,6 +26,57 @@ void dm_exchange_drop_call(struct dm_exchange *ex)
         dm_http_call_cancel(ex->call);
     ex->call = NULL;
     dm_upstream_cancel(&ex->wish);
+}
+
+void dm_exchange_drop_call(struct dm_exchange *ex)
+{
+    cancel_call(ex);
+    if (ex->upstream)
+        dm_upstream_drop(ex->upstream, &ex->ticket);
+}
+
+/* --- what comes of it, for the backend's circuit ------------------------------------------------------------------ */
+
+bool dm_exchange_admit(struct dm_exchange *ex)
+{
+    uint64_t retry_s;
+
+    if (DM_LIKELY(dm_upstream_admit(ex->upstream, &ex->ticket, &retry_s)))
+        return true;
+    ex->verdict = (struct dm_limit_verdict){.reason = DM_REASON_CIRCUIT_OPEN, .retry_after_s = retry_s};
+    return false;
+}
+
+/* There will be no call. A name without an address is no connection; all else is not the backend's doing. */
+static void note_no_call(struct dm_exchange *ex, enum dm_reason reason)
+{
+    if (reason == DM_REASON_BACKEND_UNRESOLVED)
+        dm_upstream_broken(ex->upstream, &ex->ticket, 0);
+    else
+        dm_upstream_drop(ex->upstream, &ex->ticket);
+}
+
+/* How fast a caller sends is not the backend's doing. */
+static void note_answer(struct dm_exchange *ex, unsigned status)
+{
+    bool is_early = ex->request.framing != DM_HTTP_FRAMING_NONE && !ex->has_request_ended;
+    uint64_t asked_ns = DM_MAX(ex->sent_ns, ex->request_ended_ns);
+
+    dm_upstream_answered(ex->upstream, &ex->ticket, status, is_early ? 0 : ex->answered_ns - asked_ns);
+}
+
+/* Nothing left: it is about the request (http/client.h, C3). */
+static bool is_unsent(const struct dm_http_call *call, struct dm_http_end end)
+{
+    return end.why == DM_HTTP_ABORT_FAULT && dm_http_call_bytes_out(call) == 0;
+}
+
+static void note_abort(struct dm_exchange *ex, const struct dm_http_call *call, struct dm_http_end end)
+{
+    if (!ex->caller || ex->tunnel || end.why == DM_HTTP_ABORT_SHUTDOWN || is_unsent(call, end))
+        dm_upstream_drop(ex->upstream, &ex->ticket);
+    else
+        dm_upstream_broken(ex->upstream, &ex->ticket, ex->answered_ns);
 }
 
 /* --- to the backend ----------------------------------------------------------------------------------------------- */
@@ -81,6 +132,7 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
     if (!call) {
         if (reason == DM_REASON_BACKEND_TLS)
             note_tls_failure(ex, wish->tls_reason);
+        note_no_call(ex, reason);
         dm_answer(ex, reason);
         return;
     }
@@ -172,6 +224,7 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
         .status = head->status, .framing = (enum dm_http_framing)head->framing, .protocol = ex->request.protocol};
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
+    note_answer(ex, head->status);
     message.content_length = head->content_length;
     message.may_have_trailers = head->version_major == 2;
     if (DM_UNLIKELY(head->status == 426))
@@ -210,7 +263,7 @@ static bool is_for_the_idle(const struct dm_exchange *ex, const struct dm_http_c
 
 static void try_anew(struct dm_exchange *ex)
 {
-    dm_exchange_drop_call(ex);
+    cancel_call(ex);
     ex->tenant->counters->upstream_retries++;
     ex->wish.wants_fresh = true;
     dm_exchange_forward(ex);
@@ -271,6 +324,7 @@ static void on_call_done(void *user, struct dm_http_call *call)
     struct dm_exchange *ex = user;
 
     dm_exchange_count_upstream(ex, call);
+    dm_upstream_whole(ex->upstream, &ex->ticket);
     ex->call = NULL;
     dm_exchange_free_if_ended(ex);
 }
@@ -319,6 +373,8 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
         dm_exchange_count_upstream(ex, call);
     else
         dm_upstream_failed(ex->upstream, ex->wish.endpoint);
+    if (!again || !ex->caller)
+        note_abort(ex, call, end);
     if (!ex->caller) {
         dm_exchange_free_if_ended(ex);
     } else if (again) {

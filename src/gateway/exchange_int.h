@@ -13,6 +13,8 @@ void dm_exchange_free_if_ended(struct dm_exchange *ex);
 
 /* exchange_call.c */
 
+/* Before the first try: does the backend's circuit let it through? False: verdict says why not. */
+bool dm_exchange_admit(struct dm_exchange *ex);
 /* One try. */
 void dm_exchange_forward(struct dm_exchange *ex);
 /* What was taken of the body is being sent once more. */

@@ -13,8 +13,10 @@ static struct dm_upstream *upstream_for(struct dm_live_tenant *tenant, const str
     const struct dm_live_release *former = tenant->release;
 
     for (uint32_t i = 0; former && i < former->n_upstreams; i++)
-        if (dm_upstream_is_same(former->upstreams[i], unit, backend))
+        if (dm_upstream_is_same(former->upstreams[i], unit, backend)) {
+            dm_upstream_set(former->upstreams[i], backend);
             return dm_upstream_ref(former->upstreams[i]);
+        }
     return dm_upstream_new(tenant->env, unit, backend, &tenant->share);
 }
 
@@ -79,6 +81,7 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     tenant->share.counters = counters;
     tenant->share.flow = &tenant->flow;
     dm_flow_init(&tenant->flow, DM_FLOW_WEIGHT, &counters->cpu_ns);
+    tenant->share.tenant = tenant->name;
     dm_caps_set(tenant);
     return tenant;
 }

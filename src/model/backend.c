@@ -68,6 +68,73 @@ const struct dm_schema dm_schema_backend_tls = {
     .validate = check_tls,
 };
 
+/* --- containment -------------------------------------------------------------------------------------------------- */
+
+#define TIMEOUT_MAX_MS 3600000
+
+const char *const dm_breaker_mode_names[] = {"auto", "closed", "open", NULL};
+const char *const dm_breaker_statuses_names[] = {"none", "unavailable", "server_errors", NULL};
+
+static const struct dm_field breaker_fields[] = {
+    {"mode", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_breaker, mode), .names = dm_breaker_mode_names,
+     .doc =
+         "`auto` judges by what calls come to; `open` refuses all calls until it is changed, `closed` none, whatever "
+         "they come to."},
+    {"consecutive_failures", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, consecutive_failures), .min = 1,
+     .max = 1000, .def_int = 10, .doc = "So many failed calls behind one another open it."},
+    {"failure_percent", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, failure_percent), .min = 1, .max = 100,
+     .def_int = 50, .doc = "Such a share of failed calls among those of the window opens it."},
+    {"failure_statuses", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_breaker, failure_statuses),
+     .names = dm_breaker_statuses_names, .def_int = DM_BREAKER_UNAVAILABLE,
+     .doc =
+         "Which statuses of answers are failures: `unavailable` is 502, 503 and 504, `server_errors` is 500 and above. "
+         "No connection, no answer in time, and answers that are malformed or cut always are."},
+    {"slow_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, slow_ms), .max = TIMEOUT_MAX_MS,
+     .doc = "A call whose answer begins later than this, from the end of the request, is slow. 0: none is."},
+    {"slow_percent", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, slow_percent), .min = 1, .max = 100,
+     .def_int = 80, .doc = "Such a share of slow calls among those of the window opens it."},
+    {"window_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, window_ms), .min = 1000, .max = 600000,
+     .def_int = 10000, .doc = "Over which time shares are taken; it slides in steps of a tenth."},
+    {"min_requests", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, min_requests), .min = 1, .max = 1000000,
+     .def_int = 50, .doc = "With fewer calls in the window shares say nothing."},
+    {"open_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, open_ms), .min = 10, .max = TIMEOUT_MAX_MS,
+     .def_int = 1000,
+     .doc =
+         "How long it stays open before a call is let through to see whether the backend is back; twice as long each "
+         "time it opens again soon."},
+    {"open_max_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, open_max_ms), .min = 10, .max = TIMEOUT_MAX_MS,
+     .def_int = 30000, .doc = "The longest of these times."},
+    {"probes", DM_FIELD_INT, 0, DM_AT(struct dm_backend_breaker, probes), .min = 1, .max = 100, .def_int = 1,
+     .doc = "So many calls must go well before all are let through again; no more than that are made at a time."},
+};
+
+static void check_breaker(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_breaker *breaker = object;
+
+    if (breaker->open_max_ms < breaker->open_ms)
+        dm_check_fail(check, "/open_max_ms", "must be at least open_ms, which is %lld, found %lld",
+                      (long long)breaker->open_ms, (long long)breaker->open_max_ms);
+}
+
+const struct dm_schema dm_schema_backend_breaker = {
+    .name = "BackendBreaker",
+    .doc =
+        "The circuit breaker of a backend: when calls to it fail, further ones are refused with 503 `circuit_open` before they "
+        "cost anything, until one that is let through goes well. Each worker process judges by the calls that it makes. A caller "
+        "that goes away is no failure. Changing `mode` opens or closes it by hand.",
+    DM_FIELDS(breaker_fields),
+    .struct_bytes = sizeof(struct dm_backend_breaker),
+    .validate = check_breaker,
+};
+
+static void check_slow(const struct dm_backend *backend, struct dm_check *check)
+{
+    if (backend->breaker.slow_ms >= backend->response_timeout_ms)
+        dm_check_fail(check, "/breaker/slow_ms", "must be less than response_timeout_ms, which is %lld, found %lld",
+                      (long long)backend->response_timeout_ms, (long long)backend->breaker.slow_ms);
+}
+
 static void check_server_name(const struct dm_backend *backend, struct dm_check *check)
 {
     if (!backend->tls || !backend->tls->verify || backend->tls->server_name.len > 0)
@@ -99,9 +166,9 @@ static void check_backend(const void *object, struct dm_check *check)
         }
     }
     check_server_name(backend, check);
+    check_slow(backend, check);
 }
 
-#define TIMEOUT_MAX_MS 3600000
 #define TUNNEL_IDLE_MAX_MS 86400000   /* a day */
 #define TUNNEL_TOTAL_MAX_MS 604800000 /* a week */
 
@@ -137,6 +204,8 @@ static const struct dm_field fields[] = {
      .doc = "Longest silence of an upgraded connection (a WebSocket), or of a gRPC call, in both directions together."},
     {"tunnel_total_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_total_ms), .max = TUNNEL_TOTAL_MAX_MS,
      .doc = "Longest life of an upgraded connection; 0 is without end."},
+    {"breaker", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, breaker), .sub = &dm_schema_backend_breaker,
+     .doc = "When calls fail, no more are made for a while."},
 };
 
 const struct dm_schema dm_schema_backend = {

@@ -22,6 +22,31 @@ struct dm_backend_tls {
     struct dm_str client_certificate; /* name of a certificate of the tenant; "" = none is shown */
 };
 
+enum dm_breaker_mode { DM_BREAKER_AUTO, DM_BREAKER_HELD_CLOSED, DM_BREAKER_HELD_OPEN, DM_BREAKER_MODES };
+extern const char *const dm_breaker_mode_names[];
+enum dm_breaker_statuses {
+    DM_BREAKER_NO_STATUS,
+    DM_BREAKER_UNAVAILABLE,
+    DM_BREAKER_SERVER_ERRORS,
+    DM_BREAKER_STATUSES
+};
+extern const char *const dm_breaker_statuses_names[];
+
+/* What the gateway makes of calls that fail (gateway/upstream/breaker.h). */
+struct dm_backend_breaker {
+    int mode;                     /* enum dm_breaker_mode */
+    int64_t consecutive_failures; /* failures behind one another that open it */
+    int64_t failure_percent;      /* share of failures in the window that opens it */
+    int64_t slow_ms;              /* a call that takes longer is slow; 0 = none is */
+    int64_t slow_percent;         /* share of slow calls in the window that opens it */
+    int64_t window_ms;
+    int64_t min_requests; /* in the window, for a share to count */
+    int failure_statuses; /* enum dm_breaker_statuses */
+    int64_t open_ms;      /* time open; doubles each time it opens again soon */
+    int64_t open_max_ms;
+    int64_t probes; /* that must pass before it is closed */
+};
+
 struct dm_backend {
     struct dm_str name;
     struct dm_str description;
@@ -36,12 +61,14 @@ struct dm_backend {
     int64_t idle_timeout_ms;        /* between two reads of a body; pooled connections are kept as long */
     int64_t tunnel_idle_timeout_ms; /* silence in both directions of an upgraded connection */
     int64_t tunnel_total_ms;        /* longest life of one; 0 = no end */
+    struct dm_backend_breaker breaker;
 };
 
 #define DM_BACKEND_ENDPOINTS_MAX 64
 
 extern const struct dm_schema dm_schema_endpoint;
 extern const struct dm_schema dm_schema_backend_tls;
+extern const struct dm_schema dm_schema_backend_breaker;
 extern const struct dm_schema dm_schema_backend;
 
 #endif

@@ -127,6 +127,15 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
                                     "This is a gRPC call, and HTTP/1.1 is spoken to the backend.", DM_WHO_TENANT,
                                     "`protocol` of the backend, which gRPC needs to be `http2`.", WORDED},
 
+    [DM_REASON_CIRCUIT_OPEN] =
+        {"circuit_open", 503, "Backend held off",
+         "Calls to the backend have failed lately, so none is made for the moment; Retry-After "
+         "says how long.",
+         DM_WHO_TENANT,
+         "The backend; the event `circuit_opened` in the gateway's log says what failed; `breaker` "
+         "of the backend, by which it can be closed by hand.",
+         WORDED},
+
     [DM_REASON_INTERNAL_ERROR] = {"internal_error", 500, "Internal error", "The gateway failed on this request.",
                                   DM_WHO_OPERATOR, "The gateway's log, by the request id.", FIXED},
 
@@ -171,9 +180,24 @@ const char *dm_reason_who_name(enum dm_reason_who who)
     return names[who];
 }
 
-const char *const dm_reason_worded[] = {
-    "body_too_large",     "no_mapping_rule",      "no_backend",          "upgrade_not_allowed",
-    "ip_denied",          "auth_missing",         "auth_invalid",        "application_suspended",
-    "not_subscribed",     "limit_exceeded",       "rate_limited",        "no_endpoint",
-    "backend_unresolved", "egress_not_approved",  "backend_unreachable", "backend_tls",
-    "backend_timeout",    "backend_bad_response", "backend_not_grpc",    NULL};
+const char *const dm_reason_worded[] = {"body_too_large",
+                                        "no_mapping_rule",
+                                        "no_backend",
+                                        "upgrade_not_allowed",
+                                        "ip_denied",
+                                        "auth_missing",
+                                        "auth_invalid",
+                                        "application_suspended",
+                                        "not_subscribed",
+                                        "limit_exceeded",
+                                        "rate_limited",
+                                        "no_endpoint",
+                                        "backend_unresolved",
+                                        "egress_not_approved",
+                                        "backend_unreachable",
+                                        "backend_tls",
+                                        "backend_timeout",
+                                        "backend_bad_response",
+                                        "backend_not_grpc",
+                                        "circuit_open",
+                                        NULL};

@@ -1,3 +1,4 @@
+#include "model/backend.h"
 #include "snapshot/check_int.h"
 #include "snapshot/applications.h"
 #include "snapshot/domains.h"
@@ -55,10 +56,22 @@ static bool backend_tls_ok(const struct check *c, dm_off at)
                        str_ok(c, tls->client_certificate));
 }
 
+static bool percent_ok(unsigned n)
+{
+    return n >= 1 && n <= 100;
+}
+
+static bool breaker_ok(const struct dm_ubreaker *b)
+{
+    return b->mode < DM_BREAKER_MODES && b->statuses < DM_BREAKER_STATUSES && percent_ok(b->failed_percent) &&
+           percent_ok(b->slow_percent) && b->run_max > 0 && b->calls_min > 0 && b->window_ms > 0 && b->open_ms > 0 &&
+           b->open_max_ms >= b->open_ms && b->probes_max > 0;
+}
+
 static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
 {
     if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !backend_tls_ok(c, b->tls) ||
-        !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint))
+        !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint) || !breaker_ok(&b->breaker))
         return false;
     for (uint32_t i = 0; i < b->n_endpoints; i++)
         if (!endpoint_ok(c, &ITEMS(c, b->endpoints, struct dm_uendpoint)[i]))

@@ -79,6 +79,21 @@ static dm_off add_backend_tls(struct dm_builder *b, const struct dm_backend_tls 
     return DM_BUILDER_ADD(b, &out, 1, struct dm_ubackend_tls);
 }
 
+static struct dm_ubreaker breaker_of(const struct dm_backend_breaker *from)
+{
+    return (struct dm_ubreaker){.run_max = (uint32_t)from->consecutive_failures,
+                                .calls_min = (uint32_t)from->min_requests,
+                                .window_ms = (uint32_t)from->window_ms,
+                                .open_ms = (uint32_t)from->open_ms,
+                                .open_max_ms = (uint32_t)from->open_max_ms,
+                                .slow_ms = (uint32_t)from->slow_ms,
+                                .mode = (uint8_t)from->mode,
+                                .statuses = (uint8_t)from->failure_statuses,
+                                .failed_percent = (uint8_t)from->failure_percent,
+                                .slow_percent = (uint8_t)from->slow_percent,
+                                .probes_max = (uint16_t)from->probes};
+}
+
 static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *body)
 {
     struct dm_ubackend *out DM_CLEANUP(dm_freep) = dm_calloc(body->n_backends, sizeof(*out));
@@ -97,6 +112,7 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].tunnel_total_ms = (uint32_t)backend->tunnel_total_ms;
         out[i].protocol = (uint8_t)backend->protocol;
         out[i].tls = add_backend_tls(b, backend->tls);
+        out[i].breaker = breaker_of(&backend->breaker);
     }
     return DM_BUILDER_ADD(b, out, body->n_backends, struct dm_ubackend);
 }

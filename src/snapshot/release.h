@@ -29,6 +29,16 @@ struct dm_ubackend_tls {
     uint32_t unused;
 };
 
+struct dm_ubreaker {
+    uint32_t run_max, calls_min, window_ms, open_ms, open_max_ms;
+    uint32_t slow_ms; /* 0 = none is slow */
+    uint8_t mode;     /* enum dm_breaker_mode */
+    uint8_t statuses; /* enum dm_breaker_statuses */
+    uint8_t failed_percent, slow_percent;
+    uint16_t probes_max;
+    uint16_t unused;
+};
+
 struct dm_ubackend {
     uint64_t id;
     struct dm_ustr name;
@@ -41,6 +51,7 @@ struct dm_ubackend {
     dm_off tls;       /* struct dm_ubackend_tls; 0 = clear text */
     uint8_t protocol; /* enum dm_backend_protocol */
     uint8_t unused[3];
+    struct dm_ubreaker breaker;
 };
 
 struct dm_umetric {

@@ -17,7 +17,7 @@
 
 #define DM_UNIT_MAGIC "DMUNIT\r\n"
 /* Raise on every change of a struct in unit.h, release.h, applications.h, grants.h or domains.h. */
-#define DM_UNIT_FORMAT 4
+#define DM_UNIT_FORMAT 5
 #define DM_UNIT_BYTES_MAX (256u << 20)
 #define DM_UNIT_TENANT_MAX 64
 

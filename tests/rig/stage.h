@@ -12,6 +12,9 @@
     "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"orders.test\"}],"                                   \
     "\"endpoints\":[{\"address\":\"127.0.0.0/8\",\"port\":0}]}"
 
+/* Of a backend that fails more often than its breaker would have it. */
+#define STAGE_NO_BREAKER ",\"breaker\":{\"mode\":\"closed\"}"
+
 struct stage {
     struct rig rig;
     struct rig_origin origin;

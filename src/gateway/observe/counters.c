@@ -18,6 +18,8 @@ static void end_tenant(struct dm_tenant_counters *counters)
         counters->upstream_connections = 0;
     if (counters->buffered_bytes != 0)
         counters->buffered_bytes = 0;
+    if (counters->circuits_open != 0)
+        counters->circuits_open = 0;
 }
 
 void dm_counters_close(struct dm_counters_page *page, size_t n_tenants)

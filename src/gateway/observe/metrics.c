@@ -36,6 +36,8 @@ static const struct family tenant_families[] = {
     {"daemun_tunnels_total", "counter", "Connections that were upgraded to tunnels.", TENANT(tunnels_begun), 0},
     {"daemun_upstream_failures_total", "counter", "Attempts at a backend that failed.", TENANT(upstream_failures), 0},
     {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
+    {"daemun_circuits_open", "gauge", "Backends whose circuit is not closed, counted in each worker.",
+     TENANT(circuits_open), 0},
 };
 
 static const struct family worker_families[] = {
@@ -291,6 +293,25 @@ static void write_timeouts(const struct sums *sums, struct dm_buf *ret)
         }
 }
 
+static void write_circuit_changes(const struct sums *sums, struct dm_buf *ret)
+{
+    static const char *const states[] = {"closed", "open", "half_open"};
+
+    _Static_assert(DM_COUNT(states) == DM_COUNT(((struct dm_tenant_counters *)NULL)->circuit_changes),
+                   "a name for each");
+    begin(ret, "daemun_circuit_changes_total", "counter",
+          "Changes of the circuits of a tenant's backends, by the state that began.");
+    for (size_t i = 0; i < sums->count; i++)
+        for (size_t state = 0; state < DM_COUNT(states); state++) {
+            uint64_t n = sums->items[i].counters.circuit_changes[state];
+            if (n == 0)
+                continue;
+            begin_sample(ret, "daemun_circuit_changes_total", "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "state", states[state]);
+            end_sample(ret, n);
+        }
+}
+
 static void write_histogram(const struct dm_metrics_tenant *tenant, const char *name, const uint64_t *buckets,
                             uint64_t sum_us, struct dm_buf *ret)
 {
@@ -371,6 +392,7 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_upstream_tls(&sums, ret);
     write_refused(&sums, ret);
     write_timeouts(&sums, ret);
+    write_circuit_changes(&sums, ret);
     write_latencies(&sums, ret);
     write_marks(&sums, ret);
     write_troubled(view, ret);

@@ -63,6 +63,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
     u->id = backend->id;
     u->refs = 1;
     u->weight_sum = backend->weight_sum;
+    u->name = dm_strdup(dm_unit_str(release, backend->name));
     u->tls = dm_upstream_tls_new(release, backend);
     u->is_http2 = backend->protocol == DM_BACKEND_HTTP2;
     u->n_endpoints = backend->n_endpoints;
@@ -75,6 +76,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
         e->authority = dm_strdup(dm_unit_str(release, from[i].authority));
         set_numeric(e, &from[i]);
     }
+    dm_upstream_set(u, backend);
     return u;
 }
 
@@ -123,8 +125,10 @@ void dm_upstream_unref(struct dm_upstream *u)
         return;
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         free_endpoint(&u->endpoints[i]);
+    dm_upstream_circuit_done(u);
     leave(u);
     dm_upstream_tls_free(u->tls);
+    dm_free(u->name);
     dm_free(u);
 }
 

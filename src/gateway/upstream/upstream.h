@@ -10,11 +10,15 @@
  * U5. A tenant has at most connections_max connections, those among them that take no call any more (GOAWAY, other grants) and end
  *     behind the ones in hand. At that bound an idle one of its makes way, whichever
  *     upstream has it, or the request is refused; and none is kept idle that another worker may want the room of.
+ * U6. A backend whose calls fail is left alone for a while (breaker.h). An exchange counts once, by its last try. Failures are: no
+ *     connection, no answer in time, one that is malformed or cut, and the statuses that the backend's settings name. What callers or
+ *     the gateway end, and what the team or the master has to mend (grants, weights, certificates), is none.
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
 #define DM_GATEWAY_UPSTREAM_UPSTREAM_H
 
+#include "gateway/upstream/breaker.h"
 #include "http/client.h"
 #include "io/dns.h"
 #include "io/tls.h"
@@ -36,13 +40,14 @@ struct dm_upstream_env {
 
 /* What the upstreams of one tenant share; outlives them. */
 struct dm_upstream_share {
+    struct dm_str tenant; /* its name; borrowed */
     struct dm_tenant_counters *counters;
     struct dm_flow *flow;      /* whose work its connections are; NULL: of whoever runs */
     uint32_t connections_max;  /* of the tenant, in all workers together; 0: as in the env */
     struct dm_upstream *first; /* those that there are */
 };
 
-/* Has one reference. The unit may go; what is needed is copied. */
+/* Has one reference. The unit may go; what is needed is copied (with dm_upstream_set). */
 struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const struct dm_unit *release,
                                     const struct dm_ubackend *backend, struct dm_upstream_share *share);
 struct dm_upstream *dm_upstream_ref(struct dm_upstream *upstream);
@@ -50,6 +55,24 @@ void dm_upstream_unref(struct dm_upstream *upstream);
 /* Same id and endpoints? */
 bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_unit *release,
                          const struct dm_ubackend *backend);
+
+/* What a release may change without another upstream taking the place of this one. */
+void dm_upstream_set(struct dm_upstream *upstream, const struct dm_ubackend *backend);
+
+/* --- containment (circuit.c): what exchanges come to, so that a backend that fails is left alone; U6 ---------------------------- */
+
+/* Before the first try. False: *ret_retry_s says when to ask again. Otherwise one of the four below follows. */
+bool dm_upstream_admit(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t *ret_retry_s);
+/* The answer begins, so long after the request; took_ns 0: not known. Then whole, or cut, or drop follows. */
+void dm_upstream_answered(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, unsigned status,
+                          uint64_t took_ns);
+/* There was none, or it broke off: the exchange has no further try. answered_ns: when it began; 0: never. */
+void dm_upstream_broken(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t answered_ns);
+void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+/* It says nothing of the backend: its caller, or the gateway, ended it. */
+void dm_upstream_drop(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
 
 /* A wish for a call on a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {

@@ -48,7 +48,11 @@ struct dm_upstream {
     uint32_t n_endpoints;
     struct dm_upstream_tls *tls; /* NULL: clear text */
     bool is_http2;
-    bool is_retired; /* nothing is kept idle */
+    bool is_retired;          /* nothing is kept idle */
+    uint8_t failure_statuses; /* enum dm_breaker_statuses */
+    char *name;
+    uint64_t slow_ns; /* 0: no call is slow */
+    struct dm_breaker breaker;
     struct dm_upstream_endpoint endpoints[];
 };
 
@@ -64,6 +68,10 @@ bool dm_upstream_take_idle(struct dm_upstream_endpoint *endpoint, struct dm_upst
 bool dm_upstream_make_room(struct dm_upstream *upstream);
 /* What a new connection takes before it says so: many calls that begin at once are not refused twice. 0: unknown. */
 uint32_t dm_upstream_known_calls_max(struct dm_upstream_endpoint *endpoint);
+
+/* circuit.c */
+
+void dm_upstream_circuit_done(struct dm_upstream *upstream);
 
 /* tls.c: how a backend is spoken to */
 

@@ -285,7 +285,7 @@ static void speak(struct scene *s, bool is_http2, bool is_tls)
     s->cutter.tls = is_tls ? s->acceptor : NULL;
     snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u}",
              dm_addr_port(&s->cutter.listener.addr));
-    snprintf(backend, sizeof(backend), "%s%s", is_http2 ? ",\"protocol\":\"http2\"" : "",
+    snprintf(backend, sizeof(backend), "%s%s" STAGE_NO_BREAKER, is_http2 ? ",\"protocol\":\"http2\"" : "",
              is_tls ? ",\"tls\":{\"verify\":false}" : "");
     stage_apply(&s->stage, &(struct stage_release){.endpoints = endpoints, .backend = backend});
 }

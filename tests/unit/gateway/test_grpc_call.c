@@ -30,7 +30,7 @@ static int setup_with(void **state, const char *backend, const char *policies)
 
 static int setup(void **state)
 {
-    return setup_with(state, ",\"protocol\":\"http2\"", NULL);
+    return setup_with(state, ",\"protocol\":\"http2\"" STAGE_NO_BREAKER, NULL);
 }
 
 static int setup_impatient(void **state)

@@ -54,7 +54,10 @@ static void writes_in_the_order_of_the_table(void **state)
         fixture_text(&dm_schema_backend, &backend, DM_WRITE_DEFAULTS, &arena),
         "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
         "\"base_path\":\"/\",\"protocol\":\"http1\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
-        "\"idle_timeout_ms\":5,\"tunnel_idle_timeout_ms\":300000,\"tunnel_total_ms\":0}");
+        "\"idle_timeout_ms\":5,\"tunnel_idle_timeout_ms\":300000,\"tunnel_total_ms\":0,"
+        "\"breaker\":{\"mode\":\"auto\",\"consecutive_failures\":10,\"failure_percent\":50,"
+        "\"failure_statuses\":\"unavailable\",\"slow_ms\":0,\"slow_percent\":80,\"window_ms\":10000,"
+        "\"min_requests\":50,\"open_ms\":1000,\"open_max_ms\":30000,\"probes\":1}}");
 }
 
 static void orders_maps_by_key(void **state)

@@ -72,6 +72,7 @@ static void keeps_its_codes(void **state)
         {"backend_timeout", 504},
         {"backend_bad_response", 502},
         {"backend_not_grpc", 501},
+        {"circuit_open", 503},
         {"internal_error", 500},
         {"client_closed", 0},
         {"backend_closed", 0},

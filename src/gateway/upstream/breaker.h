@@ -1,0 +1,137 @@
+/* A circuit breaker: decides from what came of calls whether further ones are worth making. Without clock, I/O or memory of its own;
+ * whoever has it says what time it is.
+ *
+ *   state      calls are              ends by
+ *   CLOSED     let through            run_max failures (or cut answers) behind one another, or failed or slow calls at their share
+ *                                     of a window with at least calls_min: OPEN
+ *   OPEN       refused                the first call behind open_for_ns, which becomes a probe: HALF_OPEN
+ *   HALF_OPEN  let through as probes  probes_max that passed: CLOSED with an empty window; one that failed, or was slow: OPEN for
+ *                                     twice as long, up to open_max_ns
+ *   The mode says what people want: AUTO as above; HELD_CLOSED: always let through; HELD_OPEN: always refused. Each change of it begins
+ *   anew in CLOSED or OPEN.
+ *
+ * B1. What a call came to counts only in the state in which it was let through, so that what began before an opening neither closes nor
+ *     opens anything.
+ * B2. In HALF_OPEN at most probes_max calls are out or passed.
+ * B3. A call that says nothing (its caller went away) is as if it had not been.
+ * B4. The time open doubles from open_ns to open_max_ns while it opens again soon: before it was closed for as long as the last
+ *     opening and a window together.
+ * B5. A call counts once, when its answer begins or does not come. An answer that is cut within a window's time counts as one more,
+ *     failed; later its end says nothing about calls now.
+ *
+ * Threads: the owner's. */
+#ifndef DM_GATEWAY_UPSTREAM_BREAKER_H
+#define DM_GATEWAY_UPSTREAM_BREAKER_H
+
+#include "base/defs.h"
+
+#define DM_BREAKER_SLICES 10 /* the window moves on by a slice at a time */
+
+enum dm_breaker_state { DM_BREAKER_CLOSED, DM_BREAKER_OPEN, DM_BREAKER_HALF_OPEN, DM_BREAKER_STATES };
+enum dm_breaker_outcome { DM_BREAKER_OK, DM_BREAKER_SLOW, DM_BREAKER_FAILED };
+enum dm_breaker_cause {
+    DM_BREAKER_RUN,      /* failures behind one another */
+    DM_BREAKER_CUTS,     /* answers that were cut, behind one another */
+    DM_BREAKER_FAILURES, /* their share */
+    DM_BREAKER_SLOWNESS, /* their share */
+    DM_BREAKER_PROBE,    /* passed, or failed */
+    DM_BREAKER_TIME,     /* a probe is due */
+    DM_BREAKER_MODE,
+};
+
+struct dm_breaker_settings {
+    int mode; /* enum dm_breaker_mode (model/backend.h) */
+    uint32_t run_max, calls_min;
+    uint32_t failed_percent, slow_percent; /* 1 to 100 */
+    uint32_t probes_max;
+    uint64_t window_ns, open_ns, open_max_ns;
+};
+
+/* Calls of a slice or a window. */
+struct dm_breaker_count {
+    uint32_t calls, failed, slow;
+};
+
+/* The last change, with its evidence. */
+struct dm_breaker_change {
+    enum dm_breaker_state from, to;
+    enum dm_breaker_cause cause;
+    struct dm_breaker_count window; /* as it was */
+    uint32_t run;                   /* failures, or cut answers, behind one another */
+    uint64_t open_for_ns;           /* of OPEN; UINT64_MAX: until the mode changes */
+    uint64_t lasted_ns;             /* the state that ended */
+};
+
+struct dm_breaker {
+    enum dm_breaker_state state;
+    uint32_t generation; /* of the state: B1 */
+    struct dm_breaker_settings settings;
+    struct dm_breaker_count slices[DM_BREAKER_SLICES], window;
+    unsigned slice;
+    uint64_t slice_end_ns;
+    uint32_t run, cuts;
+    uint32_t probes_out, probes_passed;
+    uint64_t since_ns, open_for_ns;
+    bool has_changed;
+    struct dm_breaker_change change;
+};
+
+/* A call that was let through; zero it before the first use. */
+struct dm_breaker_ticket {
+    uint32_t generation;
+    uint8_t step; /* enum below */
+};
+enum { DM_BREAKER_TICKET_NONE, DM_BREAKER_TICKET_OUT, DM_BREAKER_TICKET_ANSWERED };
+
+void dm_breaker_init(struct dm_breaker *breaker, const struct dm_breaker_settings *settings, uint64_t now_ns);
+/* What was counted stays, unless the mode is another one. */
+void dm_breaker_set(struct dm_breaker *breaker, const struct dm_breaker_settings *settings, uint64_t now_ns);
+
+/* May a call be made? Then its ticket is followed by answer, fail or drop. */
+static inline bool dm_breaker_take(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, uint64_t now_ns);
+/* How long no call will be let through, as far as that is known. */
+uint64_t dm_breaker_wait_ns(const struct dm_breaker *breaker, uint64_t now_ns);
+
+/* The call's answer has begun. With OK and SLOW whole, cut or drop follows. Without effect on a ticket that is not out. */
+void dm_breaker_answer(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, enum dm_breaker_outcome outcome,
+                       uint64_t now_ns);
+/* There will be no answer. */
+static inline void dm_breaker_fail(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, uint64_t now_ns);
+/* The answer ended as it should, or broke off. answered_ns: when it began. */
+void dm_breaker_whole(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket);
+void dm_breaker_cut(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, uint64_t answered_ns,
+                    uint64_t now_ns);
+/* B3 */
+void dm_breaker_drop(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket);
+
+/* True once after each change of the state. */
+static inline bool dm_breaker_has_changed(struct dm_breaker *breaker);
+/* Static storage. */
+const char *dm_breaker_state_name(enum dm_breaker_state state);
+const char *dm_breaker_cause_name(enum dm_breaker_cause cause);
+
+/* dm_breaker_take, when it is not closed. */
+bool dm_breaker_take_probe(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, uint64_t now_ns);
+
+static inline bool dm_breaker_take(struct dm_breaker *b, struct dm_breaker_ticket *ticket, uint64_t now_ns)
+{
+    if (DM_UNLIKELY(b->state != DM_BREAKER_CLOSED))
+        return dm_breaker_take_probe(b, ticket, now_ns);
+    *ticket = (struct dm_breaker_ticket){b->generation, DM_BREAKER_TICKET_OUT};
+    return true;
+}
+
+static inline void dm_breaker_fail(struct dm_breaker *b, struct dm_breaker_ticket *ticket, uint64_t now_ns)
+{
+    dm_breaker_answer(b, ticket, DM_BREAKER_FAILED, now_ns);
+}
+
+static inline bool dm_breaker_has_changed(struct dm_breaker *b)
+{
+    bool has_changed = b->has_changed;
+
+    b->has_changed = false;
+    return has_changed;
+}
+
+#endif

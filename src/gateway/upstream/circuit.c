@@ -1,0 +1,142 @@
+/* An upstream's breaker at work: what counts as a failure, and who is told of changes. */
+#include "gateway/upstream/upstream_int.h"
+
+#include "base/log.h"
+#include "gateway/observe/counters.h"
+#include "model/backend.h"
+
+#define MS_NS UINT64_C(1000000)
+#define S_NS UINT64_C(1000000000)
+#define RETRY_HELD_S 60 /* nobody knows when people close it */
+
+_Static_assert(DM_COUNT(((struct dm_tenant_counters *)NULL)->circuit_changes) == DM_BREAKER_STATES,
+               "a counter for each");
+
+static uint64_t now_ns(const struct dm_upstream *u)
+{
+    return dm_loop_now_ns(u->env.loop);
+}
+
+/* --- changes ------------------------------------------------------------------------------------------------------ */
+
+static void log_change(const struct dm_upstream *u)
+{
+    static const char *const events[] = {"circuit_closed", "circuit_opened", "circuit_probing"};
+    const struct dm_breaker_change *c = &u->breaker.change;
+    const struct dm_log_member members[] = {
+        {"tenant", u->share->tenant},
+        {"backend", dm_str_of(u->name)},
+        {"cause", dm_str_of(dm_breaker_cause_name(c->cause))},
+    };
+    bool is_held = c->open_for_ns == UINT64_MAX;
+
+    dm_log_members(
+        c->to == DM_BREAKER_OPEN ? DM_LOG_WARN : DM_LOG_INFO, events[c->to], members, DM_COUNT(members),
+        "%s after %llu ms %s: of %u calls in the window %u failed and %u were slow, the last %u failed behind one "
+        "another; open for %lld ms",
+        dm_breaker_state_name(c->to), (unsigned long long)(c->lasted_ns / MS_NS), dm_breaker_state_name(c->from),
+        c->window.calls, c->window.failed, c->window.slow, c->run,
+        is_held ? -1LL : (long long)(c->open_for_ns / MS_NS));
+}
+
+static void tell(struct dm_upstream *u)
+{
+    const struct dm_breaker_change *c = &u->breaker.change;
+
+    u->counters->circuit_changes[c->to]++;
+    u->counters->circuits_open += c->from == DM_BREAKER_CLOSED && c->to != DM_BREAKER_CLOSED;
+    u->counters->circuits_open -= c->from != DM_BREAKER_CLOSED && c->to == DM_BREAKER_CLOSED;
+    log_change(u);
+}
+
+static void tell_change(struct dm_upstream *u)
+{
+    if (DM_UNLIKELY(dm_breaker_has_changed(&u->breaker)))
+        tell(u);
+}
+
+void dm_upstream_set(struct dm_upstream *u, const struct dm_ubackend *backend)
+{
+    const struct dm_ubreaker *from = &backend->breaker;
+    struct dm_breaker_settings settings = {.mode = from->mode,
+                                           .run_max = from->run_max,
+                                           .calls_min = from->calls_min,
+                                           .failed_percent = from->failed_percent,
+                                           .slow_percent = from->slow_percent,
+                                           .probes_max = from->probes_max,
+                                           .window_ns = from->window_ms * MS_NS,
+                                           .open_ns = from->open_ms * MS_NS,
+                                           .open_max_ns = from->open_max_ms * MS_NS};
+
+    u->slow_ns = from->slow_ms * MS_NS;
+    u->failure_statuses = from->statuses;
+    if (u->breaker.generation == 0)
+        dm_breaker_init(&u->breaker, &settings, now_ns(u));
+    else
+        dm_breaker_set(&u->breaker, &settings, now_ns(u));
+    tell_change(u);
+}
+
+void dm_upstream_circuit_done(struct dm_upstream *u)
+{
+    u->counters->circuits_open -= u->breaker.state != DM_BREAKER_CLOSED;
+}
+
+/* --- exchanges ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t retry_s(const struct dm_upstream *u)
+{
+    uint64_t wait_ns = dm_breaker_wait_ns(&u->breaker, now_ns(u));
+
+    return wait_ns == UINT64_MAX ? RETRY_HELD_S : DM_MAX((wait_ns + S_NS - 1) / S_NS, UINT64_C(1));
+}
+
+bool dm_upstream_admit(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint64_t *ret_retry_s)
+{
+    bool may = dm_breaker_take(&u->breaker, ticket, now_ns(u));
+
+    tell_change(u);
+    if (DM_UNLIKELY(!may))
+        *ret_retry_s = retry_s(u);
+    return may;
+}
+
+static bool is_failure(const struct dm_upstream *u, unsigned status)
+{
+    switch ((enum dm_breaker_statuses)u->failure_statuses) {
+    case DM_BREAKER_UNAVAILABLE: return status >= 502 && status <= 504;
+    case DM_BREAKER_SERVER_ERRORS: return true;
+    default: return false;
+    }
+}
+
+void dm_upstream_answered(struct dm_upstream *u, struct dm_breaker_ticket *ticket, unsigned status, uint64_t took_ns)
+{
+    enum dm_breaker_outcome outcome = DM_BREAKER_OK;
+
+    if (DM_UNLIKELY(status >= 500) && is_failure(u, status))
+        outcome = DM_BREAKER_FAILED;
+    else if (u->slow_ns > 0 && took_ns > u->slow_ns)
+        outcome = DM_BREAKER_SLOW;
+    dm_breaker_answer(&u->breaker, ticket, outcome, now_ns(u));
+    tell_change(u);
+}
+
+void dm_upstream_broken(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint64_t answered_ns)
+{
+    if (answered_ns > 0)
+        dm_breaker_cut(&u->breaker, ticket, answered_ns, now_ns(u));
+    else
+        dm_breaker_fail(&u->breaker, ticket, now_ns(u));
+    tell_change(u);
+}
+
+void dm_upstream_whole(struct dm_upstream *u, struct dm_breaker_ticket *ticket)
+{
+    dm_breaker_whole(&u->breaker, ticket);
+}
+
+void dm_upstream_drop(struct dm_upstream *u, struct dm_breaker_ticket *ticket)
+{
+    dm_breaker_drop(&u->breaker, ticket);
+}
