@@ -17,7 +17,7 @@
  *     another address, or when the connect was begun for an earlier request), or when it was never begun (HTTP/2 says so; a kept
  *     connection of HTTP/1.1 that ends before it left), with any method, after a kept connection that broke, or was closed with
  *     408, only with an idempotent one (RFC 9110, 9.2.2 and 15.5.9). The beginning of a body that may have to be sent again is
- *     kept for that, and trailers with it. */
+ *     kept for that, and trailers with it. Each backend has a number of tries and a budget for them (upstream/retry_budget.h). */
 #include "gateway/exchange_int.h"
 
 #include "gateway/answer.h"

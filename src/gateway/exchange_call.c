@@ -10,8 +10,6 @@
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
 
-#define TRIES_MAX 3
-
 void dm_exchange_count_upstream(struct dm_exchange *ex, const struct dm_http_call *call)
 {
     ex->tenant->counters->upstream_bytes_in += dm_http_call_bytes_in(call);
@@ -258,7 +256,7 @@ static bool is_for_the_idle(const struct dm_exchange *ex, const struct dm_http_c
                             const struct dm_http_head *head)
 {
     return !head->keep_alive && !dm_http_call_is_http2(call) && dm_http_call_is_reused(call) && ex->body_sent == 0 &&
-           ex->tries < TRIES_MAX && dm_http_method_is_idempotent(dm_http_method_of(ex->method));
+           ex->tries < ex->backend->retry.tries && dm_http_method_is_idempotent(dm_http_method_of(ex->method));
 }
 
 static void try_anew(struct dm_exchange *ex)
@@ -350,7 +348,7 @@ static bool did_connect(struct dm_http_end end)
 /* E3 */
 static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_call *call, struct dm_http_end end)
 {
-    if (ex->tries >= TRIES_MAX || dm_http_call_has_response(call))
+    if (ex->tries >= ex->backend->retry.tries || dm_http_call_has_response(call))
         return false;
     if (end.why == DM_HTTP_ABORT_REFUSED)
         return ex->body_sent == 0 || ex->may_replay;
@@ -361,10 +359,17 @@ static bool may_try_again(const struct dm_exchange *ex, const struct dm_http_cal
            dm_http_method_is_idempotent(dm_http_method_of(ex->method));
 }
 
+/* What was never begun costs nothing. */
+static bool will_try_again(struct dm_exchange *ex, const struct dm_http_call *call, struct dm_http_end end)
+{
+    return ex->caller && !ex->is_responding && may_try_again(ex, call, end) &&
+           (end.why == DM_HTTP_ABORT_REFUSED || dm_upstream_take_retry(ex->upstream));
+}
+
 static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_end end)
 {
     struct dm_exchange *ex = user;
-    bool again = !ex->is_responding && may_try_again(ex, call, end), is_http2 = dm_http_call_is_http2(call);
+    bool again = will_try_again(ex, call, end), is_http2 = dm_http_call_is_http2(call);
 
     ex->call = NULL;
     if (DM_UNLIKELY(end.why == DM_HTTP_ABORT_TLS))
@@ -373,7 +378,7 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
         dm_exchange_count_upstream(ex, call);
     else
         dm_upstream_failed(ex->upstream, ex->wish.endpoint);
-    if (!again || !ex->caller)
+    if (!again)
         note_abort(ex, call, end);
     if (!ex->caller) {
         dm_exchange_free_if_ended(ex);

@@ -128,6 +128,25 @@ const struct dm_schema dm_schema_backend_breaker = {
     .validate = check_breaker,
 };
 
+static const struct dm_field retry_fields[] = {
+    {"tries", DM_FIELD_INT, 0, DM_AT(struct dm_backend_retry, tries), .min = 1, .max = 10, .def_int = 3,
+     .doc = "How often one request is tried at most, the first time among them; 1 is never again."},
+    {"budget_percent", DM_FIELD_INT, 0, DM_AT(struct dm_backend_retry, budget_percent), .max = 100, .def_int = 20,
+     .doc = "Retries are at most this share of the requests of the last 10 to 20 seconds."},
+    {"budget_min", DM_FIELD_INT, 0, DM_AT(struct dm_backend_retry, budget_min), .max = 1000000, .def_int = 30,
+     .doc = "So many retries in that time are allowed in any case."},
+};
+
+const struct dm_schema dm_schema_backend_retry = {
+    .name = "BackendRetry",
+    .doc =
+        "Requests that failed are sent again where that is safe: no connection could be made, the backend said that it never "
+        "began it, or a kept connection broke before a byte of the answer and the method is idempotent. The budget keeps that from "
+        "multiplying the load of a backend that fails; each worker process has its own. What a backend never began costs nothing of it.",
+    DM_FIELDS(retry_fields),
+    .struct_bytes = sizeof(struct dm_backend_retry),
+};
+
 static void check_slow(const struct dm_backend *backend, struct dm_check *check)
 {
     if (backend->breaker.slow_ms >= backend->response_timeout_ms)
@@ -204,6 +223,8 @@ static const struct dm_field fields[] = {
      .doc = "Longest silence of an upgraded connection (a WebSocket), or of a gRPC call, in both directions together."},
     {"tunnel_total_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_total_ms), .max = TUNNEL_TOTAL_MAX_MS,
      .doc = "Longest life of an upgraded connection; 0 is without end."},
+    {"retry", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, retry), .sub = &dm_schema_backend_retry,
+     .doc = "How often requests are sent again."},
     {"breaker", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, breaker), .sub = &dm_schema_backend_breaker,
      .doc = "When calls fail, no more are made for a while."},
 };

@@ -47,6 +47,13 @@ struct dm_backend_breaker {
     int64_t probes; /* that must pass before it is closed */
 };
 
+/* When a request is sent again (E3 in gateway/exchange.c says which may be). */
+struct dm_backend_retry {
+    int64_t tries;          /* of a request in all */
+    int64_t budget_percent; /* retries among the requests of the last 10 to 20 seconds */
+    int64_t budget_min;     /* that are allowed in any case */
+};
+
 struct dm_backend {
     struct dm_str name;
     struct dm_str description;
@@ -61,6 +68,7 @@ struct dm_backend {
     int64_t idle_timeout_ms;        /* between two reads of a body; pooled connections are kept as long */
     int64_t tunnel_idle_timeout_ms; /* silence in both directions of an upgraded connection */
     int64_t tunnel_total_ms;        /* longest life of one; 0 = no end */
+    struct dm_backend_retry retry;
     struct dm_backend_breaker breaker;
 };
 
@@ -69,6 +77,7 @@ struct dm_backend {
 extern const struct dm_schema dm_schema_endpoint;
 extern const struct dm_schema dm_schema_backend_tls;
 extern const struct dm_schema dm_schema_backend_breaker;
+extern const struct dm_schema dm_schema_backend_retry;
 extern const struct dm_schema dm_schema_backend;
 
 #endif

@@ -113,6 +113,9 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].protocol = (uint8_t)backend->protocol;
         out[i].tls = add_backend_tls(b, backend->tls);
         out[i].breaker = breaker_of(&backend->breaker);
+        out[i].retry.tries = (uint8_t)backend->retry.tries;
+        out[i].retry.budget_percent = (uint8_t)backend->retry.budget_percent;
+        out[i].retry.budget_min = (uint32_t)backend->retry.budget_min;
     }
     return DM_BUILDER_ADD(b, out, body->n_backends, struct dm_ubackend);
 }

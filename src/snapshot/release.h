@@ -39,6 +39,12 @@ struct dm_ubreaker {
     uint16_t unused;
 };
 
+struct dm_uretry {
+    uint32_t budget_min;
+    uint8_t tries, budget_percent;
+    uint8_t unused[2];
+};
+
 struct dm_ubackend {
     uint64_t id;
     struct dm_ustr name;
@@ -52,6 +58,7 @@ struct dm_ubackend {
     uint8_t protocol; /* enum dm_backend_protocol */
     uint8_t unused[3];
     struct dm_ubreaker breaker;
+    struct dm_uretry retry;
 };
 
 struct dm_umetric {

@@ -58,9 +58,10 @@ struct dm_tenant_counters {
     uint64_t latency[DM_LATENCY_BUCKETS];
     uint64_t upstream_latency_us_sum;
     uint64_t upstream_latency[DM_LATENCY_BUCKETS];
-    uint64_t cpu_ns;             /* of its work */
-    uint64_t circuits_open;      /* backends whose circuit is not closed, now */
-    uint64_t circuit_changes[3]; /* by the state that began (enum dm_breaker_state) */
+    uint64_t cpu_ns;                  /* of its work */
+    uint64_t circuits_open;           /* backends whose circuit is not closed, now */
+    uint64_t circuit_changes[3];      /* by the state that began (enum dm_breaker_state) */
+    uint64_t upstream_retries_denied; /* above the budget */
 };
 
 struct dm_worker_counters {

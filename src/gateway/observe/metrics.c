@@ -36,6 +36,8 @@ static const struct family tenant_families[] = {
     {"daemun_tunnels_total", "counter", "Connections that were upgraded to tunnels.", TENANT(tunnels_begun), 0},
     {"daemun_upstream_failures_total", "counter", "Attempts at a backend that failed.", TENANT(upstream_failures), 0},
     {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
+    {"daemun_upstream_retries_denied_total", "counter",
+     "Requests not tried again because the backend's budget was spent.", TENANT(upstream_retries_denied), 0},
     {"daemun_circuits_open", "gauge", "Backends whose circuit is not closed, counted in each worker.",
      TENANT(circuits_open), 0},
 };

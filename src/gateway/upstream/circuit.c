@@ -1,4 +1,4 @@
-/* An upstream's breaker at work: what counts as a failure, and who is told of changes. */
+/* An upstream's breaker and retry budget at work: what counts as a failure, and who is told of changes. */
 #include "gateway/upstream/upstream_int.h"
 
 #include "base/log.h"
@@ -70,6 +70,7 @@ void dm_upstream_set(struct dm_upstream *u, const struct dm_ubackend *backend)
 
     u->slow_ns = from->slow_ms * MS_NS;
     u->failure_statuses = from->statuses;
+    u->retry = (struct dm_retry_settings){backend->retry.budget_percent, backend->retry.budget_min};
     if (u->breaker.generation == 0)
         dm_breaker_init(&u->breaker, &settings, now_ns(u));
     else
@@ -98,6 +99,16 @@ bool dm_upstream_admit(struct dm_upstream *u, struct dm_breaker_ticket *ticket, 
     tell_change(u);
     if (DM_UNLIKELY(!may))
         *ret_retry_s = retry_s(u);
+    else
+        dm_retry_budget_request(&u->retry_budget, now_ns(u));
+    return may;
+}
+
+bool dm_upstream_take_retry(struct dm_upstream *u)
+{
+    bool may = dm_retry_budget_take(&u->retry_budget, &u->retry, now_ns(u));
+
+    u->counters->upstream_retries_denied += !may;
     return may;
 }
 

@@ -19,6 +19,7 @@
 #define DM_GATEWAY_UPSTREAM_UPSTREAM_H
 
 #include "gateway/upstream/breaker.h"
+#include "gateway/upstream/retry_budget.h"
 #include "http/client.h"
 #include "io/dns.h"
 #include "io/tls.h"
@@ -71,6 +72,10 @@ void dm_upstream_broken(struct dm_upstream *upstream, struct dm_breaker_ticket *
 void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
 /* It says nothing of the backend: its caller, or the gateway, ended it. */
 void dm_upstream_drop(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+
+/* May a request be sent again that the backend may have begun, or that found no connection? False, and counted: it has used up its
+ * budget (retry_budget.h). */
+bool dm_upstream_take_retry(struct dm_upstream *upstream);
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 

@@ -53,6 +53,8 @@ struct dm_upstream {
     char *name;
     uint64_t slow_ns; /* 0: no call is slow */
     struct dm_breaker breaker;
+    struct dm_retry_settings retry;
+    struct dm_retry_budget retry_budget;
     struct dm_upstream_endpoint endpoints[];
 };
 

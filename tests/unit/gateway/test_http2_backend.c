@@ -87,10 +87,14 @@ static void bodies_and_trailers(void **state)
 }
 
 /* E3: what the backend never began is sent once more, whatever the method, with body and trailers. */
+/* Whatever the budget: it was never begun. */
 static void what_was_refused_is_sent_again(void **state)
 {
     struct stage *s = *state;
 
+    h2_origin_apply(
+        &origin, s,
+        (struct stage_release){.backend = ",\"protocol\":\"http2\",\"retry\":{\"budget_percent\":0,\"budget_min\":0}"});
     stage_try(s, GET, "hello");
     origin.n_refused = 1;
     stage_try(s, POST, "hello");

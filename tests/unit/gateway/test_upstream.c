@@ -84,6 +84,25 @@ static void test_one_down_the_other_takes_it(void **state)
     assert_int_equal(counters(s)->upstream_failures, 1); /* passed over (U4) */
 }
 
+/* Retries that the budget, or the number of tries, does not allow. */
+static void test_retries_are_bounded(void **state)
+{
+    static const char *const retry[] = {"{\"tries\":1}", "{\"budget_percent\":0,\"budget_min\":0}",
+                                        "{\"budget_percent\":100,\"budget_min\":0}"};
+    struct stage *s = *state;
+    char endpoints[200], backend[120];
+
+    snprintf(endpoints, sizeof(endpoints), "{\"host\":\"127.0.0.1\",\"port\":%u},{\"host\":\"127.0.0.1\",\"port\":%u}",
+             closed_port(s), rig_origin_port(&s->origin));
+    for (size_t i = 0; i < DM_COUNT(retry); i++) {
+        snprintf(backend, sizeof(backend), ",\"host_header\":\"b%zu\",\"retry\":%s", i, retry[i]);
+        stage_apply(s, &(struct stage_release){.endpoints = endpoints, .backend = backend});
+        stage_try(s, STAGE_GET("/", STAGE_KEY), i == 2 ? "hello" : "\"backend_unreachable\"");
+        assert_int_equal(counters(s)->upstream_retries, i == 2);
+        assert_int_equal(counters(s)->upstream_retries_denied, i > 0);
+    }
+}
+
 static void test_all_down(void **state)
 {
     struct stage *s = *state;
@@ -244,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_weights_are_spread_evenly, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_one_down_the_other_takes_it, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_bounded, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_all_down, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_backend_is_too_slow, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_names_with_several_addresses, stage_setup, stage_teardown),

@@ -55,6 +55,7 @@ static void writes_in_the_order_of_the_table(void **state)
         "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
         "\"base_path\":\"/\",\"protocol\":\"http1\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
         "\"idle_timeout_ms\":5,\"tunnel_idle_timeout_ms\":300000,\"tunnel_total_ms\":0,"
+        "\"retry\":{\"tries\":3,\"budget_percent\":20,\"budget_min\":30},"
         "\"breaker\":{\"mode\":\"auto\",\"consecutive_failures\":10,\"failure_percent\":50,"
         "\"failure_statuses\":\"unavailable\",\"slow_ms\":0,\"slow_percent\":80,\"window_ms\":10000,"
         "\"min_requests\":50,\"open_ms\":1000,\"open_max_ms\":30000,\"probes\":1}}");
