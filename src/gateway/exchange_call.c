@@ -49,7 +49,7 @@ bool dm_exchange_admit(struct dm_exchange *ex)
 static void note_no_call(struct dm_exchange *ex, enum dm_reason reason)
 {
     if (reason == DM_REASON_BACKEND_UNRESOLVED)
-        dm_upstream_broken(ex->upstream, &ex->ticket, 0);
+        dm_upstream_broken(ex->upstream, &ex->ticket, ex->wish.endpoint, 0);
     else
         dm_upstream_drop(ex->upstream, &ex->ticket);
 }
@@ -60,7 +60,8 @@ static void note_answer(struct dm_exchange *ex, unsigned status)
     bool is_early = ex->request.framing != DM_HTTP_FRAMING_NONE && !ex->has_request_ended;
     uint64_t asked_ns = DM_MAX(ex->sent_ns, ex->request_ended_ns);
 
-    dm_upstream_answered(ex->upstream, &ex->ticket, status, is_early ? 0 : ex->answered_ns - asked_ns);
+    dm_upstream_answered(ex->upstream, &ex->ticket, ex->wish.endpoint, status,
+                         is_early ? 0 : ex->answered_ns - asked_ns);
 }
 
 /* Nothing left: it is about the request (http/client.h, C3). */
@@ -74,7 +75,7 @@ static void note_abort(struct dm_exchange *ex, const struct dm_http_call *call, 
     if (!ex->caller || ex->tunnel || end.why == DM_HTTP_ABORT_SHUTDOWN || is_unsent(call, end))
         dm_upstream_drop(ex->upstream, &ex->ticket);
     else
-        dm_upstream_broken(ex->upstream, &ex->ticket, ex->answered_ns);
+        dm_upstream_broken(ex->upstream, &ex->ticket, ex->wish.endpoint, ex->answered_ns);
 }
 
 /* --- to the backend ----------------------------------------------------------------------------------------------- */
@@ -322,7 +323,7 @@ static void on_call_done(void *user, struct dm_http_call *call)
     struct dm_exchange *ex = user;
 
     dm_exchange_count_upstream(ex, call);
-    dm_upstream_whole(ex->upstream, &ex->ticket);
+    dm_upstream_whole(ex->upstream, &ex->ticket, ex->wish.endpoint);
     ex->call = NULL;
     dm_exchange_free_if_ended(ex);
 }
@@ -377,7 +378,7 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
     if (did_connect(end))
         dm_exchange_count_upstream(ex, call);
     else
-        dm_upstream_failed(ex->upstream, ex->wish.endpoint);
+        dm_upstream_endpoint_failed(ex->upstream, ex->wish.endpoint, DM_OUTLIER_HARD);
     if (!again)
         note_abort(ex, call, end);
     if (!ex->caller) {

@@ -147,6 +147,41 @@ const struct dm_schema dm_schema_backend_retry = {
     .struct_bytes = sizeof(struct dm_backend_retry),
 };
 
+static const struct dm_field outlier_fields[] = {
+    {"consecutive_failures", DM_FIELD_INT, 0, DM_AT(struct dm_backend_outlier, consecutive_failures), .min = 1,
+     .max = 1000, .def_int = 5,
+     .doc =
+         "So many failed calls behind one another put an endpoint out of turn; one that can't be connected to is at once."},
+    {"eject_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_outlier, eject_ms), .min = 10, .max = TIMEOUT_MAX_MS,
+     .def_int = 1000, .doc = "For how long; twice as long each time it fails again soon."},
+    {"eject_max_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_outlier, eject_max_ms), .min = 10, .max = TIMEOUT_MAX_MS,
+     .def_int = 30000, .doc = "The longest of these times."},
+    {"max_percent", DM_FIELD_INT, 0, DM_AT(struct dm_backend_outlier, max_percent), .max = 100, .def_int = 50,
+     .doc =
+         "At most this share of the endpoints is out of turn for failed calls. When all are out, for whatever reason, all "
+         "take turns."},
+    {"slow_start_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_outlier, slow_start_ms), .max = TIMEOUT_MAX_MS,
+     .def_int = 10000,
+     .doc = "An endpoint that is back takes a tenth of its share at first and all of it after this time."},
+};
+
+static void check_outlier(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_outlier *outlier = object;
+
+    if (outlier->eject_max_ms < outlier->eject_ms)
+        dm_check_fail(check, "/eject_max_ms", "must be at least eject_ms, which is %lld, found %lld",
+                      (long long)outlier->eject_ms, (long long)outlier->eject_max_ms);
+}
+
+const struct dm_schema dm_schema_backend_outlier = {
+    .name = "BackendOutlier",
+    .doc = "Of several endpoints, one that fails gets no requests for a while. What a failure is, the breaker says.",
+    DM_FIELDS(outlier_fields),
+    .struct_bytes = sizeof(struct dm_backend_outlier),
+    .validate = check_outlier,
+};
+
 static void check_slow(const struct dm_backend *backend, struct dm_check *check)
 {
     if (backend->breaker.slow_ms >= backend->response_timeout_ms)
@@ -223,6 +258,8 @@ static const struct dm_field fields[] = {
      .doc = "Longest silence of an upgraded connection (a WebSocket), or of a gRPC call, in both directions together."},
     {"tunnel_total_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_total_ms), .max = TUNNEL_TOTAL_MAX_MS,
      .doc = "Longest life of an upgraded connection; 0 is without end."},
+    {"outlier", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, outlier), .sub = &dm_schema_backend_outlier,
+     .doc = "Which endpoints are passed over."},
     {"retry", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, retry), .sub = &dm_schema_backend_retry,
      .doc = "How often requests are sent again."},
     {"breaker", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, breaker), .sub = &dm_schema_backend_breaker,

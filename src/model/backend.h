@@ -54,6 +54,15 @@ struct dm_backend_retry {
     int64_t budget_min;     /* that are allowed in any case */
 };
 
+/* When one of several endpoints is put out of turn (gateway/upstream/outlier.h). */
+struct dm_backend_outlier {
+    int64_t consecutive_failures;
+    int64_t eject_ms; /* time out of turn; doubles each time it fails again soon */
+    int64_t eject_max_ms;
+    int64_t max_percent;   /* of endpoints that may be out for failures other than of connecting */
+    int64_t slow_start_ms; /* until one that is back has its whole share */
+};
+
 struct dm_backend {
     struct dm_str name;
     struct dm_str description;
@@ -68,6 +77,7 @@ struct dm_backend {
     int64_t idle_timeout_ms;        /* between two reads of a body; pooled connections are kept as long */
     int64_t tunnel_idle_timeout_ms; /* silence in both directions of an upgraded connection */
     int64_t tunnel_total_ms;        /* longest life of one; 0 = no end */
+    struct dm_backend_outlier outlier;
     struct dm_backend_retry retry;
     struct dm_backend_breaker breaker;
 };
@@ -77,6 +87,7 @@ struct dm_backend {
 extern const struct dm_schema dm_schema_endpoint;
 extern const struct dm_schema dm_schema_backend_tls;
 extern const struct dm_schema dm_schema_backend_breaker;
+extern const struct dm_schema dm_schema_backend_outlier;
 extern const struct dm_schema dm_schema_backend_retry;
 extern const struct dm_schema dm_schema_backend;
 

@@ -113,6 +113,11 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].protocol = (uint8_t)backend->protocol;
         out[i].tls = add_backend_tls(b, backend->tls);
         out[i].breaker = breaker_of(&backend->breaker);
+        out[i].outlier = (struct dm_uoutlier){.run_max = (uint32_t)backend->outlier.consecutive_failures,
+                                              .eject_ms = (uint32_t)backend->outlier.eject_ms,
+                                              .eject_max_ms = (uint32_t)backend->outlier.eject_max_ms,
+                                              .max_percent = (uint32_t)backend->outlier.max_percent,
+                                              .slow_start_ms = (uint32_t)backend->outlier.slow_start_ms};
         out[i].retry.tries = (uint8_t)backend->retry.tries;
         out[i].retry.budget_percent = (uint8_t)backend->retry.budget_percent;
         out[i].retry.budget_min = (uint32_t)backend->retry.budget_min;

@@ -45,6 +45,11 @@ struct dm_uretry {
     uint8_t unused[2];
 };
 
+struct dm_uoutlier {
+    uint32_t run_max, eject_ms, eject_max_ms, max_percent, slow_start_ms;
+    uint32_t unused;
+};
+
 struct dm_ubackend {
     uint64_t id;
     struct dm_ustr name;
@@ -59,6 +64,7 @@ struct dm_ubackend {
     uint8_t unused[3];
     struct dm_ubreaker breaker;
     struct dm_uretry retry;
+    struct dm_uoutlier outlier;
 };
 
 struct dm_umetric {

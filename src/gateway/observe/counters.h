@@ -62,6 +62,7 @@ struct dm_tenant_counters {
     uint64_t circuits_open;           /* backends whose circuit is not closed, now */
     uint64_t circuit_changes[3];      /* by the state that began (enum dm_breaker_state) */
     uint64_t upstream_retries_denied; /* above the budget */
+    uint64_t endpoints_out;           /* times that one was put out of turn */
 };
 
 struct dm_worker_counters {

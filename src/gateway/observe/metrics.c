@@ -38,6 +38,8 @@ static const struct family tenant_families[] = {
     {"daemun_upstream_retries_total", "counter", "Requests tried again at a backend.", TENANT(upstream_retries), 0},
     {"daemun_upstream_retries_denied_total", "counter",
      "Requests not tried again because the backend's budget was spent.", TENANT(upstream_retries_denied), 0},
+    {"daemun_endpoints_out_total", "counter", "Times that an endpoint of a backend was put out of turn.",
+     TENANT(endpoints_out), 0},
     {"daemun_circuits_open", "gauge", "Backends whose circuit is not closed, counted in each worker.",
      TENANT(circuits_open), 0},
 };

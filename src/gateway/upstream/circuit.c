@@ -70,6 +70,10 @@ void dm_upstream_set(struct dm_upstream *u, const struct dm_ubackend *backend)
 
     u->slow_ns = from->slow_ms * MS_NS;
     u->failure_statuses = from->statuses;
+    u->out =
+        (struct dm_outlier_settings){backend->outlier.run_max, backend->outlier.eject_ms * MS_NS,
+                                     backend->outlier.eject_max_ms * MS_NS, backend->outlier.slow_start_ms * MS_NS};
+    u->out_percent = backend->outlier.max_percent;
     u->retry = (struct dm_retry_settings){backend->retry.budget_percent, backend->retry.budget_min};
     if (u->breaker.generation == 0)
         dm_breaker_init(&u->breaker, &settings, now_ns(u));
@@ -121,20 +125,27 @@ static bool is_failure(const struct dm_upstream *u, unsigned status)
     }
 }
 
-void dm_upstream_answered(struct dm_upstream *u, struct dm_breaker_ticket *ticket, unsigned status, uint64_t took_ns)
+void dm_upstream_answered(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint32_t endpoint, unsigned status,
+                          uint64_t took_ns)
 {
     enum dm_breaker_outcome outcome = DM_BREAKER_OK;
 
-    if (DM_UNLIKELY(status >= 500) && is_failure(u, status))
+    if (DM_UNLIKELY(status >= 500) && is_failure(u, status)) {
         outcome = DM_BREAKER_FAILED;
-    else if (u->slow_ns > 0 && took_ns > u->slow_ns)
+        dm_upstream_endpoint_failed(u, endpoint, DM_OUTLIER_SOFT);
+    }
+    if (u->slow_ns > 0 && outcome == DM_BREAKER_OK && took_ns > u->slow_ns)
         outcome = DM_BREAKER_SLOW;
     dm_breaker_answer(&u->breaker, ticket, outcome, now_ns(u));
     tell_change(u);
 }
 
-void dm_upstream_broken(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint64_t answered_ns)
+/* B5 holds for endpoints too. */
+void dm_upstream_broken(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint32_t endpoint,
+                        uint64_t answered_ns)
 {
+    if (answered_ns == 0 || now_ns(u) - answered_ns < u->breaker.settings.window_ns)
+        dm_upstream_endpoint_failed(u, endpoint, DM_OUTLIER_SOFT);
     if (answered_ns > 0)
         dm_breaker_cut(&u->breaker, ticket, answered_ns, now_ns(u));
     else
@@ -142,8 +153,10 @@ void dm_upstream_broken(struct dm_upstream *u, struct dm_breaker_ticket *ticket,
     tell_change(u);
 }
 
-void dm_upstream_whole(struct dm_upstream *u, struct dm_breaker_ticket *ticket)
+void dm_upstream_whole(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint32_t endpoint)
 {
+    if (ticket->step == DM_BREAKER_TICKET_ANSWERED)
+        dm_outlier_ok(&u->endpoints[endpoint].outlier);
     dm_breaker_whole(&u->breaker, ticket);
 }
 

@@ -1,4 +1,4 @@
-/* An upstream, its endpoints and whose turn it is; connecting. */
+/* An upstream and its endpoints; connecting. */
 #include "gateway/upstream/upstream_int.h"
 
 #include "base/mem.h"
@@ -7,8 +7,6 @@
 #include "snapshot/grants.h"
 
 #include <netinet/in.h>
-
-#define DOWN_NS (1000ull * 1000 * 1000)
 
 /* --- endpoints ---------------------------------------------------------------------------------------------------- */
 
@@ -147,48 +145,7 @@ struct dm_str dm_upstream_authority(const struct dm_upstream *u, uint32_t endpoi
     return dm_str_of(u->endpoints[endpoint].authority);
 }
 
-/* --- choosing an endpoint ----------------------------------------------------------------------------------------- */
-
-static bool is_down(const struct dm_upstream_endpoint *e)
-{
-    return e->down_until_ns > dm_loop_now_ns(e->upstream->env.loop);
-}
-
-/* Smooth weighted round robin: each earns its weight a turn, the richest is taken and pays for all. */
-static struct dm_upstream_endpoint *at_turn(struct dm_upstream *u, bool takes_down)
-{
-    struct dm_upstream_endpoint *best = NULL;
-    int32_t sum = 0;
-
-    for (uint32_t i = 0; i < u->n_endpoints; i++) {
-        struct dm_upstream_endpoint *e = &u->endpoints[i];
-        if (e->weight == 0 || (!takes_down && is_down(e)))
-            continue;
-        e->credit += (int32_t)e->weight;
-        sum += (int32_t)e->weight;
-        if (!best || e->credit > best->credit)
-            best = e;
-    }
-    if (best)
-        best->credit -= sum;
-    return best;
-}
-
-static struct dm_upstream_endpoint *pick_endpoint(struct dm_upstream *u)
-{
-    struct dm_upstream_endpoint *e;
-
-    if (u->n_endpoints == 1 && u->weight_sum > 0)
-        return &u->endpoints[0];
-    e = at_turn(u, false);
-    return e ? e : at_turn(u, true);
-}
-
-void dm_upstream_failed(struct dm_upstream *u, uint32_t endpoint)
-{
-    u->endpoints[endpoint].down_until_ns = dm_loop_now_ns(u->env.loop) + DOWN_NS;
-    u->counters->upstream_failures++;
-}
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 /* The answer for a numeric endpoint holds until dm_upstream_recheck. */
 static bool is_allowed(struct dm_upstream_endpoint *e, const struct dm_addr *addr, const struct dm_unit *grants)
@@ -201,8 +158,6 @@ static bool is_allowed(struct dm_upstream_endpoint *e, const struct dm_addr *add
         e->addr_allowed = grants;
     return true;
 }
-
-/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 static void connect_to(struct dm_upstream_endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
@@ -299,7 +254,7 @@ static void resolve(struct dm_upstream_endpoint *e, struct dm_upstream_request *
 
 void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
 {
-    struct dm_upstream_endpoint *e = pick_endpoint(u);
+    struct dm_upstream_endpoint *e = dm_upstream_pick(u);
 
     r->upstream = NULL;
     if (!e) {

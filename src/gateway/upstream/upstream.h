@@ -5,8 +5,9 @@
  *     the old one goes, idle connections first, with its last exchange.
  * U3. Every address is held against the tenant's grants when it is connected to, and connections again when the grants change: one
  *     that they no longer hold takes no further call (P5).
- * U4. An endpoint that could not be connected to is passed over for a second, unless all are. Endpoints take turns by weight,
- *     evenly spread; the addresses of a name take turns, and those that the grants do not hold are passed over.
+ * U4. Where there are several endpoints, one that fails is put out of turn for a while that grows (outlier.h): at once when it could not be
+ *     connected to, unless all are out; for other failures only as long as enough stay. Endpoints take turns by weight,
+ *     evenly spread, those that are back with less at first; the addresses of a name take turns, and those that the grants do not hold are passed over.
  * U5. A tenant has at most connections_max connections, those among them that take no call any more (GOAWAY, other grants) and end
  *     behind the ones in hand. At that bound an idle one of its makes way, whichever
  *     upstream has it, or the request is refused; and none is kept idle that another worker may want the room of.
@@ -19,6 +20,7 @@
 #define DM_GATEWAY_UPSTREAM_UPSTREAM_H
 
 #include "gateway/upstream/breaker.h"
+#include "gateway/upstream/outlier.h"
 #include "gateway/upstream/retry_budget.h"
 #include "http/client.h"
 #include "io/dns.h"
@@ -65,11 +67,12 @@ void dm_upstream_set(struct dm_upstream *upstream, const struct dm_ubackend *bac
 /* Before the first try. False: *ret_retry_s says when to ask again. Otherwise one of the four below follows. */
 bool dm_upstream_admit(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t *ret_retry_s);
 /* The answer begins, so long after the request; took_ns 0: not known. Then whole, or cut, or drop follows. */
-void dm_upstream_answered(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, unsigned status,
-                          uint64_t took_ns);
+void dm_upstream_answered(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint,
+                          unsigned status, uint64_t took_ns);
 /* There was none, or it broke off: the exchange has no further try. answered_ns: when it began; 0: never. */
-void dm_upstream_broken(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t answered_ns);
-void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+void dm_upstream_broken(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint,
+                        uint64_t answered_ns);
+void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint);
 /* It says nothing of the backend: its caller, or the gateway, ended it. */
 void dm_upstream_drop(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
 
@@ -82,7 +85,7 @@ bool dm_upstream_take_retry(struct dm_upstream *upstream);
 /* A wish for a call on a connection, embedded in the exchange; zero it before the first use. */
 struct dm_upstream_request {
     /* call: on a connection that is connected, connecting or was idle; set_user and send follow. NULL: reason says why not
-     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS with tls_reason, TENANT_OVER_CAP). endpoint: index, for dm_upstream_failed. */
+     * (NO_ENDPOINT, BACKEND_UNRESOLVED, EGRESS_NOT_APPROVED, BACKEND_TLS with tls_reason, TENANT_OVER_CAP). endpoint: index, for dm_upstream_endpoint_failed. */
     void (*on_call)(struct dm_upstream_request *request, struct dm_http_call *call, enum dm_reason reason);
     struct dm_upstream *upstream; /* NULL when not waiting */
     const struct dm_unit *grants; /* borrowed for dm_upstream_get; read anew after a wait through current_grants */
@@ -104,8 +107,8 @@ struct dm_upstream_request {
 void dm_upstream_get(struct dm_upstream *upstream, struct dm_upstream_request *request);
 /* on_call will not come. */
 void dm_upstream_cancel(struct dm_upstream_request *request);
-/* U4. */
-void dm_upstream_failed(struct dm_upstream *upstream, uint32_t endpoint);
+/* U4. HARD: there was no connection. */
+void dm_upstream_endpoint_failed(struct dm_upstream *upstream, uint32_t endpoint, enum dm_outlier_failure failure);
 /* Addresses that a request may be tried at, as far as they are known. */
 size_t dm_upstream_targets(const struct dm_upstream *upstream);
 /* What the Host field says for this endpoint; borrowed from the upstream. */

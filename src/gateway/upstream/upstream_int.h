@@ -18,11 +18,11 @@ struct dm_upstream_endpoint {
     struct dm_upstream_conn *idle, *idle_last, *busy;
     struct dm_upstream_conn *spare; /* records for reuse */
     size_t n_idle, n_spare;
-    uint64_t down_until_ns;
+    struct dm_outlier outlier;
     struct dm_addr addr;                /* with is_numeric */
     const struct dm_unit *addr_allowed; /* the grants that were found to hold addr; compared, not read */
     uint32_t weight;
-    int32_t credit;        /* of its weight; the richest has the turn */
+    int32_t credit;        /* of its weight, in percent; the richest has the turn */
     uint32_t next_address; /* of a name with several: turn by turn */
     uint32_t n_addresses;  /* when it was last resolved */
     uint32_t calls_max;    /* on one connection, as HTTP/2 backends last said; 0: unknown */
@@ -53,10 +53,17 @@ struct dm_upstream {
     char *name;
     uint64_t slow_ns; /* 0: no call is slow */
     struct dm_breaker breaker;
+    struct dm_outlier_settings out;
+    uint32_t out_percent; /* of endpoints that may be out for failures that are not hard */
     struct dm_retry_settings retry;
     struct dm_retry_budget retry_budget;
     struct dm_upstream_endpoint endpoints[];
 };
+
+/* balance.c */
+
+/* NULL: none takes requests. */
+struct dm_upstream_endpoint *dm_upstream_pick(struct dm_upstream *upstream);
 
 /* conns.c: connections to an endpoint, idle and busy */
 

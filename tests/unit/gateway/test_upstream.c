@@ -84,6 +84,33 @@ static void test_one_down_the_other_takes_it(void **state)
     assert_int_equal(counters(s)->upstream_failures, 1); /* passed over (U4) */
 }
 
+/* Answers that are failures put an endpoint out of turn, but never more than the share that may be. */
+static void test_endpoints_that_fail_are_put_out(void **state)
+{
+    struct stage *s = *state;
+    struct rig_origin bad[2];
+    char endpoints[300];
+    size_t n;
+
+    rig_origin_init(&s->rig, &bad[0], DM_STR("HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy"));
+    rig_origin_init(&s->rig, &bad[1], DM_STR("HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy"));
+    snprintf(
+        endpoints, sizeof(endpoints),
+        "{\"host\":\"127.0.0.1\",\"port\":%u},{\"host\":\"127.0.0.1\",\"port\":%u},{\"host\":\"127.0.0.1\",\"port\":%u}",
+        rig_origin_port(&s->origin), rig_origin_port(&bad[0]), rig_origin_port(&bad[1]));
+    stage_apply(s, &(struct stage_release){.endpoints = endpoints,
+                                           .backend = STAGE_NO_BREAKER ",\"outlier\":{\"eject_ms\":60000,"
+                                                                       "\"eject_max_ms\":60000}"});
+    for (int i = 0; i < 90; i++)
+        stage_try(s, STAGE_GET("/", STAGE_KEY), "\r\n\r\n");
+    assert_int_equal(counters(s)->endpoints_out, 1);
+    n = bad[0].n_requests < bad[1].n_requests ? 0 : 1; /* it is out, the other one may not be */
+    assert_int_equal(bad[n].n_requests, 5);
+    assert_true(bad[1 - n].n_requests > 30 && s->origin.n_requests > 30);
+    rig_origin_done(&bad[0]);
+    rig_origin_done(&bad[1]);
+}
+
 /* Retries that the budget, or the number of tries, does not allow. */
 static void test_retries_are_bounded(void **state)
 {
@@ -263,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_weights_are_spread_evenly, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_one_down_the_other_takes_it, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_endpoints_that_fail_are_put_out, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_all_down, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_backend_is_too_slow, stage_setup, stage_teardown),

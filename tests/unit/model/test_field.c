@@ -55,6 +55,8 @@ static void writes_in_the_order_of_the_table(void **state)
         "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
         "\"base_path\":\"/\",\"protocol\":\"http1\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
         "\"idle_timeout_ms\":5,\"tunnel_idle_timeout_ms\":300000,\"tunnel_total_ms\":0,"
+        "\"outlier\":{\"consecutive_failures\":5,\"eject_ms\":1000,\"eject_max_ms\":30000,"
+        "\"max_percent\":50,\"slow_start_ms\":10000},"
         "\"retry\":{\"tries\":3,\"budget_percent\":20,\"budget_min\":30},"
         "\"breaker\":{\"mode\":\"auto\",\"consecutive_failures\":10,\"failure_percent\":50,"
         "\"failure_statuses\":\"unavailable\",\"slow_ms\":0,\"slow_percent\":80,\"window_ms\":10000,"
