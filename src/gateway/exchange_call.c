@@ -1,6 +1,7 @@
 /* An exchange's call to its backend: made, tried again, and what comes of it. */
 #include "gateway/exchange_int.h"
 
+#include "base/crypto.h"
 #include "gateway/answer.h"
 #include "gateway/forward.h"
 #include "gateway/grpc_call.h"
@@ -9,6 +10,7 @@
 #include "gateway/tunnel.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
+#include "model/backend.h"
 
 void dm_exchange_count_upstream(struct dm_exchange *ex, const struct dm_http_call *call)
 {
@@ -20,8 +22,10 @@ static void cancel_call(struct dm_exchange *ex)
 {
     if (ex->call && dm_http_call_has_response(ex->call))
         dm_exchange_count_upstream(ex, ex->call);
-    if (ex->call)
+    if (ex->call) {
         dm_http_call_cancel(ex->call);
+        dm_upstream_left(ex->upstream, &ex->wish);
+    }
     ex->call = NULL;
     dm_upstream_cancel(&ex->wish);
 }
@@ -35,9 +39,38 @@ void dm_exchange_drop_call(struct dm_exchange *ex)
 
 /* --- what comes of it, for the backend's circuit ------------------------------------------------------------------ */
 
+/* What it has in common with the requests that go to the same endpoint. */
+static struct dm_str hash_key(const struct dm_exchange *ex, char address[DM_ADDR_TEXT_MAX])
+{
+    const struct dm_ubalance *balance = &ex->backend->balance;
+    const struct dm_http_field *field;
+
+    if (balance->hash_by == DM_BALANCE_BY_APPLICATION && ex->application)
+        return dm_unit_str(ex->applications, ex->application->name);
+    if (balance->hash_by == DM_BALANCE_BY_HEADER) {
+        field = dm_http_head_find_name(ex->head, dm_unit_str(ex->release->unit, balance->header));
+        if (field)
+            return field->value;
+    }
+    return dm_str_n(address, dm_addr_format(ex->client, false, address));
+}
+
+/* The same in all workers. Who chooses its own endpoint chooses among its own. */
+static void set_hash(struct dm_exchange *ex)
+{
+    uint8_t key[16] = {0};
+    char address[DM_ADDR_TEXT_MAX];
+
+    memcpy(key, &ex->backend->id, sizeof(ex->backend->id));
+    ex->wish.hash = dm_siphash(key, hash_key(ex, address));
+}
+
 bool dm_exchange_admit(struct dm_exchange *ex)
 {
     uint64_t retry_s;
+
+    if (DM_UNLIKELY(ex->backend->balance.method == DM_BALANCE_HASH))
+        set_hash(ex);
 
     if (DM_LIKELY(dm_upstream_admit(ex->upstream, &ex->ticket, &retry_s)))
         return true;
@@ -324,6 +357,7 @@ static void on_call_done(void *user, struct dm_http_call *call)
 
     dm_exchange_count_upstream(ex, call);
     dm_upstream_whole(ex->upstream, &ex->ticket, ex->wish.endpoint);
+    dm_upstream_left(ex->upstream, &ex->wish);
     ex->call = NULL;
     dm_exchange_free_if_ended(ex);
 }
@@ -373,6 +407,7 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
     bool again = will_try_again(ex, call, end), is_http2 = dm_http_call_is_http2(call);
 
     ex->call = NULL;
+    dm_upstream_left(ex->upstream, &ex->wish);
     if (DM_UNLIKELY(end.why == DM_HTTP_ABORT_TLS))
         note_tls_failure(ex, (unsigned)end.error);
     if (did_connect(end))

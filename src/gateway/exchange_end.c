@@ -69,6 +69,7 @@ static void leave_backend(struct dm_exchange *ex, enum dm_reason reason)
 
     dm_exchange_count_upstream(ex, call);
     ex->call = NULL;
+    dm_upstream_left(ex->upstream, &ex->wish);
     dm_http_call_leave(call, last);
 }
 

@@ -147,6 +147,42 @@ const struct dm_schema dm_schema_backend_retry = {
     .struct_bytes = sizeof(struct dm_backend_retry),
 };
 
+static const char *const balance_methods[] = {"round_robin", "least_requests", "hash", NULL};
+static const char *const balance_hashes[] = {"address", "application", "header", NULL};
+
+static const struct dm_field balance_fields[] = {
+    {"method", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_balance, method), .names = balance_methods,
+     .doc =
+         "`round_robin`: in turn, by weight. `least_requests`: of two by chance, the one with fewer requests in flight for its "
+         "weight. `hash`: those that have something in common go to the same one, as long as it is there."},
+    {"hash_by", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_balance, hash_by), .names = balance_hashes,
+     .doc =
+         "What requests of one endpoint have in common: the caller's address, the application, or a header (the address "
+         "where it is missing)."},
+    {"header", DM_FIELD_STRING, 0, DM_AT(struct dm_backend_balance, header), .max = DM_HEADER_NAME_MAX,
+     .format = &dm_format_header_name, .doc = "Its name, with `hash_by: header`."},
+};
+
+static void check_balance(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_balance *balance = object;
+    bool needs_header = balance->hash_by == DM_BALANCE_BY_HEADER;
+
+    if (needs_header && balance->header.len == 0)
+        dm_check_fail(check, "", "member 'header' is required with hash_by 'header'");
+    if (!needs_header && balance->header.len > 0)
+        dm_check_fail(check, "/header", "must be left out unless hash_by is 'header'");
+}
+
+const struct dm_schema dm_schema_backend_balance = {
+    .name = "BackendBalance",
+    .doc =
+        "Which of several endpoints a request goes to. Each worker process decides for itself; with `hash` they all come to the same.",
+    DM_FIELDS(balance_fields),
+    .struct_bytes = sizeof(struct dm_backend_balance),
+    .validate = check_balance,
+};
+
 static const struct dm_field outlier_fields[] = {
     {"consecutive_failures", DM_FIELD_INT, 0, DM_AT(struct dm_backend_outlier, consecutive_failures), .min = 1,
      .max = 1000, .def_int = 5,
@@ -258,6 +294,8 @@ static const struct dm_field fields[] = {
      .doc = "Longest silence of an upgraded connection (a WebSocket), or of a gRPC call, in both directions together."},
     {"tunnel_total_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, tunnel_total_ms), .max = TUNNEL_TOTAL_MAX_MS,
      .doc = "Longest life of an upgraded connection; 0 is without end."},
+    {"balance", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, balance), .sub = &dm_schema_backend_balance,
+     .doc = "Which endpoint a request goes to."},
     {"outlier", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, outlier), .sub = &dm_schema_backend_outlier,
      .doc = "Which endpoints are passed over."},
     {"retry", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, retry), .sub = &dm_schema_backend_retry,

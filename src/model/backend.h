@@ -63,6 +63,16 @@ struct dm_backend_outlier {
     int64_t slow_start_ms; /* until one that is back has its whole share */
 };
 
+enum dm_balance_method { DM_BALANCE_ROUND_ROBIN, DM_BALANCE_LEAST_REQUESTS, DM_BALANCE_HASH, DM_BALANCE_METHODS };
+enum dm_balance_hash_by { DM_BALANCE_BY_ADDRESS, DM_BALANCE_BY_APPLICATION, DM_BALANCE_BY_HEADER, DM_BALANCE_HASHES };
+
+/* Which of several endpoints a request goes to. */
+struct dm_backend_balance {
+    int method;           /* enum dm_balance_method */
+    int hash_by;          /* enum dm_balance_hash_by */
+    struct dm_str header; /* BY_HEADER: its name */
+};
+
 struct dm_backend {
     struct dm_str name;
     struct dm_str description;
@@ -77,6 +87,7 @@ struct dm_backend {
     int64_t idle_timeout_ms;        /* between two reads of a body; pooled connections are kept as long */
     int64_t tunnel_idle_timeout_ms; /* silence in both directions of an upgraded connection */
     int64_t tunnel_total_ms;        /* longest life of one; 0 = no end */
+    struct dm_backend_balance balance;
     struct dm_backend_outlier outlier;
     struct dm_backend_retry retry;
     struct dm_backend_breaker breaker;
@@ -87,6 +98,7 @@ struct dm_backend {
 extern const struct dm_schema dm_schema_endpoint;
 extern const struct dm_schema dm_schema_backend_tls;
 extern const struct dm_schema dm_schema_backend_breaker;
+extern const struct dm_schema dm_schema_backend_balance;
 extern const struct dm_schema dm_schema_backend_outlier;
 extern const struct dm_schema dm_schema_backend_retry;
 extern const struct dm_schema dm_schema_backend;

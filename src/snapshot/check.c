@@ -68,11 +68,16 @@ static bool breaker_ok(const struct dm_ubreaker *b)
            b->open_max_ms >= b->open_ms && b->probes_max > 0;
 }
 
+static bool balance_ok(const struct check *c, const struct dm_ubalance *b)
+{
+    return b->method < DM_BALANCE_METHODS && b->hash_by < DM_BALANCE_HASHES && str_ok(c, b->header);
+}
+
 static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
 {
     if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !backend_tls_ok(c, b->tls) ||
         !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint) || !breaker_ok(&b->breaker) ||
-        b->retry.budget_percent > 100)
+        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance))
         return false;
     for (uint32_t i = 0; i < b->n_endpoints; i++)
         if (!endpoint_ok(c, &ITEMS(c, b->endpoints, struct dm_uendpoint)[i]))

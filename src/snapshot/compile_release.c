@@ -113,6 +113,9 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].protocol = (uint8_t)backend->protocol;
         out[i].tls = add_backend_tls(b, backend->tls);
         out[i].breaker = breaker_of(&backend->breaker);
+        out[i].balance.method = (uint8_t)backend->balance.method;
+        out[i].balance.hash_by = (uint8_t)backend->balance.hash_by;
+        out[i].balance.header = dm_builder_str(b, backend->balance.header);
         out[i].outlier = (struct dm_uoutlier){.run_max = (uint32_t)backend->outlier.consecutive_failures,
                                               .eject_ms = (uint32_t)backend->outlier.eject_ms,
                                               .eject_max_ms = (uint32_t)backend->outlier.eject_max_ms,

@@ -50,6 +50,13 @@ struct dm_uoutlier {
     uint32_t unused;
 };
 
+struct dm_ubalance {
+    struct dm_ustr header; /* "" = none */
+    uint8_t method;        /* enum dm_balance_method */
+    uint8_t hash_by;       /* enum dm_balance_hash_by */
+    uint8_t unused[6];
+};
+
 struct dm_ubackend {
     uint64_t id;
     struct dm_ustr name;
@@ -65,6 +72,7 @@ struct dm_ubackend {
     struct dm_ubreaker breaker;
     struct dm_uretry retry;
     struct dm_uoutlier outlier;
+    struct dm_ubalance balance;
 };
 
 struct dm_umetric {

@@ -2,7 +2,11 @@
 #include "gateway/upstream/upstream_int.h"
 
 #include "base/log.h"
+#include "base/mix.h"
 #include "gateway/observe/counters.h"
+#include "model/backend.h"
+
+#include <math.h>
 
 #define MS_NS UINT64_C(1000000)
 
@@ -78,13 +82,87 @@ static struct dm_upstream_endpoint *at_turn(struct dm_upstream *u, bool takes_ou
     return best;
 }
 
-struct dm_upstream_endpoint *dm_upstream_pick(struct dm_upstream *u)
+/* In [0, n). */
+static uint32_t draw(struct dm_upstream *u, uint32_t n)
+{
+    return (uint32_t)((dm_mix64(u->id ^ ++u->n_draws) >> 32) * n >> 32);
+}
+
+/* Those that may take a request: their indexes. */
+static uint32_t list(const struct dm_upstream *u, bool takes_out, uint64_t now_ns,
+                     uint8_t ret[DM_BACKEND_ENDPOINTS_MAX])
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < u->n_endpoints; i++)
+        if (u->endpoints[i].weight > 0 && (takes_out || !dm_outlier_is_out(&u->endpoints[i].outlier, now_ns)))
+            ret[n++] = (uint8_t)i;
+    return n;
+}
+
+/* Two by chance, the one with fewer calls for its weight: it follows the load without the herd that the very least attracts
+ * (Mitzenmacher 2001). */
+static struct dm_upstream_endpoint *least_of_two(struct dm_upstream *u, bool takes_out, uint64_t now_ns)
+{
+    uint8_t all[DM_BACKEND_ENDPOINTS_MAX];
+    uint32_t n = list(u, takes_out, now_ns, all), first, second;
+    struct dm_upstream_endpoint *a, *b;
+
+    if (n < 2)
+        return n == 0 ? NULL : &u->endpoints[all[0]];
+    first = draw(u, n);
+    second = (first + 1 + draw(u, n - 1)) % n;
+    a = &u->endpoints[all[first]];
+    b = &u->endpoints[all[second]];
+    return (uint64_t)(a->n_calls + 1) * (uint64_t)weight_of(b, now_ns) <=
+                   (uint64_t)(b->n_calls + 1) * (uint64_t)weight_of(a, now_ns)
+               ? a
+               : b;
+}
+
+/* Rendezvous hashing with weights (Thaler and Ravishankar 1998; Schindelhauer and Schomaker 2005): what goes to an endpoint
+ * changes only when that one comes or goes. */
+static struct dm_upstream_endpoint *by_hash(struct dm_upstream *u, bool takes_out, uint64_t now_ns, uint64_t hash)
+{
+    uint8_t all[DM_BACKEND_ENDPOINTS_MAX];
+    uint32_t n = list(u, takes_out, now_ns, all);
+    struct dm_upstream_endpoint *best = NULL;
+    double best_score = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct dm_upstream_endpoint *e = &u->endpoints[all[i]];
+        double share = ((double)(dm_mix64(hash ^ e->hash) >> 11) + 1) / ((double)(UINT64_C(1) << 53) + 1);
+        double score = -(double)e->weight / log(share);
+        if (best && score <= best_score)
+            continue;
+        best = e;
+        best_score = score;
+    }
+    return best;
+}
+
+static struct dm_upstream_endpoint *pick(struct dm_upstream *u, bool takes_out, uint64_t now_ns, uint64_t hash)
+{
+    switch ((enum dm_balance_method)u->method) {
+    case DM_BALANCE_LEAST_REQUESTS: return least_of_two(u, takes_out, now_ns);
+    case DM_BALANCE_HASH: return by_hash(u, takes_out, now_ns, hash);
+    default: return at_turn(u, takes_out, now_ns);
+    }
+}
+
+struct dm_upstream_endpoint *dm_upstream_pick(struct dm_upstream *u, uint64_t hash)
 {
     uint64_t now_ns = dm_loop_now_ns(u->env.loop);
     struct dm_upstream_endpoint *e;
 
     if (u->n_endpoints == 1 && u->weight_sum > 0)
         return &u->endpoints[0];
-    e = at_turn(u, false, now_ns);
-    return e ? e : at_turn(u, true, now_ns);
+    e = pick(u, false, now_ns, hash);
+    return e ? e : pick(u, true, now_ns, hash);
+}
+
+void dm_upstream_left(struct dm_upstream *u, struct dm_upstream_request *r)
+{
+    u->endpoints[r->endpoint].n_calls -= r->is_in_flight;
+    r->is_in_flight = false;
 }

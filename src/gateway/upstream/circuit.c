@@ -74,6 +74,7 @@ void dm_upstream_set(struct dm_upstream *u, const struct dm_ubackend *backend)
         (struct dm_outlier_settings){backend->outlier.run_max, backend->outlier.eject_ms * MS_NS,
                                      backend->outlier.eject_max_ms * MS_NS, backend->outlier.slow_start_ms * MS_NS};
     u->out_percent = backend->outlier.max_percent;
+    u->method = backend->balance.method;
     u->retry = (struct dm_retry_settings){backend->retry.budget_percent, backend->retry.budget_min};
     if (u->breaker.generation == 0)
         dm_breaker_init(&u->breaker, &settings, now_ns(u));

@@ -131,6 +131,7 @@ bool dm_upstream_take_idle(struct dm_upstream_endpoint *e, struct dm_upstream_re
     if (!call)
         return false;
     e->upstream->counters->upstream_reuses++;
+    dm_upstream_enter(e, r);
     r->on_call(r, call, DM_REASON_NONE);
     return true;
 }

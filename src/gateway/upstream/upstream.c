@@ -2,6 +2,7 @@
 #include "gateway/upstream/upstream_int.h"
 
 #include "base/mem.h"
+#include "base/mix.h"
 #include "gateway/observe/counters.h"
 #include "model/backend.h"
 #include "snapshot/grants.h"
@@ -72,6 +73,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
         e->port = from[i].port;
         e->host = dm_strdup(dm_unit_str(release, from[i].host));
         e->authority = dm_strdup(dm_unit_str(release, from[i].authority));
+        e->hash = dm_unit_name_id(dm_str_of(e->host)) ^ dm_mix64(e->port);
         set_numeric(e, &from[i]);
     }
     dm_upstream_set(u, backend);
@@ -192,6 +194,7 @@ static void connect_to(struct dm_upstream_endpoint *e, const struct dm_addr *add
     call = dm_http_peer_open(c->peer, &r->timeouts);
     if (u->is_http2)
         dm_upstream_conn_move(c, true); /* calls that follow find it while it connects */
+    dm_upstream_enter(e, r);
     r->on_call(r, call, DM_REASON_NONE);
 }
 
@@ -254,7 +257,7 @@ static void resolve(struct dm_upstream_endpoint *e, struct dm_upstream_request *
 
 void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
 {
-    struct dm_upstream_endpoint *e = dm_upstream_pick(u);
+    struct dm_upstream_endpoint *e = dm_upstream_pick(u, r->hash);
 
     r->upstream = NULL;
     if (!e) {

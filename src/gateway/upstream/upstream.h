@@ -7,7 +7,7 @@
  *     that they no longer hold takes no further call (P5).
  * U4. Where there are several endpoints, one that fails is put out of turn for a while that grows (outlier.h): at once when it could not be
  *     connected to, unless all are out; for other failures only as long as enough stay. Endpoints take turns by weight,
- *     evenly spread, those that are back with less at first; the addresses of a name take turns, and those that the grants do not hold are passed over.
+ *     evenly spread, or as the backend's balance says; those that are back with less at first; the addresses of a name take turns, and those that the grants do not hold are passed over.
  * U5. A tenant has at most connections_max connections, those among them that take no call any more (GOAWAY, other grants) and end
  *     behind the ones in hand. At that bound an idle one of its makes way, whichever
  *     upstream has it, or the request is refused; and none is kept idle that another worker may want the room of.
@@ -97,14 +97,18 @@ struct dm_upstream_request {
     uint32_t connect_ms;
     struct dm_http_timeouts timeouts;
     struct dm_dns_query query;
+    uint64_t hash; /* of what requests to one endpoint have in common; with the method `hash` */
     uint32_t endpoint;
     enum dm_tls_reason
-        tls_reason;   /* why TLS can't be spoken: no trusted CA, or our own certificate is missing or unfit */
-    bool wants_fresh; /* no idle connection (a second try) */
+        tls_reason;    /* why TLS can't be spoken: no trusted CA, or our own certificate is missing or unfit */
+    bool wants_fresh;  /* no idle connection (a second try) */
+    bool is_in_flight; /* its call is counted at the endpoint: dm_upstream_left */
 };
 
 /* on_call is called before this returns, or later from the loop. */
 void dm_upstream_get(struct dm_upstream *upstream, struct dm_upstream_request *request);
+/* The call that on_call gave is over, or given up. */
+void dm_upstream_left(struct dm_upstream *upstream, struct dm_upstream_request *request);
 /* on_call will not come. */
 void dm_upstream_cancel(struct dm_upstream_request *request);
 /* U4. HARD: there was no connection. */

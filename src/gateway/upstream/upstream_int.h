@@ -19,6 +19,8 @@ struct dm_upstream_endpoint {
     struct dm_upstream_conn *spare; /* records for reuse */
     size_t n_idle, n_spare;
     struct dm_outlier outlier;
+    uint32_t n_calls;                   /* in flight */
+    uint64_t hash;                      /* of what it is, for the method `hash` */
     struct dm_addr addr;                /* with is_numeric */
     const struct dm_unit *addr_allowed; /* the grants that were found to hold addr; compared, not read */
     uint32_t weight;
@@ -50,6 +52,8 @@ struct dm_upstream {
     bool is_http2;
     bool is_retired;          /* nothing is kept idle */
     uint8_t failure_statuses; /* enum dm_breaker_statuses */
+    uint8_t method;           /* enum dm_balance_method */
+    uint64_t n_draws;
     char *name;
     uint64_t slow_ns; /* 0: no call is slow */
     struct dm_breaker breaker;
@@ -63,7 +67,13 @@ struct dm_upstream {
 /* balance.c */
 
 /* NULL: none takes requests. */
-struct dm_upstream_endpoint *dm_upstream_pick(struct dm_upstream *upstream);
+struct dm_upstream_endpoint *dm_upstream_pick(struct dm_upstream *upstream, uint64_t hash);
+
+static inline void dm_upstream_enter(struct dm_upstream_endpoint *endpoint, struct dm_upstream_request *request)
+{
+    endpoint->n_calls++;
+    request->is_in_flight = true;
+}
 
 /* conns.c: connections to an endpoint, idle and busy */
 

@@ -111,6 +111,106 @@ static void test_endpoints_that_fail_are_put_out(void **state)
     rig_origin_done(&bad[1]);
 }
 
+#define ORIGINS 4
+
+static void apply_balance(struct stage *s, struct rig_origin *origins, const char *balance)
+{
+    char endpoints[400];
+    size_t len = 0;
+
+    for (size_t i = 0; i < ORIGINS; i++)
+        len += (size_t)snprintf(endpoints + len, sizeof(endpoints) - len, "%s{\"host\":\"127.0.0.1\",\"port\":%u}",
+                                i > 0 ? "," : "", rig_origin_port(&origins[i]));
+    stage_apply(s, &(struct stage_release){.endpoints = endpoints, .backend = balance});
+}
+
+static size_t n_asked(const struct rig_origin *origins, size_t *ret_requests)
+{
+    size_t n = 0;
+
+    *ret_requests = 0;
+    for (size_t i = 0; i < ORIGINS; i++) {
+        n += origins[i].n_requests > 0;
+        *ret_requests += origins[i].n_requests;
+    }
+    return n;
+}
+
+/* One value, one endpoint; when that one goes, another takes all of it; many values are spread. */
+static void test_hash(void **state)
+{
+    struct stage *s = *state;
+    struct rig_origin origins[ORIGINS];
+    size_t n, home = 0;
+    char request[200];
+
+    for (size_t i = 0; i < ORIGINS; i++)
+        rig_origin_init(&s->rig, &origins[i], DM_STR(STAGE_OK));
+    apply_balance(s, origins, ",\"balance\":{\"method\":\"hash\",\"hash_by\":\"header\",\"header\":\"X-Session\"}");
+    for (int i = 0; i < 10; i++)
+        stage_try(s, STAGE_GET("/", STAGE_KEY "X-Session: one\r\n"), "hello");
+    assert_int_equal(n_asked(origins, &n), 1);
+    while (origins[home].n_requests == 0)
+        home++;
+    rig_origin_done(&origins[home]);
+    for (int i = 0; i < 10; i++)
+        stage_try(s, STAGE_GET("/", STAGE_KEY "X-Session: one\r\n"), "hello");
+    assert_int_equal(n_asked(origins, &n), 2);
+    rig_origin_init(&s->rig, &origins[home], DM_STR(STAGE_OK));
+    for (size_t i = 0; i < ORIGINS; i++)
+        origins[i].n_requests = 0;
+    apply_balance(s, origins, ",\"balance\":{\"method\":\"hash\",\"hash_by\":\"header\",\"header\":\"X-Session\"}");
+    for (int i = 0; i < 200; i++) {
+        snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "X-Session: %d\r\n\r\n",
+                 i);
+        stage_try(s, request, "hello");
+    }
+    for (size_t i = 0; i < ORIGINS; i++)
+        assert_in_range(origins[i].n_requests, 25, 75);
+    for (size_t i = 0; i < ORIGINS; i++)
+        origins[i].n_requests = 0;
+    apply_balance(s, origins, ",\"balance\":{\"method\":\"hash\",\"hash_by\":\"application\"}");
+    for (int i = 0; i < 10; i++)
+        stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
+    assert_int_equal(n_asked(origins, &n), 1);
+    for (size_t i = 0; i < ORIGINS; i++)
+        rig_origin_done(&origins[i]);
+}
+
+/* An endpoint that keeps its requests gets fewer; what was given up is not counted any more. */
+static void test_least_requests(void **state)
+{
+    struct stage *s = *state;
+    struct rig_origin origins[ORIGINS];
+    struct rig_socket *held[40];
+    size_t n;
+
+    for (size_t i = 0; i < ORIGINS; i++)
+        rig_origin_init(&s->rig, &origins[i], DM_STR_NULL);
+    apply_balance(s, origins, ",\"balance\":{\"method\":\"least_requests\"}");
+    for (size_t i = 0; i < DM_COUNT(held); i++) {
+        held[i] = rig_connect(&s->rig);
+        rig_send(held[i], dm_str_of(STAGE_GET("/", STAGE_KEY)));
+        while (n_asked(origins, &n), n <= i)
+            dm_loop_turn(s->rig.worker.loop, 10);
+    }
+    for (size_t i = 0; i < ORIGINS; i++) {
+        assert_in_range(origins[i].n_requests, 8, 12);
+        origins[i].answer = DM_STR(STAGE_OK);
+    }
+    for (size_t i = 0; i < DM_COUNT(held); i++) {
+        dm_stream_reset(&held[i]->stream);
+        rig_close(&s->rig, held[i]);
+    }
+    rig_settle(&s->rig);
+    for (int i = 0; i < 40; i++)
+        stage_try(s, STAGE_GET("/", STAGE_KEY), "hello");
+    for (size_t i = 0; i < ORIGINS; i++) {
+        assert_in_range(origins[i].n_requests, 11, 40);
+        rig_origin_done(&origins[i]);
+    }
+}
+
 /* Retries that the budget, or the number of tries, does not allow. */
 static void test_retries_are_bounded(void **state)
 {
@@ -291,6 +391,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_weights_are_spread_evenly, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_one_down_the_other_takes_it, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_endpoints_that_fail_are_put_out, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_hash, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_least_requests, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_all_down, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_backend_is_too_slow, stage_setup, stage_teardown),
