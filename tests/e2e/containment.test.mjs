@@ -1,0 +1,127 @@
+// Backends that fail: their callers are told at once, the backend is left alone, neighbours notice nothing.
+import assert from 'node:assert/strict';
+import { ask } from './lib/http.mjs';
+import { before, suite, test } from './lib/testing.mjs';
+import { LIVE, domainOf, keyOf, teamFile } from './lib/team.mjs';
+import { closeUpstreamsAfter, startUpstream } from './lib/upstream.mjs';
+import { until } from './lib/wait.mjs';
+import { World } from './lib/world.mjs';
+
+const WORKERS = 2;
+
+suite('containment', () => {
+  let world;
+  closeUpstreamsAfter();
+
+  before(async () => {
+    world = await World.start({ workers: WORKERS });
+  });
+
+  const call = (name, path = '/') => ask(world.gateway.port, { host: domainOf(name), key: keyOf(name), path });
+  const metric = (metric, tenant, labels = {}) => world.gateway.metric(metric, { tenant, ...labels });
+  const events = (event, tenant) => world.gateway.process.logged(event).filter((one) => one.tenant === tenant);
+  const setBreaker = async (name, breaker) => {
+    const answer = await world.api.patch(`/tenants/${name}/backends/service${LIVE}`, { breaker });
+    assert.ok(answer.status < 300, answer.text);
+  };
+
+  // How often each reason was answered; undefined: the backend answered.
+  async function callTimes(n, name, path) {
+    const reasons = {};
+    for (let i = 0; i < n; i++) {
+      const { reason } = await call(name, path);
+      reasons[reason] = (reasons[reason] ?? 0) + 1;
+    }
+    return reasons;
+  }
+
+  test('a dead backend gets ten calls of each worker, and one when it is back', async () => {
+    const service = await startUpstream();
+    await world.api.apply(teamFile('dying', service.port, { backend: { breaker: { open_ms: 60000, open_max_ms: 60000 } } }));
+    assert.equal((await call('dying')).status, 200);
+    await service.close();
+    const reasons = await callTimes(200, 'dying');
+    assert.ok(reasons.backend_unreachable <= 10 * WORKERS, JSON.stringify(reasons));
+    assert.equal(reasons.backend_unreachable + reasons.circuit_open, 200, JSON.stringify(reasons));
+    const refused = await call('dying');
+    assert.equal(refused.status, 503);
+    assert.equal(refused.json.reason, 'circuit_open');
+    assert.ok(Number(refused.headers['retry-after']) > 1, 'the time that is left');
+    const open = await metric('daemun_circuits_open', 'dying');
+    assert.ok(open >= 1 && open <= WORKERS);
+    assert.equal(await metric('daemun_circuit_changes_total', 'dying', { state: 'open' }), open);
+    const [event] = await until('the event', () => events('circuit_opened', 'dying').length > 0 && events('circuit_opened', 'dying'));
+    assert.equal(event.cause, 'consecutive_failures');
+    assert.equal(event.backend, 'service');
+    assert.match(event.message, /the last 10 failed behind one another; open for 60000 ms/);
+
+    const back = await startUpstream({ port: service.port });
+    await setBreaker('dying', { mode: 'closed' }); // by hand: nobody waits for the minute
+    await setBreaker('dying', { mode: 'auto', open_ms: 10, open_max_ms: 10 });
+    assert.deepEqual(await callTimes(20, 'dying'), { undefined: 20 });
+    assert.equal(await metric('daemun_circuits_open', 'dying'), 0);
+    await back.close();
+    await callTimes(40, 'dying');
+    assert.ok((await metric('daemun_circuits_open', 'dying')) >= 1);
+    await startUpstream({ port: service.port });
+    await until('it is closed again by itself', async () => {
+      await call('dying');
+      return (await metric('daemun_circuits_open', 'dying')) === 0;
+    });
+    assert.ok(events('circuit_closed', 'dying').some((one) => one.cause === 'probe'));
+  });
+
+  test('what one team’s calls come to counts for no other at the same address', async () => {
+    const service = await startUpstream({
+      respond: (request, response) => response.writeHead(request.url === '/bad' ? 503 : 200).end('said'),
+    });
+    await world.api.apply(teamFile('guilty', service.port));
+    await world.api.apply(teamFile('innocent', service.port));
+    for (let i = 0; i < 30; i++) {
+      await call('guilty', '/bad');
+      assert.equal((await call('innocent')).status, 200);
+    }
+    assert.ok((await metric('daemun_refusals_total', 'guilty', { reason: 'circuit_open' })) > 0);
+    assert.equal(await metric('daemun_circuit_changes_total', 'innocent'), 0);
+    assert.equal(await metric('daemun_refusals_total', 'innocent'), 0);
+  });
+
+  test('a circuit is opened and closed by hand, on every worker', async () => {
+    const service = await startUpstream();
+    await world.api.apply(teamFile('by-hand', service.port));
+    await setBreaker('by-hand', { mode: 'open' });
+    assert.deepEqual(await callTimes(20, 'by-hand'), { circuit_open: 20 });
+    assert.equal(service.requests.length, 0);
+    assert.equal(await metric('daemun_circuits_open', 'by-hand'), WORKERS);
+    await setBreaker('by-hand', { mode: 'auto' });
+    assert.deepEqual(await callTimes(20, 'by-hand'), { undefined: 20 });
+  });
+
+  test('settings that contradict one another are refused, with the pointer', async () => {
+    const service = await startUpstream();
+    await world.api.apply(teamFile('contrary', service.port));
+    for (const [change, pointer] of [
+      [{ breaker: { open_ms: 2000, open_max_ms: 1000 } }, '/breaker/open_max_ms'],
+      [{ breaker: { slow_ms: 1000 }, response_timeout_ms: 1000 }, '/breaker/slow_ms'],
+      [{ outlier: { eject_ms: 2000, eject_max_ms: 1000 } }, '/outlier/eject_max_ms'],
+      [{ balance: { method: 'hash', hash_by: 'header' } }, '/balance'],
+    ]) {
+      const answer = await world.api.patch('/tenants/contrary/backends/service', change);
+      assert.equal(answer.status, 422, answer.text);
+      assert.deepEqual(answer.body.errors.map((one) => one.pointer), [pointer]);
+    }
+  });
+
+  test('of several endpoints, one that is dead costs callers nothing', async () => {
+    const [good, dead] = await Promise.all([startUpstream(), startUpstream()]);
+    const endpoints = [good, dead].map(({ port }) => ({ host: '127.0.0.1', port }));
+    const file = teamFile('several', good.port, { backend: { endpoints } });
+    file.grants.endpoints.push({ address: '127.0.0.1', port: dead.port });
+    await world.api.apply(file);
+    await dead.close();
+    assert.deepEqual(await callTimes(60, 'several'), { undefined: 60 });
+    assert.equal(good.requests.length, 60);
+    assert.ok((await metric('daemun_endpoints_out_total', 'several')) >= 1);
+    assert.equal(await metric('daemun_circuit_changes_total', 'several'), 0, 'the backend is well');
+  });
+});
