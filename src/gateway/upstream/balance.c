@@ -26,7 +26,7 @@ static bool may_put_out(const struct dm_upstream *u, uint64_t now_ns)
 
 static void log_out(const struct dm_upstream_endpoint *e, uint32_t run, enum dm_outlier_failure failure)
 {
-    const struct dm_upstream *u = e->upstream;
+    struct dm_upstream *u = e->upstream;
     const struct dm_log_member members[] = {
         {"tenant", u->share->tenant},
         {"backend", dm_str_of(u->name)},
@@ -34,9 +34,13 @@ static void log_out(const struct dm_upstream_endpoint *e, uint32_t run, enum dm_
         {"cause", failure == DM_OUTLIER_HARD ? DM_STR("no_connection") : DM_STR("consecutive_failures")},
     };
 
+    uint32_t n_untold;
+
+    if (!dm_upstream_may_tell(u, &n_untold))
+        return;
     dm_log_members(DM_LOG_WARN, "endpoint_out", members, DM_COUNT(members),
-                   "port %u, out of turn for %llu ms after %u failures behind one another", e->port,
-                   (unsigned long long)(e->outlier.for_ns / MS_NS), run);
+                   "port %u, out of turn for %llu ms after %u failures behind one another; %u events before it untold",
+                   e->port, (unsigned long long)(e->outlier.for_ns / MS_NS), run, n_untold);
 }
 
 void dm_upstream_endpoint_failed(struct dm_upstream *u, uint32_t endpoint, enum dm_outlier_failure failure)

@@ -7,6 +7,7 @@
 
 #define MS_NS UINT64_C(1000000)
 #define S_NS UINT64_C(1000000000)
+#define TOLD_MAX 10     /* lines a second about one tenant */
 #define RETRY_HELD_S 60 /* nobody knows when people close it */
 
 _Static_assert(DM_COUNT(((struct dm_tenant_counters *)NULL)->circuit_changes) == DM_BREAKER_STATES,
@@ -19,7 +20,25 @@ static uint64_t now_ns(const struct dm_upstream *u)
 
 /* --- changes ------------------------------------------------------------------------------------------------------ */
 
-static void log_change(const struct dm_upstream *u)
+bool dm_upstream_may_tell(struct dm_upstream *u, uint32_t *ret_untold)
+{
+    struct dm_upstream_share *share = u->share;
+
+    if (now_ns(u) >= share->told_until_ns) {
+        share->told_until_ns = now_ns(u) + S_NS;
+        share->n_told = 0;
+    }
+    if (share->n_told >= TOLD_MAX) {
+        share->n_untold++;
+        return false;
+    }
+    share->n_told++;
+    *ret_untold = share->n_untold;
+    share->n_untold = 0;
+    return true;
+}
+
+static void log_change(struct dm_upstream *u)
 {
     static const char *const events[] = {"circuit_closed", "circuit_opened", "circuit_probing"};
     const struct dm_breaker_change *c = &u->breaker.change;
@@ -29,14 +48,17 @@ static void log_change(const struct dm_upstream *u)
         {"cause", dm_str_of(dm_breaker_cause_name(c->cause))},
     };
     bool is_held = c->open_for_ns == UINT64_MAX;
+    uint32_t n_untold;
 
+    if (!dm_upstream_may_tell(u, &n_untold))
+        return;
     dm_log_members(
         c->to == DM_BREAKER_OPEN ? DM_LOG_WARN : DM_LOG_INFO, events[c->to], members, DM_COUNT(members),
         "%s after %llu ms %s: of %u calls in the window %u failed and %u were slow, the last %u failed behind one "
-        "another; open for %lld ms",
+        "another; open for %lld ms; %u events before it untold",
         dm_breaker_state_name(c->to), (unsigned long long)(c->lasted_ns / MS_NS), dm_breaker_state_name(c->from),
-        c->window.calls, c->window.failed, c->window.slow, c->run,
-        is_held ? -1LL : (long long)(c->open_for_ns / MS_NS));
+        c->window.calls, c->window.failed, c->window.slow, c->run, is_held ? -1LL : (long long)(c->open_for_ns / MS_NS),
+        n_untold);
 }
 
 static void tell(struct dm_upstream *u)

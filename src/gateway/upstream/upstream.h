@@ -43,7 +43,9 @@ struct dm_upstream_env {
 
 /* What the upstreams of one tenant share; outlives them. */
 struct dm_upstream_share {
-    struct dm_str tenant; /* its name; borrowed */
+    struct dm_str tenant;   /* its name; borrowed */
+    uint64_t told_until_ns; /* lines of the log about its backends, in this second */
+    uint32_t n_told, n_untold;
     struct dm_tenant_counters *counters;
     struct dm_flow *flow;      /* whose work its connections are; NULL: of whoever runs */
     uint32_t connections_max;  /* of the tenant, in all workers together; 0: as in the env */

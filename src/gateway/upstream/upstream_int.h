@@ -90,6 +90,9 @@ uint32_t dm_upstream_known_calls_max(struct dm_upstream_endpoint *endpoint);
 
 /* circuit.c */
 
+/* May the log have a line more about the tenant's backends (P1)? ret: how many it had to do without. */
+bool dm_upstream_may_tell(struct dm_upstream *upstream, uint32_t *ret_untold);
+
 void dm_upstream_circuit_done(struct dm_upstream *upstream);
 
 /* tls.c: how a backend is spoken to */

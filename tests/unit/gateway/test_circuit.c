@@ -114,6 +114,18 @@ static void test_no_answer_opens_it(void **state)
     stage_try(s, GET, "\"circuit_open\"");
 }
 
+struct wait {
+    struct stage *stage;
+    uint64_t until_ns;
+};
+
+static bool has_waited(void *arg)
+{
+    const struct wait *wait = arg;
+
+    return dm_loop_now_ns(wait->stage->rig.worker.loop) > wait->until_ns;
+}
+
 static void test_statuses_by_setting(void **state)
 {
     static const char *const settings[] = {"none", "unavailable", "server_errors"};
@@ -134,18 +146,6 @@ static void test_statuses_by_setting(void **state)
             try_times(s, 2, GET, "nope");
             stage_try(s, GET, k > 0 && i + k > 2 ? "\"circuit_open\"" : "nope");
         }
-}
-
-struct wait {
-    struct stage *stage;
-    uint64_t until_ns;
-};
-
-static bool has_waited(void *arg)
-{
-    const struct wait *wait = arg;
-
-    return dm_loop_now_ns(wait->stage->rig.worker.loop) > wait->until_ns;
 }
 
 static void test_slow_answers(void **state)
@@ -303,6 +303,20 @@ static void test_by_hand(void **state)
     expect_changes(s, 2, 0, 2, false);
 }
 
+/* No tenant's backends fill the log: the loop's time stands still here. */
+static void test_lines_of_the_log_are_bounded(void **state)
+{
+    struct stage *s = *state;
+    const struct dm_live_tenant *tenant;
+
+    for (int i = 0; i < 20; i++)
+        apply(s, i % 2 ? ",\"breaker\":{\"mode\":\"closed\"}" : ",\"breaker\":{\"mode\":\"open\"}");
+    tenant = dm_map_get(&s->rig.worker.tenants, DM_STR("orders"));
+    assert_int_equal(tenant->share.n_told, 10);
+    assert_int_equal(tenant->share.n_untold, 10);
+    expect_changes(s, 10, 0, 10, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_probe_that_says_nothing, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_two_tenants_at_one_address, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_by_hand, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_lines_of_the_log_are_bounded, stage_setup, stage_teardown),
     };
 
     return cmocka_run_group_tests_name("gateway/circuit", tests, NULL, NULL);
