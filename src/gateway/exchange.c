@@ -156,6 +156,8 @@ void dm_exchange_end_client(struct dm_exchange *ex)
     dm_filter_drop(ex);
     if (DM_UNLIKELY(ex->deadline != NULL))
         dm_grpc_call_end(ex);
+    if (DM_UNLIKELY(ex->timeout != NULL))
+        dm_exchange_end_timeout(ex);
     ex->bytes_in = dm_http_request_bytes_in(ex->caller);
     ex->bytes_out = dm_http_request_bytes_out(ex->caller);
     if (ex->tenant)
@@ -188,6 +190,8 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
         dm_http_request_inform(caller, 100, DM_STR_NULL); /* if it was asked for */
         if (DM_UNLIKELY(ex->is_grpc))
             dm_grpc_call_begin(ex);
+        if (DM_UNLIKELY(ex->backend->retry.total_timeout_ms > 0))
+            dm_exchange_begin_timeout(ex);
         dm_exchange_forward(ex);
     }
 }

@@ -17,6 +17,7 @@
 
 struct dm_worker;
 struct dm_encoders;
+struct dm_exchange_timeout;
 struct dm_filter;
 struct dm_grpc_deadline;
 struct dm_tunnel;
@@ -67,6 +68,7 @@ struct dm_exchange {
     const struct dm_ucompression *compression; /* of the version, when this response may be compressed */
     struct dm_filter *filter;                  /* of the response's body; NULL: none */
     struct dm_grpc_deadline *deadline;         /* of a gRPC call that has one (grpc_call.h) */
+    struct dm_exchange_timeout *timeout;       /* of a backend that has one for all tries */
     struct dm_tunnel *tunnel;                  /* NULL: none */
     unsigned status;
     uint8_t reason;       /* enum dm_reason */

@@ -111,6 +111,47 @@ static void note_abort(struct dm_exchange *ex, const struct dm_http_call *call, 
         dm_upstream_broken(ex->upstream, &ex->ticket, ex->wish.endpoint, ex->answered_ns);
 }
 
+/* --- the time for all tries --------------------------------------------------------------------------------------- */
+
+struct dm_exchange_timeout {
+    struct dm_timer timer;
+    struct dm_exchange *ex;
+};
+
+/* A caller that has not sent its request yet is slow itself. */
+static void on_timeout(struct dm_timer *timer)
+{
+    struct dm_exchange *ex = DM_CONTAINER_OF(timer, struct dm_exchange_timeout, timer)->ex;
+
+    if (ex->is_answered || ex->is_responding)
+        return;
+    cancel_call(ex);
+    if (ex->request.framing != DM_HTTP_FRAMING_NONE && !ex->has_request_ended)
+        dm_upstream_drop(ex->upstream, &ex->ticket);
+    else
+        dm_upstream_broken(ex->upstream, &ex->ticket, ex->wish.endpoint, 0);
+    dm_answer(ex, DM_REASON_BACKEND_TIMEOUT);
+}
+
+/* Without room for it in the exchange's arena each try has its own time still. */
+void dm_exchange_begin_timeout(struct dm_exchange *ex)
+{
+    struct dm_exchange_timeout *timeout = dm_arena_alloc(&ex->arena, sizeof(*timeout));
+
+    if (!timeout)
+        return;
+    memset(timeout, 0, sizeof(*timeout));
+    timeout->timer.on_due = on_timeout;
+    timeout->ex = ex;
+    ex->timeout = timeout;
+    dm_timer_arm(ex->worker->loop, &timeout->timer, ex->backend->retry.total_timeout_ms);
+}
+
+void dm_exchange_end_timeout(struct dm_exchange *ex)
+{
+    dm_timer_cancel(ex->worker->loop, &ex->timeout->timer);
+}
+
 /* --- to the backend ----------------------------------------------------------------------------------------------- */
 
 static const struct dm_unit *current_grants(struct dm_upstream_request *wish)
@@ -257,6 +298,8 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
     note_answer(ex, head->status);
+    if (DM_UNLIKELY(ex->timeout != NULL))
+        dm_exchange_end_timeout(ex);
     message.content_length = head->content_length;
     message.may_have_trailers = head->version_major == 2;
     if (DM_UNLIKELY(head->status == 426))

@@ -15,6 +15,9 @@ void dm_exchange_free_if_ended(struct dm_exchange *ex);
 
 /* Before the first try: does the backend's circuit let it through? False: verdict says why not. */
 bool dm_exchange_admit(struct dm_exchange *ex);
+/* The time for all tries, when the backend has one: begins with the first, until the head of the response or the client's end. */
+void dm_exchange_begin_timeout(struct dm_exchange *ex);
+void dm_exchange_end_timeout(struct dm_exchange *ex);
 /* One try. */
 void dm_exchange_forward(struct dm_exchange *ex);
 /* What was taken of the body is being sent once more. */

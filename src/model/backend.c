@@ -286,6 +286,10 @@ static const struct dm_field fields[] = {
     {"response_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, response_timeout_ms), .min = 1,
      .max = TIMEOUT_MAX_MS, .def_int = 30000,
      .doc = "Time from the end of the request to the head of the response; then `backend_timeout`."},
+    {"total_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, total_timeout_ms), .max = TIMEOUT_MAX_MS,
+     .doc =
+         "Time from the head of the request to the head of the response, with all tries, connections and what the caller takes to "
+         "send; then `backend_timeout`. 0 is without end: each try has its own."},
     {"idle_timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend, idle_timeout_ms), .min = 1, .max = TIMEOUT_MAX_MS,
      .def_int = 60000,
      .doc = "Longest silence within a body, other than of a gRPC call; an unused connection is kept as long."},

@@ -83,8 +83,9 @@ struct dm_backend {
     int protocol;               /* enum dm_backend_protocol */
     struct dm_backend_tls *tls; /* NULL = clear text */
     int64_t connect_timeout_ms;
-    int64_t response_timeout_ms;    /* from the last byte of the request to the head of the response */
-    int64_t idle_timeout_ms;        /* between two reads of a body; pooled connections are kept as long */
+    int64_t response_timeout_ms; /* from the last byte of the request to the head of the response */
+    int64_t total_timeout_ms; /* from the head of the request to the head of the response, over all tries; 0 = none */
+    int64_t idle_timeout_ms;  /* between two reads of a body; pooled connections are kept as long */
     int64_t tunnel_idle_timeout_ms; /* silence in both directions of an upgraded connection */
     int64_t tunnel_total_ms;        /* longest life of one; 0 = no end */
     struct dm_backend_balance balance;

@@ -41,8 +41,9 @@ struct dm_ubreaker {
 
 struct dm_uretry {
     uint32_t budget_min;
+    uint32_t total_timeout_ms; /* 0 = none */
     uint8_t tries, budget_percent;
-    uint8_t unused[2];
+    uint8_t unused[6];
 };
 
 struct dm_uoutlier {

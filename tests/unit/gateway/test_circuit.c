@@ -126,6 +126,30 @@ static bool has_waited(void *arg)
     return dm_loop_now_ns(wait->stage->rig.worker.loop) > wait->until_ns;
 }
 
+/* The time for all tries: a failure of the backend's, unless it is the caller who is slow; over with the head of the answer. */
+static void test_the_time_for_all_tries(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *client;
+
+    apply(s, ",\"total_timeout_ms\":20,\"breaker\":{\"consecutive_failures\":2}");
+    for (int i = 0; i < 5; i++)
+        stage_try(s, "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY "Content-Length: 5\r\n\r\nbody",
+                  "\"backend_timeout\"");
+    s->origin.answer = DM_STR("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    client = stage_ask(s, GET, "hello");
+    struct wait wait = {s, dm_loop_now_ns(s->rig.worker.loop) + 40000000};
+    rig_run_until(&s->rig, has_waited, &wait);
+    rig_send(s->origin.sockets[s->origin.n_sockets - 1], DM_STR("world"));
+    rig_expect(&s->rig, client, "helloworld", 1);
+    rig_close(&s->rig, client);
+    s->origin.answer = DM_STR_NULL;
+    for (int i = 0; i < 2; i++)
+        stage_try(s, GET, "\"backend_timeout\"");
+    stage_try(s, GET, "\"circuit_open\"");
+    expect_changes(s, 1, 0, 0, true);
+}
+
 static void test_statuses_by_setting(void **state)
 {
     static const char *const settings[] = {"none", "unavailable", "server_errors"};
@@ -323,6 +347,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_dead_backend_is_cut_off_and_comes_back, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_what_opens_it, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_no_answer_opens_it, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_the_time_for_all_tries, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_statuses_by_setting, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_slow_answers, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_what_does_not_open_it, stage_setup, stage_teardown),

@@ -53,7 +53,7 @@ static void writes_in_the_order_of_the_table(void **state)
     assert_string_equal(
         fixture_text(&dm_schema_backend, &backend, DM_WRITE_DEFAULTS, &arena),
         "{\"name\":\"n\",\"description\":\"\",\"endpoints\":[{\"host\":\"a\",\"port\":1,\"weight\":1}],"
-        "\"base_path\":\"/\",\"protocol\":\"http1\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,"
+        "\"base_path\":\"/\",\"protocol\":\"http1\",\"connect_timeout_ms\":1000,\"response_timeout_ms\":30000,\"total_timeout_ms\":0,"
         "\"idle_timeout_ms\":5,\"tunnel_idle_timeout_ms\":300000,\"tunnel_total_ms\":0,"
         "\"balance\":{\"method\":\"round_robin\",\"hash_by\":\"address\",\"header\":\"\"},"
         "\"outlier\":{\"consecutive_failures\":5,\"eject_ms\":1000,\"eject_max_ms\":30000,"
