@@ -1,5 +1,6 @@
 #include "gateway/caps.h"
 
+#include "gateway/admission.h"
 #include "gateway/worker.h"
 
 #define HELD_MIN 1000 /* exchanges, connections to backends */
@@ -102,26 +103,44 @@ static uint64_t others(const struct dm_worker *worker, const struct dm_live_tena
 /* Once a turn: the pages are other processors' cache lines. */
 static void look_at_others(const struct dm_worker *worker, struct dm_live_tenant *tenant)
 {
-    uint64_t now_ns = dm_loop_now_ns(worker->loop), begun, ended;
+    uint64_t now_ns = dm_loop_now_ns(worker->loop), begun, ended, waiting;
 
     if (tenant->looked_ns == now_ns)
         return;
     ended = others(worker, tenant, offsetof(struct dm_tenant_counters, exchanges_ended));
     begun = others(worker, tenant, offsetof(struct dm_tenant_counters, exchanges_begun));
+    waiting = others(worker, tenant, offsetof(struct dm_tenant_counters, waiting[DM_WAIT_EXCHANGES]));
     tenant->looked_ns = now_ns;
-    tenant->others = begun > ended ? begun - ended : 0;
+    tenant->others = begun > ended + waiting ? begun - ended - waiting : 0;
     tenant->others_bytes = others(worker, tenant, offsetof(struct dm_tenant_counters, buffered_bytes));
 }
 
-/* This one is counted already. */
-static bool has_room_for_exchange(const struct dm_exchange *ex)
+/* For so many of this worker's. */
+static bool has_room_for_exchanges(const struct dm_exchange *ex, uint64_t own)
 {
-    const struct dm_tenant_counters *counters = ex->tenant->counters;
-    uint64_t own = counters->exchanges_begun - counters->exchanges_ended, cap = ex->tenant->caps->exchanges;
+    uint64_t cap = ex->tenant->caps->exchanges;
 
     if (cap == 0)
         return own <= ex->worker->tenant_exchanges;
     return own <= cap && own + ex->tenant->others <= cap;
+}
+
+/* This one is counted already, and so are those that wait and go before it. */
+static bool has_room_for_exchange(const struct dm_exchange *ex)
+{
+    const struct dm_tenant_counters *counters = ex->tenant->counters;
+
+    return has_room_for_exchanges(ex, counters->exchanges_begun - counters->exchanges_ended);
+}
+
+bool dm_caps_has_room(const struct dm_exchange *ex)
+{
+    const struct dm_tenant_counters *counters = ex->tenant->counters;
+    uint64_t in_flight = counters->exchanges_begun - counters->exchanges_ended - counters->waiting[DM_WAIT_EXCHANGES];
+
+    if (ex->tenant->caps->exchanges > 0)
+        look_at_others(ex->worker, ex->tenant);
+    return has_room_for_exchanges(ex, in_flight + 1);
 }
 
 static bool has_room_for_bytes(const struct dm_live_tenant *tenant)
@@ -192,7 +211,8 @@ enum dm_reason dm_caps_check(struct dm_exchange *ex)
 
     if (ex->tenant->caps->exchanges > 0 || ex->tenant->caps->buffered_bytes > 0)
         look_at_others(ex->worker, ex->tenant);
-    if (!has_room_for_exchange(ex))
+    ex->must_wait = !has_room_for_exchange(ex);
+    if (ex->must_wait && !dm_admission_has_place(ex))
         return refuse(ex->tenant, DM_CAP_EXCHANGES, DM_REASON_TENANT_OVER_CAP);
     if (!has_room_for_bytes(ex->tenant))
         return refuse(ex->tenant, DM_CAP_BUFFERED_BYTES, DM_REASON_TENANT_OVER_CAP);

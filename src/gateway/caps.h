@@ -7,6 +7,7 @@
  *     backends: the rest is the others' (P1).
  * K3. connections and streams, idle and head timeouts are a connection's: they hold from where it becomes the tenant's on, as they were then.
  *     The others are a request's, also on connections that are nobody's.
+ *     Above exchanges and upstream_connections requests wait first (admission.h); those that wait to be in flight are not.
  * K4. Each refusal is counted by its cap.
  * K5. buffered_bytes stops what begins, not what goes on: each of a tenant's exchanges holds at most what its two sides' queues and
  *     windows take, so together with `exchanges` it is a bound. What connections of trusted fronts hold is nobody's.
@@ -31,8 +32,10 @@ void dm_caps_bound_connection(const struct dm_worker_listener *listener, const s
                               struct dm_http_conn *conn);
 
 /* Holds a request, whose tenant is known and which is in flight, against the caps: NONE; or TENANT_OVER_CAP, URI_TOO_LONG,
- * HEADER_TOO_LARGE, BODY_TOO_LARGE. Bounds its body. */
+ * HEADER_TOO_LARGE, BODY_TOO_LARGE. Bounds its body. NONE with ex->must_wait: it waits before it goes on. */
 static inline enum dm_reason dm_caps_enter(struct dm_exchange *ex);
+/* Is there room in flight for one that waits? */
+bool dm_caps_has_room(const struct dm_exchange *ex);
 /* The body turned out to be too large. */
 void dm_caps_count_too_large(const struct dm_exchange *ex);
 

@@ -1,5 +1,6 @@
 #include "gateway/decide.h"
 
+#include "gateway/admission.h"
 #include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/forward.h"
@@ -198,7 +199,7 @@ static void count_usage(struct dm_exchange *ex)
     }
 }
 
-static enum dm_reason take_limits(struct dm_exchange *ex, const struct dm_uplan *plan)
+enum dm_reason dm_decide_limits(struct dm_exchange *ex, const struct dm_uplan *plan)
 {
     dm_limits_take(&ex->worker->limits, ex->release->unit, plan, ex->tenant->id, ex->application->id,
                    &ex->worker->matched, dm_worker_wall_ns(ex->worker), &ex->verdict);
@@ -284,5 +285,5 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
         return DM_REASON_NONE;
     if ((reason = find_backend(ex)) != DM_REASON_NONE || (reason = build_request(ex)) != DM_REASON_NONE)
         return reason;
-    return take_limits(ex, plan);
+    return DM_UNLIKELY(ex->must_wait) ? dm_admission_begin(ex, plan) : dm_decide_limits(ex, plan);
 }

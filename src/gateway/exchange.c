@@ -2,6 +2,7 @@
  *
  *   state        is                                              ends by
  *   deciding     inside on_request                               forward, or answer
+ *   waiting      admission, in a queue                           its turn; its deadline: answer
  *   connecting   wish.upstream set or inside on_call             on_call: a call, or answer
  *   forwarding   call set, is_responding false                   on_response; on_call_abort: another try, or answer
  *   tunnel       tunnel set, is_responding: raw bytes both ways  as responding; each side ends its direction; its time is over
@@ -11,7 +12,7 @@
  *   ended        caller NULL; freed once call is NULL too
  *   any before answered ends by dm_exchange_expire() too: answer, or cut off
  *
- * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits.
+ * E1. An exchange is freed when neither side has it: caller and call are NULL and no wish waits, nor it itself.
  * E2. It is counted and logged once, when the client's side ends.
  * E3. A request is sent again only if nothing of its body left and no byte of a response came: after a failed connect (to
  *     another address, or when the connect was begun for an earlier request), or when it was never begun (HTTP/2 says so; a kept
@@ -20,6 +21,7 @@
  *     kept for that, and trailers with it. Each backend has a number of tries and a budget for them (upstream/retry_budget.h). */
 #include "gateway/exchange_int.h"
 
+#include "gateway/admission.h"
 #include "gateway/answer.h"
 #include "gateway/caps.h"
 #include "gateway/connection.h"
@@ -136,6 +138,7 @@ static void count(const struct dm_exchange *ex)
 
     c->requests++;
     c->exchanges_ended++;
+    dm_wait_queue_room(&ex->tenant->waiting);
     c->tunnels_ended += ex->tunnel != NULL;
     c->status[ex->status / 100 % 6]++;
     c->reasons[ex->reason]++;
@@ -169,6 +172,18 @@ void dm_exchange_end_client(struct dm_exchange *ex)
 
 /* --- client events ------------------------------------------------------------------------------------------------ */
 
+void dm_exchange_begin(struct dm_exchange *ex)
+{
+    if (DM_UNLIKELY(!dm_exchange_admit(ex))) {
+        dm_answer(ex, ex->verdict.reason);
+        return;
+    }
+    if (DM_UNLIKELY(ex->backend->retry.total_timeout_ms > 0))
+        dm_exchange_begin_timeout(ex);
+    dm_http_request_inform(ex->caller, 100, DM_STR_NULL); /* if it was asked for */
+    dm_exchange_forward(ex);
+}
+
 static void on_request(void *arg, struct dm_http_request *caller, struct dm_http_head *head)
 {
     struct dm_exchange *ex = exchange_new(arg, caller, head);
@@ -183,16 +198,13 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
         dm_answer_preflight(ex);
     } else if (ex->is_redirect) {
         dm_answer_redirect(ex);
-    } else if (DM_UNLIKELY(!dm_exchange_admit(ex))) {
-        dm_answer(ex, ex->verdict.reason);
     } else {
+        dm_exchange_set_hash(ex);
         ex->head = NULL;
-        dm_http_request_inform(caller, 100, DM_STR_NULL); /* if it was asked for */
         if (DM_UNLIKELY(ex->is_grpc))
             dm_grpc_call_begin(ex);
-        if (DM_UNLIKELY(ex->backend->retry.total_timeout_ms > 0))
-            dm_exchange_begin_timeout(ex);
-        dm_exchange_forward(ex);
+        if (DM_LIKELY(ex->admission == NULL))
+            dm_exchange_begin(ex);
     }
 }
 

@@ -16,6 +16,7 @@
 #include "snapshot/release.h"
 
 struct dm_worker;
+struct dm_admission;
 struct dm_encoders;
 struct dm_exchange_timeout;
 struct dm_filter;
@@ -53,6 +54,7 @@ struct dm_exchange {
     struct dm_http_message request;
     struct dm_upstream_request wish;
     struct dm_breaker_ticket ticket; /* of the backend's circuit: each end of the call says what came of it (U6) */
+    struct dm_admission *admission;  /* of a request that waits, or waited, above a cap (admission.h) */
     char *replay;                    /* what was taken of the body, as long as it may have to be sent again (E3) */
     struct dm_str request_trailers;
     struct dm_str websocket_key; /* of the client's, when the backend's connection proves otherwise (upgrade.h) */
@@ -84,6 +86,7 @@ struct dm_exchange {
     bool is_redirect;    /* to https */
     struct dm_str hsts;  /* value of Strict-Transport-Security; in the arena */
     bool is_last;        /* it may pass no other hop */
+    bool must_wait;      /* to be in flight, behind all decisions but the limits */
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done

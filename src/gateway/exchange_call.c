@@ -2,6 +2,7 @@
 #include "gateway/exchange_int.h"
 
 #include "base/crypto.h"
+#include "gateway/admission.h"
 #include "gateway/answer.h"
 #include "gateway/forward.h"
 #include "gateway/grpc_call.h"
@@ -28,6 +29,8 @@ static void cancel_call(struct dm_exchange *ex)
     }
     ex->call = NULL;
     dm_upstream_cancel(&ex->wish);
+    if (DM_UNLIKELY(ex->admission != NULL))
+        dm_admission_leave(ex);
 }
 
 void dm_exchange_drop_call(struct dm_exchange *ex)
@@ -56,11 +59,13 @@ static struct dm_str hash_key(const struct dm_exchange *ex, char address[DM_ADDR
 }
 
 /* The same in all workers. Who chooses its own endpoint chooses among its own. */
-static void set_hash(struct dm_exchange *ex)
+void dm_exchange_set_hash(struct dm_exchange *ex)
 {
     uint8_t key[16] = {0};
     char address[DM_ADDR_TEXT_MAX];
 
+    if (DM_LIKELY(ex->backend->balance.method != DM_BALANCE_HASH))
+        return;
     memcpy(key, &ex->backend->id, sizeof(ex->backend->id));
     ex->wish.hash = dm_siphash(key, hash_key(ex, address));
 }
@@ -68,9 +73,6 @@ static void set_hash(struct dm_exchange *ex)
 bool dm_exchange_admit(struct dm_exchange *ex)
 {
     uint64_t retry_s;
-
-    if (DM_UNLIKELY(ex->backend->balance.method == DM_BALANCE_HASH))
-        set_hash(ex);
 
     if (DM_LIKELY(dm_upstream_admit(ex->upstream, &ex->ticket, &retry_s)))
         return true;
@@ -203,6 +205,8 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
     struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
 
     if (!call) {
+        if (reason == DM_REASON_TENANT_OVER_CAP && dm_admission_wait_for_connection(ex))
+            return;
         if (reason == DM_REASON_BACKEND_TLS)
             note_tls_failure(ex, wish->tls_reason);
         note_no_call(ex, reason);
@@ -242,6 +246,12 @@ static bool find_certificate(struct dm_upstream_request *wish, struct dm_str nam
     return false;
 }
 
+void dm_exchange_call(struct dm_exchange *ex)
+{
+    ex->wish.grants = ex->tenant->grants;
+    dm_upstream_get(ex->upstream, &ex->wish);
+}
+
 void dm_exchange_forward(struct dm_exchange *ex)
 {
     uint32_t idle_ms = ex->is_grpc ? ex->backend->tunnel_idle_timeout_ms : ex->backend->idle_timeout_ms;
@@ -250,14 +260,16 @@ void dm_exchange_forward(struct dm_exchange *ex)
     ex->wish.find_certificate = find_certificate;
     ex->wish.on_call = on_call;
     ex->wish.current_grants = current_grants;
-    ex->wish.grants = ex->tenant->grants;
     ex->wish.connect_ms = ex->backend->connect_timeout_ms;
     ex->wish.timeouts = (struct dm_http_timeouts){.response_ms = ex->backend->response_timeout_ms,
                                                   .idle_ms = idle_ms,
                                                   .kept_ms = ex->backend->idle_timeout_ms,
                                                   .tunnel_idle_ms = ex->backend->tunnel_idle_timeout_ms,
                                                   .tunnel_total_ms = ex->backend->tunnel_total_ms};
-    dm_upstream_get(ex->upstream, &ex->wish);
+    if (DM_UNLIKELY(ex->tenant->share.waiting.first != NULL) && dm_admission_is_behind(ex))
+        on_call(&ex->wish, NULL, DM_REASON_TENANT_OVER_CAP);
+    else
+        dm_exchange_call(ex);
 }
 
 /* --- backend events ----------------------------------------------------------------------------------------------- */

@@ -11,6 +11,9 @@ void dm_exchange_end_client(struct dm_exchange *ex);
 /* E1 */
 void dm_exchange_free_if_ended(struct dm_exchange *ex);
 
+/* What was decided goes to the backend. */
+void dm_exchange_begin(struct dm_exchange *ex);
+
 /* exchange_call.c */
 
 /* Before the first try: does the backend's circuit let it through? False: verdict says why not. */
@@ -20,6 +23,8 @@ void dm_exchange_begin_timeout(struct dm_exchange *ex);
 void dm_exchange_end_timeout(struct dm_exchange *ex);
 /* One try. */
 void dm_exchange_forward(struct dm_exchange *ex);
+/* Of a try that waited for a connection: it has its turn. */
+void dm_exchange_call(struct dm_exchange *ex);
 /* What was taken of the body is being sent once more. */
 bool dm_exchange_is_replaying(const struct dm_exchange *ex);
 /* Cancels it, or the wish for one. */

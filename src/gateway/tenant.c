@@ -1,6 +1,7 @@
 #include "gateway/tenant.h"
 
 #include "base/mem.h"
+#include "gateway/admission.h"
 #include "gateway/caps.h"
 #include "snapshot/release.h"
 
@@ -82,6 +83,7 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     tenant->share.flow = &tenant->flow;
     dm_flow_init(&tenant->flow, DM_FLOW_WEIGHT, &counters->cpu_ns);
     tenant->share.tenant = tenant->name;
+    dm_admission_init(tenant);
     dm_caps_set(tenant);
     return tenant;
 }
@@ -96,6 +98,7 @@ void dm_live_tenant_unref(struct dm_live_tenant *tenant)
 {
     if (!tenant || --tenant->refs > 0)
         return;
+    dm_admission_done(tenant);
     dm_live_release_unref(tenant->release);
     dm_unit_unref(tenant->applications);
     dm_unit_unref(tenant->grants);
@@ -119,6 +122,7 @@ static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
     tenant->grants = grants;
     tenant->flow.weight = grants ? DM_UNIT_ROOT(grants, dm_ugrants)->weight : DM_FLOW_WEIGHT;
     dm_caps_set(tenant);
+    dm_admission_look(tenant);
     for (uint32_t i = 0; tenant->release && i < tenant->release->n_upstreams; i++)
         dm_upstream_recheck(tenant->release->upstreams[i], grants);
 }

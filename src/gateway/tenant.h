@@ -10,6 +10,7 @@
 
 #include "gateway/domains/domains.h"
 #include "gateway/upstream/upstream.h"
+#include "io/wait_queue.h"
 #include "snapshot/grants.h"
 #include "snapshot/unit.h"
 
@@ -37,6 +38,7 @@ struct dm_live_tenant {
     const struct dm_ucaps *caps; /* in the grants, or all 0; caps.h */
     uint64_t free_exchanges;     /* with up to so many in this worker, a request needs no look at the caps */
     uint64_t looked_ns, others, others_bytes; /* exchanges in flight and buffers on other workers, at this loop time */
+    struct dm_wait_queue waiting;             /* requests, to be in flight; admission.h */
     struct dm_upstream_share share;
     size_t encoder_bytes; /* reserved by policy/encoder */
     const struct dm_upstream_env *env;

@@ -11,15 +11,22 @@ static const struct dm_field caps_fields[] = {
             "(alert `internal_error`). 0: three quarters of the listener's, in each worker process."},
     {"exchanges", DM_FIELD_INT, 0, DM_AT(struct dm_caps, exchanges), .max = 1000000,
      .doc =
-         "Requests in flight, tunnels among them. Beyond: 503 `tenant_over_cap`. 0: three quarters of the connections "
+         "Requests in flight, tunnels among them. Beyond: wait (`queue`), then 503 `tenant_over_cap`. 0: three quarters of the connections "
          "of all listeners, at least 1000, in each worker process."},
     {"buffered_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, buffered_bytes), .max = INT64_C(1) << 40,
      .doc =
          "Memory of buffers: what clients and backends sent and the other side has not taken yet, and what waits to be sent. "
          "Beyond: 503 `tenant_over_cap` for requests that begin, until less is held; those under way go on. 0: no bound."},
     {"upstream_connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, upstream_connections), .max = 1000000,
-     .doc = "Connections to backends. Beyond, an idle one makes way; where there is none: 503 `tenant_over_cap`. 0: as "
-            "for `exchanges`."},
+     .doc = "Connections to backends. Beyond, an idle one makes way; where there is none: wait (`queue`), then 503 "
+            "`tenant_over_cap`. 0: as for `exchanges`."},
+    {"queue", DM_FIELD_INT, 0, DM_AT(struct dm_caps, queue), .max = 10000, .def_int = DM_QUEUE_DEFAULT,
+     .doc =
+         "Requests that may wait for room, above `exchanges` and `upstream_connections` together, first in, first out in each "
+         "worker process. What waits reads no body and holds no connection to a backend. Beyond: 503 `tenant_over_cap` at "
+         "once. 0: none waits."},
+    {"queue_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, queue_ms), .max = 60000, .def_int = DM_QUEUE_MS_DEFAULT,
+     .doc = "How long a request waits at most. Beyond: 503 `tenant_over_cap`. 0: none waits."},
     {"header_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, header_bytes), .max = 1 << 20,
      .doc = "Bytes of a request's head, as HTTP/1.1 writes it. Beyond: 431 `header_too_large`."},
     {"headers", DM_FIELD_INT, 0, DM_AT(struct dm_caps, headers), .max = 10000,
@@ -48,12 +55,12 @@ static const struct dm_field caps_fields[] = {
 const struct dm_schema dm_schema_caps = {
     .name = "Caps",
     .doc =
-        "How much of a gateway one tenant may hold at a time (the first four: all worker processes of the gateway together, which may "
+        "How much of a gateway one tenant may hold at a time (the first five: all worker processes of the gateway together, which may "
         "pass it by what they take in the same moment), and what one request or connection of its may take. A cap allows nothing "
         "that the listener does not; 0 is the listener's limit where nothing else is said. What connections, streams, heads and idle "
         "times are held to does not count on connections of trusted fronts, which are nobody's, and not on those that were there before "
         "the cap was set. Metrics, by tenant: `daemun_tenant_connections`, `daemun_requests_in_flight`, "
-        "`daemun_tenant_buffered_bytes`, `daemun_tenant_upstream_connections`; `daemun_tenant_refused_total{cap}`, what was beyond a cap, by the names here; "
+        "`daemun_tenant_buffered_bytes`, `daemun_tenant_upstream_connections`, `daemun_tenant_waiting{cap}`; `daemun_tenant_refused_total{cap}`, what was beyond a cap, by the names here; "
         "`daemun_tenant_timeouts_total{what}`, what did not come in time on the tenant's connections (`head`, `idle`, `body`, `reader`); "
         "and `daemun_refusals_total{reason}`.",
     DM_FIELDS(caps_fields),

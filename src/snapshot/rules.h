@@ -56,12 +56,14 @@ struct dm_urules {
 
 /* What a request counts: distinct metrics of its product, parents included. */
 #define DM_USAGE_MAX 256 /* DM_METRICS_MAX: no request can touch more */
+struct dm_usage_item {
+    uint32_t metric;
+    uint64_t delta;
+};
+
 struct dm_usage {
     unsigned count;
-    struct {
-        uint32_t metric;
-        uint64_t delta;
-    } items[DM_USAGE_MAX];
+    struct dm_usage_item items[DM_USAGE_MAX];
 };
 
 /* What is asked of the rules. path is the normalised one. has_arg answers whether the query has an argument of that name

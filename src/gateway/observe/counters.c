@@ -20,6 +20,9 @@ static void end_tenant(struct dm_tenant_counters *counters)
         counters->buffered_bytes = 0;
     if (counters->circuits_open != 0)
         counters->circuits_open = 0;
+    for (size_t i = 0; i < DM_WAIT_COUNT; i++)
+        if (counters->waiting[i] != 0)
+            counters->waiting[i] = 0;
 }
 
 void dm_counters_close(struct dm_counters_page *page, size_t n_tenants)
@@ -55,6 +58,17 @@ static const char *const cap_names[] = {
 const char *dm_cap_name(enum dm_cap cap)
 {
     return cap_names[cap];
+}
+
+static const char *const wait_names[] = {
+#define WAIT_NAME(id, member) [DM_WAIT_##id] = #member,
+    DM_WAITS(WAIT_NAME)
+#undef WAIT_NAME
+};
+
+const char *dm_wait_name(enum dm_wait wait)
+{
+    return wait_names[wait];
 }
 
 void dm_listener_counters_take(struct dm_listener_counters *counters, const struct dm_listener_spec *spec)

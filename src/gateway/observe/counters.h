@@ -38,6 +38,20 @@ enum dm_cap {
 /* The member's name. */
 const char *dm_cap_name(enum dm_cap cap);
 
+/* X(id, member): caps that a request waits at for room */
+#define DM_WAITS(X)                                                                                                    \
+    X(EXCHANGES, exchanges)                                                                                            \
+    X(UPSTREAM_CONNECTIONS, upstream_connections)
+
+enum dm_wait {
+#define DM_WAIT_ENUM(id, member) DM_WAIT_##id,
+    DM_WAITS(DM_WAIT_ENUM)
+#undef DM_WAIT_ENUM
+        DM_WAIT_COUNT
+};
+/* The cap's name. */
+const char *dm_wait_name(enum dm_wait wait);
+
 struct dm_tenant_counters {
     uint64_t connections, upstream_connections; /* open now */
     uint64_t buffered_bytes;                    /* held now */
@@ -63,6 +77,10 @@ struct dm_tenant_counters {
     uint64_t circuit_changes[3];      /* by the state that began (enum dm_breaker_state) */
     uint64_t upstream_retries_denied; /* above the budget */
     uint64_t endpoints_out;           /* times that one was put out of turn */
+    uint64_t waiting[DM_WAIT_COUNT]; /* now; those at `exchanges` are begun, but not in flight */
+    uint64_t waits[DM_WAIT_COUNT], waits_expired[DM_WAIT_COUNT];
+    uint64_t wait_us_sum;
+    uint64_t wait[DM_LATENCY_BUCKETS];
 };
 
 struct dm_worker_counters {

@@ -316,6 +316,35 @@ static void write_circuit_changes(const struct sums *sums, struct dm_buf *ret)
         }
 }
 
+struct wait_family {
+    const char *name, *type, *help;
+    size_t offset;
+};
+
+static const struct wait_family wait_families[] = {
+    {"daemun_tenant_waiting", "gauge", "Requests that wait for room below a cap of the tenant now, by cap.",
+     TENANT(waiting)},
+    {"daemun_tenant_waits_total", "counter", "Requests that waited for room, by cap.", TENANT(waits)},
+    {"daemun_tenant_waits_expired_total", "counter", "Requests that waited for room in vain, by cap.",
+     TENANT(waits_expired)},
+};
+
+/* Of tenants whose requests have waited. */
+static void write_wait_family(const struct sums *sums, const struct wait_family *family, struct dm_buf *ret)
+{
+    begin(ret, family->name, family->type, family->help);
+    for (size_t i = 0; i < sums->count; i++)
+        for (int what = 0; what < DM_WAIT_COUNT; what++) {
+            const struct dm_tenant_counters *c = &sums->items[i].counters;
+            const uint64_t *values = (const uint64_t *)(const void *)((const char *)c + family->offset);
+            if (c->waits[what] == 0)
+                continue;
+            begin_sample(ret, family->name, "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, "cap", dm_wait_name((enum dm_wait)what));
+            end_sample(ret, values[what]);
+        }
+}
+
 static void write_histogram(const struct dm_metrics_tenant *tenant, const char *name, const uint64_t *buckets,
                             uint64_t sum_us, struct dm_buf *ret)
 {
@@ -350,6 +379,18 @@ static void write_latencies(const struct sums *sums, struct dm_buf *ret)
             write_histogram(sums->items[i].tenant, "daemun_upstream_duration_seconds",
                             sums->items[i].counters.upstream_latency, sums->items[i].counters.upstream_latency_us_sum,
                             ret);
+}
+
+static void write_waits(const struct sums *sums, struct dm_buf *ret)
+{
+    for (size_t i = 0; i < DM_COUNT(wait_families); i++)
+        write_wait_family(sums, &wait_families[i], ret);
+    begin(ret, "daemun_tenant_wait_seconds", "histogram", "How long requests waited for room below a cap.");
+    for (size_t i = 0; i < sums->count; i++) {
+        const struct dm_tenant_counters *c = &sums->items[i].counters;
+        if (c->waits[DM_WAIT_EXCHANGES] + c->waits[DM_WAIT_UPSTREAM_CONNECTIONS] > 0)
+            write_histogram(sums->items[i].tenant, "daemun_tenant_wait_seconds", c->wait, c->wait_us_sum, ret);
+    }
 }
 
 static void write_marks(const struct sums *sums, struct dm_buf *ret)
@@ -397,6 +438,7 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_refused(&sums, ret);
     write_timeouts(&sums, ret);
     write_circuit_changes(&sums, ret);
+    write_waits(&sums, ret);
     write_latencies(&sums, ret);
     write_marks(&sums, ret);
     write_troubled(view, ret);

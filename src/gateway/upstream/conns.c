@@ -165,19 +165,42 @@ static bool is_full(const struct dm_upstream *u)
            u->share->connections_max;
 }
 
-/* Of the oldest, which is the last; HTTP/2's idle ones may have calls in hand. */
-static bool close_idle(struct dm_upstream *u)
+/* The oldest, which is the last, or NULL; HTTP/2's idle ones may have calls in hand. */
+static struct dm_upstream_conn *find_idle(const struct dm_upstream *u)
 {
-    for (uint32_t i = 0; i < u->n_endpoints; i++) {
-        struct dm_upstream_conn *found = NULL;
+    struct dm_upstream_conn *found = NULL;
+
+    for (uint32_t i = 0; i < u->n_endpoints && !found; i++)
         for (struct dm_upstream_conn *c = u->endpoints[i].idle; c; c = c->next)
             if (!dm_http_peer_has_calls(c->peer))
                 found = c;
-        if (!found)
-            continue;
+    return found;
+}
+
+static bool close_idle(struct dm_upstream *u)
+{
+    struct dm_upstream_conn *found = find_idle(u);
+
+    if (found)
         dm_upstream_conn_close(found);
+    return found != NULL;
+}
+
+bool dm_upstream_stands_with_room(const struct dm_upstream *u)
+{
+    for (uint32_t i = 0; u->is_http2 && i < u->n_endpoints; i++)
+        if (u->endpoints[i].idle)
+            return true;
+    return false;
+}
+
+bool dm_upstream_has_room(const struct dm_upstream *u)
+{
+    if (!is_full(u) || dm_upstream_stands_with_room(u))
         return true;
-    }
+    for (const struct dm_upstream *at = u->share->first; at; at = at->next)
+        if (find_idle(at))
+            return true;
     return false;
 }
 
@@ -204,7 +227,6 @@ bool dm_upstream_make_room(struct dm_upstream *u)
     for (struct dm_upstream *at = u->share->first; at; at = at->next)
         if (close_idle(at))
             return true;
-    u->counters->refused[DM_CAP_UPSTREAM_CONNECTIONS]++;
     return false;
 }
 
@@ -222,6 +244,7 @@ static void keep_or_yield(struct dm_upstream_conn *c)
 static void on_room(void *owner, struct dm_http_peer *peer)
 {
     struct dm_upstream_conn *c = owner;
+    struct dm_wait_queue *waiting = &c->endpoint->upstream->share->waiting;
 
     (void)peer;
     if (DM_UNLIKELY(c->endpoint->upstream->is_retired || c->endpoint->n_idle >= IDLE_MAX))
@@ -230,12 +253,16 @@ static void on_room(void *owner, struct dm_http_peer *peer)
         keep_or_yield(c);
     else if (!c->is_idle)
         dm_upstream_conn_move(c, true);
+    dm_wait_queue_room(waiting);
 }
 
 static void on_end(void *owner, struct dm_http_peer *peer)
 {
+    struct dm_upstream_conn *c = owner;
+
     (void)peer; /* the client's */
-    conn_free(owner);
+    dm_wait_queue_room(&c->endpoint->upstream->share->waiting);
+    conn_free(c);
 }
 
 const struct dm_http_peer_handler dm_upstream_peer_handler = {on_room, on_end};

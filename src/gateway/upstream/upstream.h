@@ -10,7 +10,8 @@
  *     evenly spread, or as the backend's balance says; those that are back with less at first; the addresses of a name take turns, and those that the grants do not hold are passed over.
  * U5. A tenant has at most connections_max connections, those among them that take no call any more (GOAWAY, other grants) and end
  *     behind the ones in hand. At that bound an idle one of its makes way, whichever
- *     upstream has it, or the request is refused; and none is kept idle that another worker may want the room of.
+ *     upstream has it, or the wish is answered with TENANT_OVER_CAP; those that wait for room then are told of it; and none is kept
+ *     idle that another worker may want the room of.
  * U6. A backend whose calls fail is left alone for a while (breaker.h). An exchange counts once, by its last try. Failures are: no
  *     connection, no answer in time, one that is malformed or cut, and the statuses that the backend's settings name. What callers or
  *     the gateway end, and what the team or the master has to mend (grants, weights, certificates), is none.
@@ -25,6 +26,7 @@
 #include "http/client.h"
 #include "io/dns.h"
 #include "io/tls.h"
+#include "io/wait_queue.h"
 #include "snapshot/release.h"
 
 struct dm_upstream;
@@ -47,9 +49,10 @@ struct dm_upstream_share {
     uint64_t told_until_ns; /* lines of the log about its backends, in this second */
     uint32_t n_told, n_untold;
     struct dm_tenant_counters *counters;
-    struct dm_flow *flow;      /* whose work its connections are; NULL: of whoever runs */
-    uint32_t connections_max;  /* of the tenant, in all workers together; 0: as in the env */
-    struct dm_upstream *first; /* those that there are */
+    struct dm_flow *flow;         /* whose work its connections are; NULL: of whoever runs */
+    uint32_t connections_max;     /* of the tenant, in all workers together; 0: as in the env */
+    struct dm_upstream *first;    /* those that there are */
+    struct dm_wait_queue waiting; /* the tenant's requests that wait for a connection (admission.h) */
 };
 
 /* Has one reference. The unit may go; what is needed is copied (with dm_upstream_set). */
@@ -115,6 +118,10 @@ void dm_upstream_left(struct dm_upstream *upstream, struct dm_upstream_request *
 void dm_upstream_cancel(struct dm_upstream_request *request);
 /* U4. HARD: there was no connection. */
 void dm_upstream_endpoint_failed(struct dm_upstream *upstream, uint32_t endpoint, enum dm_outlier_failure failure);
+/* Would a call be had now, on a connection that is idle or on a new one (U5)? */
+bool dm_upstream_has_room(const struct dm_upstream *upstream);
+/* Of HTTP/2: is there a connection with room for a call? */
+bool dm_upstream_stands_with_room(const struct dm_upstream *upstream);
 /* Addresses that a request may be tried at, as far as they are known. */
 size_t dm_upstream_targets(const struct dm_upstream *upstream);
 /* What the Host field says for this endpoint; borrowed from the upstream. */

@@ -83,7 +83,7 @@ void dm_upstream_conn_move(struct dm_upstream_conn *conn, bool is_idle);
 void dm_upstream_conn_close(struct dm_upstream_conn *conn);
 /* Gives the wish a call on an idle connection. False: there is none that takes it. */
 bool dm_upstream_take_idle(struct dm_upstream_endpoint *endpoint, struct dm_upstream_request *request);
-/* U5. False, and counted: the tenant may have no further one. */
+/* U5. False: the tenant may have no further one. */
 bool dm_upstream_make_room(struct dm_upstream *upstream);
 /* What a new connection takes before it says so: many calls that begin at once are not refused twice. 0: unknown. */
 uint32_t dm_upstream_known_calls_max(struct dm_upstream_endpoint *endpoint);

@@ -10,8 +10,11 @@ void apply_grants(struct stage *s, const char *caps)
     char body[1024];
 
     snprintf(body, sizeof(body),
-             "{\"state\":\"active\",\"weight\":100,\"caps\":{%s},\"domains\":[{\"name\":\"orders.test\"}],"
+             "{\"state\":\"active\",\"weight\":100,\"caps\":{%s%s},\"domains\":[{\"name\":\"orders.test\"}],"
              "\"endpoints\":[{\"address\":\"127.0.0.0/8\",\"port\":0}]}",
+             strstr(caps, "\"queue\"") ? ""
+             : caps[0]                 ? "\"queue\":0,"
+                                       : "\"queue\":0",
              caps);
     rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS, body);
 }

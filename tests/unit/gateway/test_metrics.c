@@ -83,6 +83,10 @@ static void test_sums_over_workers(void **state)
     pages[1]->tenants[5].upstream_connections = 2;
     pages[0]->tenants[5].refused[DM_CAP_CONNECTIONS] = 5;
     pages[1]->tenants[5].refused[DM_CAP_BODY_BYTES] = 6;
+    pages[0]->tenants[5].waiting[DM_WAIT_EXCHANGES] = pages[1]->tenants[5].waiting[DM_WAIT_EXCHANGES] = 2;
+    pages[1]->tenants[5].waits[DM_WAIT_EXCHANGES] = 9;
+    pages[1]->tenants[5].waits_expired[DM_WAIT_EXCHANGES] = pages[1]->tenants[5].wait[0] = 3;
+    pages[1]->tenants[5].wait_us_sum = 1500000;
     pages[0]->tenants[5].upstream_tls_failures[DM_TLS_REASON_CERTIFICATE_EXPIRED] = 2;
     pages[1]->tenants[5].upstream_tls_failures[DM_TLS_REASON_CERTIFICATE_EXPIRED] = 1;
     pages[0]->tenants[5].timeouts[DM_HTTP_TIMEOUT_READER] = 8;
@@ -95,6 +99,11 @@ static void test_sums_over_workers(void **state)
     assert_has("daemun_tenant_upstream_connections{tenant=\"orders\"} 2");
     assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"connections\"} 5");
     assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"body_bytes\"} 6");
+    assert_has("daemun_tenant_waiting{tenant=\"orders\",cap=\"exchanges\"} 4");
+    assert_has("daemun_tenant_waits_total{tenant=\"orders\",cap=\"exchanges\"} 9");
+    assert_has("daemun_tenant_waits_expired_total{tenant=\"orders\",cap=\"exchanges\"} 3");
+    assert_has("daemun_tenant_wait_seconds_bucket{tenant=\"orders\",le=\"0.0001\"} 3");
+    assert_has("daemun_tenant_wait_seconds_sum{tenant=\"orders\"} 1.5");
     assert_has_not("cap=\"headers\"");
     assert_has("daemun_upstream_tls_failures_total{tenant=\"orders\",reason=\"certificate_expired\"} 3");
     assert_has_not("reason=\"alert\"");

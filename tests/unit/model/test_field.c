@@ -108,6 +108,8 @@ static void fills_defaults(void **state)
     dm_model_default(&dm_schema_tenant, &tenant);
     assert_int_equal(tenant.weight, DM_WEIGHT_DEFAULT);
     assert_int_equal(tenant.caps.connections, 0);
+    assert_int_equal(tenant.caps.queue, DM_QUEUE_DEFAULT);
+    assert_int_equal(tenant.caps.queue_ms, DM_QUEUE_MS_DEFAULT);
 }
 
 static void shows_secrets_only_when_asked(void **state)
@@ -264,6 +266,8 @@ static void holds_tenants_and_tokens(void **state)
         {"{'name':'a','weight':0}", "/weight", "must be between 1 and 10000, found 0"},
         {"{'name':'a','compat_date':'2026-02-29'}", "/compat_date",
          "must be a date such as 2026-11-01, found '2026-02-29'"},
+        {"{'name':'a','caps':{'queue':10001}}", "/caps/queue", "must be between 0 and 10000, found 10001"},
+        {"{'name':'a','caps':{'queue_ms':60001}}", "/caps/queue_ms", "must be between 0 and 60000, found 60001"},
         {"{'name':'a','caps':{'connections':-1}}", "/caps/connections", "must be between 0 and 1000000, found -1"},
     };
     struct dm_json *json = fixture_json("{'name':'a','role':'master_admin','tenant':'t'}");

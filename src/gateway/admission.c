@@ -1,0 +1,237 @@
+#include "gateway/admission.h"
+
+#include "gateway/answer.h"
+#include "gateway/caps.h"
+#include "gateway/decide.h"
+#include "gateway/exchange_int.h"
+#include "gateway/worker.h"
+#include "snapshot/grants.h"
+
+/* In the exchange's arena, from the first time that it waits on. */
+struct dm_admission {
+    struct dm_waiter waiter;
+    struct dm_exchange *ex;
+    uint8_t turn_try; /* that had its turn for a connection; 0: none */
+    const struct dm_uplan *plan;
+    unsigned n_matched; /* of struct dm_usage */
+    struct dm_usage_item matched[];
+};
+
+static struct dm_exchange *exchange_of(const struct dm_waiter *waiter)
+{
+    return DM_CONTAINER_OF(waiter, const struct dm_admission, waiter)->ex;
+}
+
+/* --- counting ----------------------------------------------------------------------------------------------------- */
+
+static void count_begun(const struct dm_exchange *ex, enum dm_wait what)
+{
+    ex->tenant->counters->waiting[what]++;
+    ex->tenant->counters->waits[what]++;
+}
+
+static void count_ended(const struct dm_exchange *ex, enum dm_wait what)
+{
+    struct dm_tenant_counters *c = ex->tenant->counters;
+    uint64_t us = (dm_loop_now_ns(ex->worker->loop) - ex->admission->waiter.since_ns) / 1000;
+
+    c->waiting[what]--;
+    c->wait[dm_latency_bucket(us)]++;
+    c->wait_us_sum += us;
+}
+
+static void expire(struct dm_waiter *waiter, enum dm_wait what, enum dm_cap cap)
+{
+    struct dm_exchange *ex = exchange_of(waiter);
+
+    count_ended(ex, what);
+    ex->tenant->counters->waits_expired[what]++;
+    ex->tenant->counters->refused[cap]++;
+    dm_upstream_drop(ex->upstream, &ex->ticket);
+    dm_answer(ex, DM_REASON_TENANT_OVER_CAP);
+}
+
+/* --- to be in flight ---------------------------------------------------------------------------------------------- */
+
+static bool is_open(const struct dm_live_tenant *tenant)
+{
+    return !tenant->is_gone && tenant->grants && !DM_UNIT_ROOT(tenant->grants, dm_ugrants)->is_suspended;
+}
+
+static bool has_room_in_flight(struct dm_wait_queue *queue, const struct dm_waiter *first)
+{
+    const struct dm_exchange *ex = exchange_of(first);
+
+    (void)queue;
+    return !is_open(ex->tenant) || dm_caps_has_room(ex);
+}
+
+static enum dm_reason take_limits(struct dm_exchange *ex)
+{
+    const struct dm_admission *a = ex->admission;
+    struct dm_usage *usage = &ex->worker->matched;
+
+    usage->count = a->n_matched;
+    if (a->n_matched > 0)
+        memcpy(usage->items, a->matched, a->n_matched * sizeof(a->matched[0]));
+    return dm_decide_limits(ex, a->plan);
+}
+
+static enum dm_reason enter(struct dm_exchange *ex)
+{
+    if (is_open(ex->tenant))
+        return take_limits(ex);
+    return ex->tenant->is_gone || !ex->tenant->grants ? DM_REASON_HOST_UNKNOWN : DM_REASON_TENANT_SUSPENDED;
+}
+
+static void on_turn_in_flight(struct dm_wait_queue *queue, struct dm_waiter *waiter)
+{
+    struct dm_exchange *ex = exchange_of(waiter);
+    enum dm_reason reason;
+
+    (void)queue;
+    count_ended(ex, DM_WAIT_EXCHANGES);
+    if ((reason = enter(ex)) != DM_REASON_NONE)
+        dm_answer(ex, reason);
+    else
+        dm_exchange_begin(ex);
+}
+
+static void on_expired_in_flight(struct dm_wait_queue *queue, struct dm_waiter *waiter)
+{
+    (void)queue;
+    expire(waiter, DM_WAIT_EXCHANGES, DM_CAP_EXCHANGES);
+}
+
+static const struct dm_wait_handler in_flight = {has_room_in_flight, on_turn_in_flight, on_expired_in_flight};
+
+/* --- for connections ---------------------------------------------------------------------------------------------- */
+
+static bool has_connection(struct dm_wait_queue *queue, const struct dm_waiter *first)
+{
+    (void)queue;
+    return dm_upstream_has_room(exchange_of(first)->upstream);
+}
+
+static void on_turn_for_connection(struct dm_wait_queue *queue, struct dm_waiter *waiter)
+{
+    struct dm_exchange *ex = exchange_of(waiter);
+
+    (void)queue;
+    count_ended(ex, DM_WAIT_UPSTREAM_CONNECTIONS);
+    ex->admission->turn_try = ex->tries;
+    dm_exchange_call(ex);
+}
+
+static void on_expired_for_connection(struct dm_wait_queue *queue, struct dm_waiter *waiter)
+{
+    (void)queue;
+    expire(waiter, DM_WAIT_UPSTREAM_CONNECTIONS, DM_CAP_UPSTREAM_CONNECTIONS);
+}
+
+static const struct dm_wait_handler for_connections = {has_connection, on_turn_for_connection,
+                                                       on_expired_for_connection};
+
+/* --- queues ------------------------------------------------------------------------------------------------------- */
+
+void dm_admission_init(struct dm_live_tenant *tenant)
+{
+    dm_wait_queue_init(&tenant->waiting, tenant->env->loop, &in_flight, &tenant->flow);
+    dm_wait_queue_init(&tenant->share.waiting, tenant->env->loop, &for_connections, &tenant->flow);
+}
+
+void dm_admission_done(struct dm_live_tenant *tenant)
+{
+    dm_wait_queue_done(&tenant->waiting);
+    dm_wait_queue_done(&tenant->share.waiting);
+}
+
+void dm_admission_look(struct dm_live_tenant *tenant)
+{
+    dm_wait_queue_room(&tenant->waiting);
+    dm_wait_queue_room(&tenant->share.waiting);
+}
+
+static uint64_t waiting_elsewhere(const struct dm_exchange *ex)
+{
+    uint64_t n = 0;
+
+    for (size_t what = 0; what < DM_WAIT_COUNT; what++)
+        n += dm_counter_pages_others(&ex->worker->pages, ex->tenant->counters,
+                                     offsetof(struct dm_tenant_counters, waiting) + what * sizeof(uint64_t));
+    return n;
+}
+
+bool dm_admission_has_place(const struct dm_exchange *ex)
+{
+    const struct dm_live_tenant *tenant = ex->tenant;
+    uint64_t own = tenant->waiting.n + tenant->share.waiting.n;
+
+    return tenant->caps->queue_ms > 0 && own < tenant->caps->queue && own + waiting_elsewhere(ex) < tenant->caps->queue;
+}
+
+static struct dm_admission *admission_new(struct dm_exchange *ex, unsigned n_matched)
+{
+    struct dm_admission *a;
+    size_t size = sizeof(*a) + n_matched * sizeof(a->matched[0]);
+
+    if (!(a = dm_arena_alloc(&ex->arena, size)))
+        return NULL;
+    memset(a, 0, sizeof(*a));
+    a->ex = ex;
+    return ex->admission = a;
+}
+
+enum dm_reason dm_admission_begin(struct dm_exchange *ex, const struct dm_uplan *plan)
+{
+    const struct dm_usage *usage = &ex->worker->matched;
+    struct dm_admission *a = admission_new(ex, usage->count);
+
+    if (!a) {
+        ex->tenant->counters->refused[DM_CAP_EXCHANGES]++;
+        return DM_REASON_TENANT_OVER_CAP;
+    }
+    a->plan = plan;
+    a->n_matched = usage->count;
+    if (usage->count > 0)
+        memcpy(a->matched, usage->items, usage->count * sizeof(a->matched[0]));
+    dm_wait_queue_add(&ex->tenant->waiting, &a->waiter, ex->tenant->caps->queue_ms);
+    count_begun(ex, DM_WAIT_EXCHANGES);
+    return DM_REASON_NONE;
+}
+
+bool dm_admission_is_behind(const struct dm_exchange *ex)
+{
+    return ex->tries == 1 && !dm_upstream_stands_with_room(ex->upstream);
+}
+
+/* It had its turn and the room was gone: it stays the first, and waits as long as it would have. */
+static bool wait_on(struct dm_exchange *ex)
+{
+    dm_wait_queue_put_back(&ex->tenant->share.waiting, &ex->admission->waiter);
+    count_begun(ex, DM_WAIT_UPSTREAM_CONNECTIONS);
+    return true;
+}
+
+bool dm_admission_wait_for_connection(struct dm_exchange *ex)
+{
+    if (ex->admission && ex->admission->turn_try == ex->tries)
+        return wait_on(ex);
+    if (!dm_admission_has_place(ex) || (!ex->admission && !admission_new(ex, 0))) {
+        ex->tenant->counters->refused[DM_CAP_UPSTREAM_CONNECTIONS]++;
+        return false;
+    }
+    dm_wait_queue_add(&ex->tenant->share.waiting, &ex->admission->waiter, ex->tenant->caps->queue_ms);
+    count_begun(ex, DM_WAIT_UPSTREAM_CONNECTIONS);
+    return true;
+}
+
+void dm_admission_leave(struct dm_exchange *ex)
+{
+    struct dm_admission *a = ex->admission;
+
+    if (!a->waiter.queue)
+        return;
+    count_ended(ex, a->waiter.queue == &ex->tenant->waiting ? DM_WAIT_EXCHANGES : DM_WAIT_UPSTREAM_CONNECTIONS);
+    dm_wait_queue_leave(&a->waiter);
+}
