@@ -16,6 +16,8 @@ void dm_exchange_begin(struct dm_exchange *ex);
 
 /* exchange_call.c */
 
+/* While there is a head: what it has in common with requests that go to the same endpoint. */
+void dm_exchange_set_hash(struct dm_exchange *ex);
 /* Before the first try: does the backend's circuit let it through? False: verdict says why not. */
 bool dm_exchange_admit(struct dm_exchange *ex);
 /* The time for all tries, when the backend has one: begins with the first, until the head of the response or the client's end. */

@@ -77,7 +77,7 @@ struct dm_tenant_counters {
     uint64_t circuit_changes[3];      /* by the state that began (enum dm_breaker_state) */
     uint64_t upstream_retries_denied; /* above the budget */
     uint64_t endpoints_out;           /* times that one was put out of turn */
-    uint64_t waiting[DM_WAIT_COUNT]; /* now; those at `exchanges` are begun, but not in flight */
+    uint64_t waiting[DM_WAIT_COUNT];  /* now; those at `exchanges` are begun, but not in flight */
     uint64_t waits[DM_WAIT_COUNT], waits_expired[DM_WAIT_COUNT];
     uint64_t wait_us_sum;
     uint64_t wait[DM_LATENCY_BUCKETS];
