@@ -284,7 +284,7 @@ static int why_not(struct dm_tls *tls, int rc)
 {
     const struct dm_tls_shared *shared = dm_tls_shared_of(tls);
 
-    if (tls->is_put_off)
+    if (tls->is_put_off || tls->is_handed_on)
         return -EAGAIN;
     if (shared->is_starved)
         return shared->read_budget == 0 ? DM_EAGAIN : -EAGAIN;
@@ -438,6 +438,7 @@ static int tls_handshake(struct dm_stream *stream)
 
     if (tls->is_put_off)
         return stream->has_hup ? tls->failure = DM_ECLOSED : -EAGAIN;
+    tls->is_handed_on = false;
     if ((rc = tls_flush(stream)) < 0 && rc != -EAGAIN)
         return rc;
     begin_read(tls, HANDSHAKE_READ_BYTES);

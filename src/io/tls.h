@@ -89,7 +89,8 @@ void dm_tls_profile_unref(struct dm_tls_profile *profile);
 /* Says under which profile a stream is served. server_name is lower case, "" when the client named none; borrowed, like the
  * profile that is returned. NULL refuses with unrecognized_name; dm_tls_later puts the handshake off until dm_tls_continue, when
  * it is asked again (for whoever has to wait its turn; the time is the owner's to bound); dm_tls_refused refuses with internal_error,
- * as the name is known but can't be served now. Before anything costly; may not end the stream. */
+ * as the name is known but can't be served now. Before anything costly; may not end the stream. When it gives the stream to another flow, the
+ * handshake goes on in that one's turn. */
 typedef struct dm_tls_profile *(*dm_tls_select_cb)(void *arg, struct dm_stream *stream, struct dm_str server_name);
 
 extern struct dm_tls_profile *const dm_tls_later, *const dm_tls_refused;

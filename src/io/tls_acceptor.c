@@ -243,6 +243,19 @@ static int refuse(struct dm_tls *tls, int alert, enum dm_tls_reason reason, int 
     return SSL_CLIENT_HELLO_ERROR;
 }
 
+/* What costs most comes now. When it is another flow's, it waits for that one's turn. */
+static bool hand_on(struct dm_tls *tls)
+{
+    struct dm_stream *stream = tls->stream;
+    struct dm_loop *loop = stream->loop;
+
+    if (!loop->is_fair || !loop->in_turn || !stream->task.flow || stream->task.flow == loop->in_turn)
+        return false;
+    tls->is_handed_on = true;
+    dm_task_post(loop, &stream->task);
+    return true;
+}
+
 static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
 {
     struct dm_tls_acceptor *acceptor = arg;
@@ -272,7 +285,7 @@ static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
     if (!profile)
         return refuse(tls, SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME, ret_alert);
     adopt(tls, profile);
-    return SSL_CLIENT_HELLO_SUCCESS;
+    return hand_on(tls) ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
 }
 
 /* Life */

@@ -56,7 +56,9 @@ struct dm_tls {
     uint8_t reason;
     bool is_server : 1;
     bool is_empty : 1, has_fin : 1, has_begun : 1; /* of receiving */
-    bool is_last_record : 1, has_ended : 1, is_ready : 1, is_put_off : 1;
+    bool is_last_record : 1, has_ended : 1, is_ready : 1;
+    bool is_put_off : 1;    /* until dm_tls_continue() */
+    bool is_handed_on : 1;  /* a server's: it goes on in the turn of the flow that the stream was given to */
     bool forbids_http2 : 1; /* a server's */
 };
 

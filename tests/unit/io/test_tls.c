@@ -142,6 +142,42 @@ static void start_put_off(void)
     assert_int_equal(n_selected, 1);
 }
 
+/* --- whose turn --------------------------------------------------------------------------------------------------- */
+
+static struct dm_flow owner;
+static struct dm_task owners_work;
+static unsigned n_owners_work;
+
+static void see_that_nothing_was_said(struct dm_task *task)
+{
+    char byte;
+
+    n_owners_work++;
+    assert_int_equal(recv(peer.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void give_to_owner(struct dm_stream *stream)
+{
+    if (n_owners_work == 0)
+        dm_task_post(loop, &owners_work);
+    dm_stream_set_flow(stream, &owner);
+}
+
+static void a_handshake_goes_on_in_its_owners_turn(void **state)
+{
+    dm_flow_init(&owner, DM_FLOW_WEIGHT, NULL);
+    owners_work = (struct dm_task){.run = see_that_nothing_was_said, .flow = &owner};
+    n_owners_work = 0;
+    on_select = give_to_owner;
+    assert_int_equal(shake("api.example"), 1);
+    assert_int_equal(n_owners_work, 1);
+    assert_int_equal(n_selected, 1);
+    exchange("x");
+    end_conn();
+    dm_loop_forget(loop, &owner);
+}
+
 static void a_handshake_can_be_put_off(void **state)
 {
     start_put_off();
@@ -595,6 +631,7 @@ int main(void)
         TEST(old_ciphers_do_not_exist),
         TEST(the_owner_selects_by_name),
         TEST(the_owner_refuses_what_is_too_much),
+        TEST(a_handshake_goes_on_in_its_owners_turn),
         TEST(a_handshake_can_be_put_off),
         TEST(a_second_client_hello_selects_nothing),
         TEST(a_rotated_certificate_leaves_connections_alone),

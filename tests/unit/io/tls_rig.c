@@ -10,6 +10,7 @@ struct conn *conn;
 struct tls_peer peer;
 char selected_name[256];
 unsigned n_selected, n_put_off;
+void (*on_select)(struct dm_stream *stream);
 uint64_t wall_ns;
 
 static uint64_t test_wall_ns(struct dm_sys *sys)
@@ -23,6 +24,8 @@ struct dm_tls_profile *select_profile(void *arg, struct dm_stream *stream, struc
     assert_ptr_equal(stream, &conn->stream);
     n_selected++;
     snprintf(selected_name, sizeof(selected_name), "%.*s", DM_STR_ARG(server_name));
+    if (on_select)
+        on_select(stream);
     if (n_put_off > 0) {
         n_put_off--;
         return dm_tls_later;
@@ -87,6 +90,7 @@ int setup(void **state)
     acceptor = dm_tls_acceptor_new(select_profile, &profile);
     tls_peer_init(&peer, TLS_client_method(), root);
     n_selected = n_put_off = 0;
+    on_select = NULL;
     return 0;
 }
 

@@ -17,7 +17,8 @@ extern struct dm_tls_profile_settings settings;
 extern struct conn *conn; /* the server's end */
 extern struct tls_peer peer;
 extern char selected_name[256];
-extern unsigned n_selected, n_put_off; /* how often the owner was asked; how often it still says later */
+extern unsigned n_selected, n_put_off;              /* how often the owner was asked; how often it still says later */
+extern void (*on_select)(struct dm_stream *stream); /* what the owner does first; NULL: nothing */
 extern uint64_t wall_ns;
 
 /* Fixtures of cmocka: of the group, and of a test. */
