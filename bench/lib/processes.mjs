@@ -101,8 +101,7 @@ export function makeDirectory(name) {
   return directory;
 }
 
-// A port of 127.0.0.1 that was free a moment ago.
-export function freePort() {
+function chosenPort() {
   return new Promise((resolve, reject) => {
     const server = net.createServer();
     server.on('error', reject);
@@ -111,6 +110,18 @@ export function freePort() {
       server.close(() => resolve(port));
     });
   });
+}
+
+const given = new Set();
+
+// A port of 127.0.0.1 that was free a moment ago; each only once.
+export async function freePort() {
+  for (;;) {
+    const port = await chosenPort();
+    if (given.has(port)) continue;
+    given.add(port);
+    return port;
+  }
 }
 
 // The path of a program, looked up as root's shell would, or null.
