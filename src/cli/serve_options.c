@@ -160,6 +160,7 @@ void dm_serve_make_args(struct serve *s)
     pass_on(s, &s->gateway, "workers");
     pass_on(s, &s->gateway, "access-log");
     pass_on(s, &s->gateway, "fairness");
+    pass_on(s, &s->gateway, "queue-delay-ms");
     pass_on(s, &s->gateway, "trusted-fronts");
     for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
         pass_on(s, &s->gateway, dm_listener_limits[i].word);

@@ -384,6 +384,8 @@ static const struct dm_option options[] = {
     {"fairness", 0, "on|off",
      "Share a worker's time among tenants; off, whoever asks first is served first, and nobody's time is counted (default: on).",
      .choices = switch_names},
+    {"queue-delay-ms", 0, "N",
+     "Refuse some work of tenants whose own work waits longer than this; 0: never (default: 100)."},
     {"trusted-fronts", 0, "CIDR,...",
      "Balancers whose Forwarded and X-Forwarded-* fields count; unix: is whoever comes by a Unix socket (default: none)."},
 #define LIMIT_ROW(member, word, min, max, def, doc, beyond) {word, 0, "N", doc " (default: " #def ")."},

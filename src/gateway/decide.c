@@ -14,6 +14,8 @@
 #include "model/domain.h"
 #include "snapshot/grants.h"
 
+enum { RETRY_S = 1 }; /* of who is refused because there is too much to do */
+
 /* --- route -------------------------------------------------------------------------------------------------------- */
 
 static void pin_tenant(struct dm_exchange *ex, struct dm_live_tenant *tenant)
@@ -79,12 +81,22 @@ static enum dm_reason enter_domain(struct dm_exchange *ex, const struct dm_live_
     return DM_REASON_NONE;
 }
 
+/* Before anything that costs (docs/fairness.md). */
+static enum dm_reason check_load(struct dm_exchange *ex)
+{
+    if (DM_LIKELY(!dm_overload_refuses(&ex->tenant->flow.overload)))
+        return DM_REASON_NONE;
+    ex->tenant->counters->shed_requests++;
+    ex->verdict = (struct dm_limit_verdict){.reason = DM_REASON_OVERLOADED, .retry_after_s = RETRY_S};
+    return DM_REASON_OVERLOADED;
+}
+
 static enum dm_reason enter(struct dm_exchange *ex, const struct dm_route *route)
 {
     enum dm_reason reason;
 
     if ((reason = dm_connection_enter(ex, route)) != DM_REASON_NONE || (reason = keep_request(ex)) != DM_REASON_NONE ||
-        (reason = dm_caps_enter(ex)) != DM_REASON_NONE || !route->domain)
+        (reason = check_load(ex)) != DM_REASON_NONE || (reason = dm_caps_enter(ex)) != DM_REASON_NONE || !route->domain)
         return reason;
     return enter_domain(ex, route->tenant->domains, route->domain->settings);
 }

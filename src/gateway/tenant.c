@@ -70,6 +70,14 @@ static void retire(struct dm_live_release *former, const struct dm_live_release 
 
 /* --- tenants ------------------------------------------------------------------------------------------------------ */
 
+static void on_wait(struct dm_flow *flow, uint64_t ns)
+{
+    struct dm_tenant_counters *counters = DM_CONTAINER_OF(flow, struct dm_live_tenant, flow)->counters;
+
+    counters->queue_delay[dm_latency_bucket(ns / 1000)]++;
+    counters->queue_delay_us_sum += ns / 1000;
+}
+
 struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, struct dm_str name,
                                           struct dm_tenant_counters *counters)
 {
@@ -82,6 +90,7 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     tenant->share.counters = counters;
     tenant->share.flow = &tenant->flow;
     dm_flow_init(&tenant->flow, DM_FLOW_WEIGHT, &counters->cpu_ns);
+    tenant->flow.on_wait = on_wait;
     tenant->share.tenant = tenant->name;
     dm_admission_init(tenant);
     dm_caps_set(tenant);

@@ -259,6 +259,13 @@ void dm_worker_end_exchanges(struct dm_worker *worker)
 
 static const struct dm_dns_config dns_defaults;
 
+static void on_lobby_wait(struct dm_flow *lobby, uint64_t ns)
+{
+    struct dm_worker *worker = DM_CONTAINER_OF(lobby, struct dm_worker, lobby);
+
+    worker->lobby_delay_ns = DM_MAX(worker->lobby_delay_ns, ns);
+}
+
 int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
                    struct dm_counters_page *counters, const char *limits_path, struct dm_err *err)
 {
@@ -274,7 +281,9 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     dm_loop_set_fair(worker->loop, options->is_fair);
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     dm_loop_platform(worker->loop)->cpu_ns = &counters->worker.platform_cpu_ns;
+    dm_loop_set_wait_target(worker->loop, options->queue_delay_ms * UINT64_C(1000000));
     dm_flow_init(&worker->lobby, DM_FLOW_WEIGHT, &counters->worker.lobby_cpu_ns);
+    worker->lobby.on_wait = on_lobby_wait;
     init_memory(worker);
     init_secrets(worker, sys);
     worker->acceptor = dm_tls_acceptor_new(dm_connection_select, worker);

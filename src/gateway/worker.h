@@ -36,7 +36,8 @@ struct dm_worker {
     const struct dm_gateway_options *options;
     struct dm_worker_listener listeners[DM_LISTENERS_MAX]; /* as in the options */
     size_t n_listeners;
-    struct dm_flow lobby; /* connections that are nobody's, or nobody's yet */
+    struct dm_flow lobby;    /* connections that are nobody's, or nobody's yet */
+    uint64_t lobby_delay_ns; /* the longest that its work waited, since the counters were written */
     struct dm_http_client *client;
     struct dm_tls_trust *system_trust; /* NULL: not needed yet */
     struct dm_upstream_env upstream_env;

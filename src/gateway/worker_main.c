@@ -113,6 +113,8 @@ static void report_counters(struct process *p)
     c->loop_longest_turn_ns = stats->longest_turn_ns;
     c->loop_longest_task_ns = stats->longest_task_ns;
     c->loop_lag_ns = stats->max_lag_ns;
+    c->lobby_delay_ns = p->worker.lobby_delay_ns;
+    p->worker.lobby_delay_ns = 0;
     c->log_lines = before->log_lines + p->worker.log.n_lines;
     c->log_dropped = before->log_dropped + p->worker.log.n_dropped;
     c->memory_calls = before->memory_calls + dm_mem_calls();

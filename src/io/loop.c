@@ -122,6 +122,11 @@ static void settle_sleep(struct dm_loop *loop)
     loop->mark = loop->sys->ops->ticks(loop->sys);
 }
 
+void dm_loop_set_wait_target(struct dm_loop *loop, uint64_t ns)
+{
+    loop->wait_target_ns = ns;
+}
+
 void dm_loop_set_fair(struct dm_loop *loop, bool is_fair)
 {
     loop->is_fair = is_fair;
@@ -135,6 +140,11 @@ struct dm_flow *dm_loop_platform(struct dm_loop *loop)
 struct dm_flow *dm_loop_current(const struct dm_loop *loop)
 {
     return loop->current;
+}
+
+bool dm_loop_may_do(const struct dm_loop *loop, const struct dm_flow *flow)
+{
+    return !loop->is_fair || flow == loop->in_turn || dm_scheduler_is_free(&loop->scheduler, flow);
 }
 
 void dm_loop_enter(struct dm_loop *loop, struct dm_flow *flow)
@@ -291,14 +301,20 @@ void dm_task_post(struct dm_loop *loop, struct dm_task *task)
 {
     struct dm_flow *flow = task->flow && DM_LIKELY(loop->is_fair) ? task->flow : loop->current;
 
-    if (!task->next)
-        dm_scheduler_post(&loop->scheduler, flow, task);
+    if (task->next)
+        return;
+    dm_scheduler_post(&loop->scheduler, flow, task);
+    if (flow == task->flow)
+        dm_overload_posted(&flow->overload, task, loop->now_ns, flow->n_spent);
 }
 
 void dm_task_cancel(struct dm_loop *loop, struct dm_task *task)
 {
-    if (task->next)
-        dm_scheduler_cancel(&loop->scheduler, task);
+    if (!task->next)
+        return;
+    dm_scheduler_cancel(&loop->scheduler, task);
+    if (task->flow)
+        dm_overload_cancelled(&task->flow->overload, task);
 }
 
 void dm_task_set_flow(struct dm_loop *loop, struct dm_task *task, struct dm_flow *flow)
@@ -311,6 +327,14 @@ void dm_task_set_flow(struct dm_loop *loop, struct dm_task *task, struct dm_flow
         dm_task_post(loop, task);
 }
 
+static void end_wait(struct dm_loop *loop, struct dm_flow *flow)
+{
+    uint64_t ns = dm_overload_taken(&flow->overload, loop->now_ns, flow->n_spent, loop->wait_target_ns);
+
+    if (flow->on_wait)
+        flow->on_wait(flow, ns);
+}
+
 /* The flow pays for all of the task, also for what was another's: the others have waited for it. */
 static void run(struct dm_loop *loop, struct dm_flow *flow)
 {
@@ -320,6 +344,8 @@ static void run(struct dm_loop *loop, struct dm_flow *flow)
     if (next)
         dm_prefetch(next, OWNER_BEFORE, OWNER_BEHIND);
     dm_loop_enter(loop, flow);
+    if (flow->overload.followed == task)
+        end_wait(loop, flow);
     before = loop->passed;
     loop->in_turn = flow;
     task->run(task);

@@ -78,10 +78,16 @@ static inline bool dm_task_is_posted(const struct dm_task *task)
 
 /* Off: all work waits in one queue, and no time is charged. For programs whose work is nobody's, and to measure what it costs. */
 void dm_loop_set_fair(struct dm_loop *loop, bool is_fair);
+/* A flow whose tasks keep waiting longer than this for their turns, by its own doing, is told to refuse some of what is new
+ * (io/overload.h): dm_overload_refuses(&flow->overload). 0, as at first: none ever is. How long tasks wait is told to on_wait of their flow, to within a
+ * turn. Needs is_fair. */
+void dm_loop_set_wait_target(struct dm_loop *loop, uint64_t ns);
 /* Work that is nobody's. */
 struct dm_flow *dm_loop_platform(struct dm_loop *loop);
 /* From here to the end of the callback, or the next such call, time is this flow's; NULL: the platform's. */
 void dm_loop_enter(struct dm_loop *loop, struct dm_flow *flow);
+/* May work of this flow be done here and now, in the turn of whoever runs (and paid by both)? Else it should wait for its own. */
+bool dm_loop_may_do(const struct dm_loop *loop, const struct dm_flow *flow);
 /* Whose it is now. */
 struct dm_flow *dm_loop_current(const struct dm_loop *loop);
 /* Before the flow's memory goes: what it was charged is settled, and what it has left to do is the platform's. */

@@ -36,6 +36,7 @@ struct dm_loop {
     uint64_t learned_ns, learned_ticks; /* when the rate was looked at last */
     double ticks_per_ns;                /* as far as is known */
     uint64_t slice;                     /* ticks of tasks in a turn */
+    uint64_t wait_target_ns;            /* dm_loop_set_wait_target() */
     struct dm_hook *hooks;
     struct dm_timer_wheel wheel;
     struct dm_loop_stats stats;

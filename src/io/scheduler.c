@@ -77,6 +77,11 @@ static void earn(const struct dm_scheduler *s, struct dm_flow *flow)
     flow->credit = DM_MAX(flow->credit, -DM_FLOW_DEBT_MAX * quantum) + quantum;
 }
 
+bool dm_scheduler_is_free(const struct dm_scheduler *s, const struct dm_flow *flow)
+{
+    return !has_tasks(flow) && flow->credit + (flow->state == DM_FLOW_AT_REST ? quantum_of(s, flow) : 0) > 0;
+}
+
 static void wake(struct dm_scheduler *s, struct dm_flow *flow)
 {
     earn(s, flow);
@@ -97,6 +102,7 @@ void dm_flow_leave(struct dm_scheduler *s, struct dm_flow *flow, struct dm_flow 
         dm_scheduler_cancel(s, task);
         dm_scheduler_post(s, heir, task);
     }
+    flow->overload.followed = NULL;
     if (flow->state != DM_FLOW_AT_REST)
         rest(flow);
 }
@@ -118,8 +124,10 @@ void dm_scheduler_cancel(struct dm_scheduler *s, struct dm_task *task)
 /* D1: an empty one stays among those that wait until its turn has come. */
 static void go_behind(struct dm_scheduler *s, struct dm_flow *flow)
 {
-    if (has_tasks(flow))
+    if (has_tasks(flow)) {
         earn(s, flow);
+        flow->n_spent++;
+    }
     ring_del(flow);
     enter(s, flow, DM_FLOW_WAITING);
 }

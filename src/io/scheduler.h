@@ -24,6 +24,7 @@
 #define DM_IO_SCHEDULER_H
 
 #include "base/defs.h"
+#include "io/overload.h"
 
 enum { DM_FLOW_WEIGHT = 100, DM_FLOW_DEBT_MAX = 16 }; /* the usual weight; quanta */
 
@@ -44,9 +45,13 @@ struct dm_flow {
     int64_t credit;              /* ticks */
     uint32_t weight;             /* to DM_FLOW_WEIGHT of others */
     uint8_t state;               /* enum dm_flow_state */
+    uint32_t n_spent;            /* quanta that it used up while it had more to do; wraps around */
     uint64_t ticks;              /* charged since it was last settled (io/loop.h) */
     struct dm_flow *next_charged;
     uint64_t *cpu_ns; /* where that is written to; borrowed */
+    struct dm_overload overload;
+    void (*on_wait)(struct dm_flow *flow,
+                    uint64_t ns); /* how long a task waited for its turn; NULL: nobody asks (io/loop.h) */
 };
 
 struct dm_scheduler {
@@ -66,6 +71,8 @@ void dm_flow_leave(struct dm_scheduler *scheduler, struct dm_flow *flow, struct 
 void dm_scheduler_post(struct dm_scheduler *scheduler, struct dm_flow *flow, struct dm_task *task);
 /* The task is posted. */
 void dm_scheduler_cancel(struct dm_scheduler *scheduler, struct dm_task *task);
+/* Has the flow nothing to do, and would a task of it be run for the credit that it has, or would have when it wakes? */
+bool dm_scheduler_is_free(const struct dm_scheduler *scheduler, const struct dm_flow *flow);
 /* Whose turn it is: a flow that has a task. NULL: nobody has one, and all rest. The same until a task is posted, cancelled, taken or
  * charged for. */
 struct dm_flow *dm_scheduler_turn(struct dm_scheduler *scheduler);

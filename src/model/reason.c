@@ -88,8 +88,9 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
     [DM_REASON_TENANT_OVER_CAP] = {"tenant_over_cap", 503, "Team over its cap",
                                    "The team that serves this host name holds as much of the gateway as it may.",
                                    DM_WHO_MASTER, "The caps of the tenant and what it holds.", FIXED},
-    [DM_REASON_OVERLOADED] = {"overloaded", 503, "Overloaded", "The gateway has more work than it can take.",
-                              DM_WHO_OPERATOR, "Load and number of the gateways.", FIXED},
+    [DM_REASON_OVERLOADED] = {"overloaded", 503, "Overloaded",
+                              "The team asks for more than the gateway can do for it in time.", DM_WHO_MASTER,
+                              "The team's load and weight; number of workers and gateways; `--queue-delay-ms`.", FIXED},
 
     [DM_REASON_TOO_MANY_CONNECTIONS] =
         {"too_many_connections", 503, "Too many connections",

@@ -10,7 +10,7 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 12
+#define DM_COUNTERS_VERSION 13
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -81,6 +81,9 @@ struct dm_tenant_counters {
     uint64_t waits[DM_WAIT_COUNT], waits_expired[DM_WAIT_COUNT];
     uint64_t wait_us_sum;
     uint64_t wait[DM_LATENCY_BUCKETS];
+    uint64_t queue_delay_us_sum; /* of the tasks that were followed (io/overload.h) */
+    uint64_t queue_delay[DM_LATENCY_BUCKETS];
+    uint64_t shed_requests, shed_handshakes; /* refused because its work waited too long */
 };
 
 struct dm_worker_counters {
@@ -99,6 +102,7 @@ struct dm_worker_counters {
     uint64_t tls_failures[DM_TLS_REASON_COUNT];
     uint64_t platform_cpu_ns, lobby_cpu_ns; /* of nobody's work, and of connections that are nobody's (yet) */
     uint64_t loop_longest_task_ns;
+    uint64_t lobby_delay_ns; /* the longest that its work waited, lately */
 };
 
 /* Of a listener, by its place among the options. A page outlives them: they are of the listener that is named. */

@@ -19,6 +19,10 @@ static const struct family tenant_families[] = {
     {"daemun_tenant_buffered_bytes", "gauge", "Memory that a tenant's connections hold in buffers.",
      TENANT(buffered_bytes), 0},
     {"daemun_tenant_cpu_seconds_total", "counter", "CPU time of a tenant's work.", TENANT(cpu_ns), 1e9},
+    {"daemun_tenant_shed_requests_total", "counter", "Requests refused because a tenant's work waited too long.",
+     TENANT(shed_requests), 0},
+    {"daemun_tenant_shed_handshakes_total", "counter",
+     "TLS handshakes refused because a tenant's work waited too long.", TENANT(shed_handshakes), 0},
     {"daemun_requests_total", "counter", "Requests of a tenant.", TENANT(requests), 0},
     {"daemun_received_bytes_total", "counter", "Bytes from clients.", TENANT(bytes_in), 0},
     {"daemun_sent_bytes_total", "counter", "Bytes to clients.", TENANT(bytes_out), 0},
@@ -58,6 +62,9 @@ static const struct family worker_families[] = {
      "CPU time of work that is nobody's: polling, timers, talk with the keeper.", WORKER(platform_cpu_ns), 1e9},
     {"daemun_worker_lobby_cpu_seconds_total", "counter",
      "CPU time of connections that belong to no tenant, or to none yet.", WORKER(lobby_cpu_ns), 1e9},
+    {"daemun_worker_lobby_queue_delay_seconds", "gauge",
+     "How long work of connections that belong to no tenant, or to none yet, waited for its turn at most lately.",
+     WORKER(lobby_delay_ns), 1e9},
     {"daemun_worker_loop_lag_seconds", "gauge", "How late a timer was at most lately.", WORKER(loop_lag_ns), 1e9},
     {"daemun_worker_log_lines_total", "counter", "Access log lines made.", WORKER(log_lines), 0},
     {"daemun_worker_log_dropped_total", "counter", "Access log lines that the worker dropped.", WORKER(log_dropped), 0},
@@ -373,6 +380,11 @@ static void write_latencies(const struct sums *sums, struct dm_buf *ret)
         if (sums->items[i].counters.requests > 0)
             write_histogram(sums->items[i].tenant, "daemun_request_duration_seconds", sums->items[i].counters.latency,
                             sums->items[i].counters.latency_us_sum, ret);
+    begin(ret, "daemun_tenant_queue_delay_seconds", "histogram", "How long a tenant's work waited for its turn.");
+    for (size_t i = 0; i < sums->count; i++)
+        if (sums->items[i].counters.requests > 0)
+            write_histogram(sums->items[i].tenant, "daemun_tenant_queue_delay_seconds",
+                            sums->items[i].counters.queue_delay, sums->items[i].counters.queue_delay_us_sum, ret);
     begin(ret, "daemun_upstream_duration_seconds", "histogram", "Time that backends took.");
     for (size_t i = 0; i < sums->count; i++)
         if (sums->items[i].counters.requests > 0)

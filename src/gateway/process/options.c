@@ -6,7 +6,7 @@
 #include "gateway/process/options.h"
 #include "http/server.h"
 
-enum { DRAIN_MS = 10000, DRAIN_MS_MAX = 3600000 };
+enum { DRAIN_MS = 10000, DRAIN_MS_MAX = 3600000, QUEUE_DELAY_MS = 100, QUEUE_DELAY_MS_MAX = 60000 };
 
 static const char help[] =
     "daemun-gateway: the data plane of Daemun.\n"
@@ -28,6 +28,7 @@ static const char help[] =
     "  --drain-ms N             how long requests may finish at SIGTERM (default: 10000)\n"
     "  --access-log on|off                                              (default: on)\n"
     "  --fairness on|off        share time among tenants                (default: on)\n"
+    "  --queue-delay-ms N       refuse some work of tenants whose own work waits longer; 0: never (default: 100)\n"
     "  --log-level debug|info|warn|error                                (default: info)\n"
     "  --log-format text|json                                           (default: text on a terminal)\n"
     "  --help, --version\n"
@@ -193,6 +194,11 @@ static int read_fairness(struct dm_gateway_options *options, struct dm_str value
     return DM_MIN(at, 0);
 }
 
+static int read_queue_delay(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    return read_number(value, 0, QUEUE_DELAY_MS_MAX, &options->queue_delay_ms, err);
+}
+
 static int read_access_log(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
 {
     int at = read_name(value, switch_names, err);
@@ -265,6 +271,7 @@ static const struct {
     {"--drain-ms", read_drain},
     {"--access-log", read_access_log},
     {"--fairness", read_fairness},
+    {"--queue-delay-ms", read_queue_delay},
     {"--log-level", read_log_level},
     {"--log-format", read_log_format},
     {"--role", read_role},
@@ -280,6 +287,7 @@ void dm_gateway_options_defaults(struct dm_gateway_options *options)
 
     *options = (struct dm_gateway_options){.access_log = true,
                                            .is_fair = true,
+                                           .queue_delay_ms = QUEUE_DELAY_MS,
                                            .log_level = DM_LOG_INFO,
                                            .log_is_text = isatty(STDERR_FILENO),
                                            .drain_ms = DRAIN_MS,
@@ -424,6 +432,7 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     add_arg(ret, &buf, "--log-format=%s", format_names[options->log_is_text]);
     add_arg(ret, &buf, "--access-log=%s", switch_names[options->access_log]);
     add_arg(ret, &buf, "--fairness=%s", switch_names[options->is_fair]);
+    add_arg(ret, &buf, "--queue-delay-ms=%llu", (unsigned long long)options->queue_delay_ms);
     add_arg(ret, &buf, "--drain-ms=%llu", (unsigned long long)options->drain_ms);
     for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
         add_limit(options, i, ret, &buf);

@@ -28,6 +28,8 @@ struct dm_gateway_options {
     unsigned slot; /* of a worker: 0 … n_workers - 1 */
     unsigned bank; /* of a worker: which of the slot's two seats */
     bool access_log;
+    uint64_t
+        queue_delay_ms; /* a tenant whose work waits longer by its own doing is refused some of it (io/overload.h); 0: never */
     bool is_fair; /* tenants' work waits in queues of their own (io/scheduler.h) */
     bool log_is_text;
     enum dm_log_level log_level;

@@ -27,6 +27,7 @@ static void test_defaults(void **state)
     assert_int_equal(dm_addr_port(&options.admin), 9090);
     assert_true(options.n_workers >= 1);
     assert_true(options.access_log);
+    assert_int_equal(options.queue_delay_ms, 100);
     assert_false(options.has_controller);
     assert_int_equal(options.role, DM_ROLE_KEEPER);
 }
@@ -36,7 +37,7 @@ static void test_everything(void **state)
     assert_int_equal(READ("--data=/d/", "--listen", "0.0.0.0:80", "--listen=[::1]:81", "--workers", "3", "--controller",
                           "unix:/run/c", "--admin", "127.0.0.1:1", "--id", "gw-1", "--trusted-fronts",
                           "10.0.0.0/8, 192.0.2.1", "--log-level", "debug", "--log-format=text", "--access-log", "off",
-                          "--fairness=off"),
+                          "--fairness=off", "--queue-delay-ms", "0"),
                      0);
     assert_string_equal(options.data_dir, "/d");
     assert_int_equal(options.n_listen, 2);
@@ -48,6 +49,7 @@ static void test_everything(void **state)
     assert_true(options.log_is_text);
     assert_false(options.access_log);
     assert_false(options.is_fair);
+    assert_int_equal(options.queue_delay_ms, 0);
 }
 
 static void test_refused(void **state)
@@ -72,6 +74,7 @@ static void test_refused(void **state)
         {"--log-level", "loud", "debug, info, warn or error"},
         {"--log-format", "xml", "json or text"},
         {"--fairness", "maybe", "off or on"},
+        {"--queue-delay-ms", "60001", "a number from 0 to 60000"},
         {"--drain-ms", "soon", "a number"},
         {"--head-timeout-ms", "3600001", "a number from 0 to 3600000"},
         {"--idle-timeout-ms", "", "a number"},
@@ -111,8 +114,9 @@ static void test_passed_on(void **state)
     assert_int_equal(READ("--data=/d", "--listen=0.0.0.0:80", "--listen=[::1]:81 head-timeout-ms=9 trusted-fronts=",
                           "--listen=*:82 http2=off proxy-protocol=10.0.0.0/8,unix:", "--workers=4", "--id=x",
                           "--trusted-fronts=10.0.0.0/8,2001:db8::/32", "--log-level=warn", "--log-format=json",
-                          "--access-log=off", "--fairness=off", "--drain-ms=77", "--head-timeout-ms=1",
-                          "--idle-timeout-ms=2", "--body-timeout-ms=3", "--body-rate=4", "--body-max=5000000000"),
+                          "--access-log=off", "--fairness=off", "--queue-delay-ms=7", "--drain-ms=77",
+                          "--head-timeout-ms=1", "--idle-timeout-ms=2", "--body-timeout-ms=3", "--body-rate=4",
+                          "--body-max=5000000000"),
                      0);
     before = options;
     dm_gateway_options_args(&before, DM_ROLE_WORKER, 3, 1, &args);
@@ -135,6 +139,7 @@ static void test_passed_on(void **state)
     assert_int_equal(options.log_level, DM_LOG_WARN);
     assert_false(options.log_is_text);
     assert_false(options.access_log);
+    assert_int_equal(options.queue_delay_ms, 7);
     assert_int_equal(options.drain_ms, 77);
     assert_int_equal(options.listen[0].limits.head_timeout_ms, 1);
     assert_int_equal(options.listen[0].limits.idle_timeout_ms, 2);

@@ -186,13 +186,12 @@ static void test_worker_without_pages(void **state)
 /* The length of the family's name that a sample line belongs to. */
 static size_t family_len(struct dm_str line)
 {
-    static const char *const suffixes[] = {"_bucket", "_sum", "_count"};
+    static const char *const suffixes[] = {"_seconds_bucket", "_seconds_sum", "_seconds_count"};
     size_t len = DM_MIN(dm_str_find(line, '{'), dm_str_find(line, ' '));
 
     for (size_t i = 0; i < DM_COUNT(suffixes); i++)
-        if (dm_str_ends(dm_str_n(line.ptr, len), dm_str_of(suffixes[i])) && strstr(line.ptr, "_duration_seconds") &&
-            strstr(line.ptr, "_duration_seconds") < line.ptr + len)
-            return len - strlen(suffixes[i]);
+        if (dm_str_ends(dm_str_n(line.ptr, len), dm_str_of(suffixes[i])))
+            return len - strlen(strrchr(suffixes[i], '_'));
     return len;
 }
 

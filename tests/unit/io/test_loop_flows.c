@@ -215,6 +215,82 @@ static void timers_wait_for_their_turn(void **state)
     dm_loop_forget(loop, &second.flow);
 }
 
+/* --- how long work waits ------------------------------------------------------------------------------------------ */
+
+static struct job queued[200]; /* of one flow */
+static uint64_t longest_wait_ns;
+static unsigned n_waits;
+
+static void on_wait(struct dm_flow *flow, uint64_t ns)
+{
+    n_waits++;
+    longest_wait_ns = DM_MAX(longest_wait_ns, ns);
+}
+
+/* With the clock. */
+static void run_queued(struct dm_task *task)
+{
+    struct job *job = DM_CONTAINER_OF(task, struct job, task);
+
+    fake.now_ns += job->cost;
+    work(job);
+}
+
+static void queue_up(uint64_t cost)
+{
+    for (size_t i = 0; i < DM_COUNT(queued); i++) {
+        init_job(&queued[i], true, cost);
+        queued[i].task.run = run_queued;
+        queued[i].task.flow = &queued[0].flow;
+        queued[i].again = true;
+    }
+    queued[0].flow.on_wait = on_wait;
+    for (size_t i = 0; i < DM_COUNT(queued); i++)
+        dm_task_post(loop, &queued[i].task);
+}
+
+static void leave_queue(void)
+{
+    for (size_t i = 0; i < DM_COUNT(queued); i++)
+        dm_task_cancel(loop, &queued[i].task);
+    assert_null(queued[0].flow.overload.followed);
+    dm_loop_forget(loop, &queued[0].flow);
+}
+
+/* Who queues more than can be done in time is told to refuse some; who asks for little beside it waits for little, and is not. */
+static void who_asks_for_more_than_can_be_done_is_told(void **state)
+{
+    dm_loop_set_wait_target(loop, 100000000);
+    n_waits = 0;
+    longest_wait_ns = 0;
+    init_job(&small, true, 20000);
+    small.task.run = run_queued;
+    queue_up(1000000); /* 200 ms of work */
+    for (int i = 0; i < 3000; i++) {
+        dm_task_post(loop, &small.task);
+        dm_loop_turn(loop, 0);
+    }
+    assert_true(queued[0].flow.overload.share > 0);
+    assert_true(n_waits > 3);
+    assert_in_range(longest_wait_ns, 150000000, 450000000);
+    assert_int_equal(small.flow.overload.share, 0);
+    leave_queue();
+    dm_loop_forget(loop, &small.flow);
+}
+
+static void without_a_target_or_fairness_nobody_is_told(void **state)
+{
+    for (int i = 0; i < 2; i++) {
+        dm_loop_set_wait_target(loop, i == 0 ? 0 : 100000000);
+        dm_loop_set_fair(loop, i == 0);
+        queue_up(1000000);
+        for (int k = 0; k < 3000; k++)
+            dm_loop_turn(loop, 0);
+        assert_int_equal(queued[0].flow.overload.share, 0);
+        leave_queue();
+    }
+}
+
 /* As after a suspend, or on another core. */
 static void a_counter_that_goes_back_costs_nobody(void **state)
 {
@@ -301,6 +377,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(the_platforms_work_is_not_charged_for_polls), TEST(a_little_debt_makes_nobody_wait),
         TEST(work_in_anothers_name_is_paid_twice),         TEST(timers_wait_for_their_turn),
+        TEST(who_asks_for_more_than_can_be_done_is_told),  TEST(without_a_target_or_fairness_nobody_is_told),
         TEST(a_counter_that_goes_back_costs_nobody),       TEST(what_is_sent_before_a_turn_may_end_whose_it_is),
     };
 
