@@ -31,6 +31,7 @@
 #include "gateway/grpc_call.h"
 #include "gateway/policy/filter.h"
 #include "gateway/tunnel.h"
+#include "gateway/turn.h"
 #include "gateway/worker.h"
 
 #define ARENA_BYTES (96u << 10)
@@ -113,6 +114,7 @@ void dm_exchange_free_if_ended(struct dm_exchange *ex)
 
     if (ex->caller || ex->call || ex->wish.upstream)
         return;
+    dm_turn_leave(ex);
     if (DM_UNLIKELY(ex->ticket.step == DM_BREAKER_TICKET_OUT))
         dm_upstream_drop(ex->upstream, &ex->ticket);
     dm_upstream_unref(ex->upstream);
@@ -184,14 +186,10 @@ void dm_exchange_begin(struct dm_exchange *ex)
     dm_exchange_forward(ex);
 }
 
-static void on_request(void *arg, struct dm_http_request *caller, struct dm_http_head *head)
+void dm_exchange_decide(struct dm_exchange *ex)
 {
-    struct dm_exchange *ex = exchange_new(arg, caller, head);
-    enum dm_reason reason;
+    enum dm_reason reason = dm_decide(ex);
 
-    dm_forward_identify(ex);
-    set_request_id(ex);
-    reason = dm_decide(ex);
     if (reason != DM_REASON_NONE) {
         dm_answer(ex, reason);
     } else if (ex->is_preflight || ex->is_last) {
@@ -201,11 +199,22 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
     } else {
         dm_exchange_set_hash(ex);
         ex->head = NULL;
+        dm_turn_leave(ex);
         if (DM_UNLIKELY(ex->is_grpc))
             dm_grpc_call_begin(ex);
         if (DM_LIKELY(ex->admission == NULL))
             dm_exchange_begin(ex);
     }
+}
+
+static void on_request(void *arg, struct dm_http_request *caller, struct dm_http_head *head)
+{
+    struct dm_exchange *ex = exchange_new(arg, caller, head);
+
+    dm_forward_identify(ex);
+    set_request_id(ex);
+    if (DM_LIKELY(ex->is_direct) || !dm_turn_wait(ex))
+        dm_exchange_decide(ex);
 }
 
 /* E3 */

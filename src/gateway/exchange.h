@@ -19,6 +19,7 @@ struct dm_worker;
 struct dm_admission;
 struct dm_encoders;
 struct dm_exchange_timeout;
+struct dm_turn;
 struct dm_filter;
 struct dm_grpc_deadline;
 struct dm_tunnel;
@@ -54,6 +55,7 @@ struct dm_exchange {
     struct dm_http_message request;
     struct dm_upstream_request wish;
     struct dm_breaker_ticket ticket; /* of the backend's circuit: each end of the call says what came of it (U6) */
+    struct dm_turn *turn;            /* of a front's request that waits for its tenant's (turn.h) */
     struct dm_admission *admission;  /* of a request that waits, or waited, above a cap (admission.h) */
     char *replay;                    /* what was taken of the body, as long as it may have to be sent again (E3) */
     struct dm_str request_trailers;

@@ -9,6 +9,7 @@
 #include "gateway/policy/filter.h"
 #include "gateway/policy/policy.h"
 #include "gateway/tunnel.h"
+#include "gateway/turn.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
 #include "model/backend.h"
@@ -31,6 +32,7 @@ static void cancel_call(struct dm_exchange *ex)
     dm_upstream_cancel(&ex->wish);
     if (DM_UNLIKELY(ex->admission != NULL))
         dm_admission_leave(ex);
+    dm_turn_leave(ex);
 }
 
 void dm_exchange_drop_call(struct dm_exchange *ex)

@@ -11,6 +11,8 @@ void dm_exchange_end_client(struct dm_exchange *ex);
 /* E1 */
 void dm_exchange_free_if_ended(struct dm_exchange *ex);
 
+/* Decides what becomes of the request, and does it. */
+void dm_exchange_decide(struct dm_exchange *ex);
 /* What was decided goes to the backend. */
 void dm_exchange_begin(struct dm_exchange *ex);
 

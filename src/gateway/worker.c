@@ -8,10 +8,12 @@
 #include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/tunnel.h"
+#include "gateway/turn.h"
 
 #define EXCHANGES_KEEP 8192
 #define CONNECTIONS_KEEP 8192
 #define TUNNELS_KEEP 8192
+#define TURNS_KEEP 256
 #define CHUNK_BYTES (4u << 10)
 #define CHUNKS_KEEP 16384
 #define SCRATCH_MAX (256u << 10)
@@ -132,6 +134,7 @@ static void init_memory(struct dm_worker *worker)
     dm_freelist_init(&worker->exchanges, sizeof(struct dm_exchange), EXCHANGES_KEEP);
     dm_freelist_init(&worker->connections, sizeof(struct dm_connection), CONNECTIONS_KEEP);
     dm_freelist_init(&worker->tunnels, sizeof(struct dm_tunnel), TUNNELS_KEEP);
+    dm_freelist_init(&worker->turns, sizeof(struct dm_turn), TURNS_KEEP);
     dm_chunk_pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEEP);
     dm_buf_init(&worker->scratch, SCRATCH_MAX);
     dm_buf_init(&worker->answer, SCRATCH_MAX);
@@ -322,6 +325,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_freelist_done(&worker->exchanges);
     dm_freelist_done(&worker->connections);
     dm_freelist_done(&worker->tunnels);
+    dm_freelist_done(&worker->turns);
     dm_chunk_pool_done(&worker->chunks);
     dm_buf_done(&worker->scratch);
     dm_buf_done(&worker->answer);

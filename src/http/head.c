@@ -124,3 +124,33 @@ void dm_http_head_move(const struct dm_http_head *head, const char *from, size_t
         move_str(&bytes, &ret->fields[i].value);
     }
 }
+
+static int copy_str(struct dm_arena *arena, struct dm_str *s)
+{
+    if (s->len > 0)
+        return dm_arena_str(arena, *s, s);
+    *s = DM_STR("");
+    return 0;
+}
+
+static int copy_field(struct dm_arena *arena, struct dm_http_field *field)
+{
+    int rc = copy_str(arena, &field->name);
+
+    field->flags &= (uint8_t)~DM_HTTP_FIELD_WIRE;
+    return rc < 0 ? rc : copy_str(arena, &field->value);
+}
+
+int dm_http_head_copy(const struct dm_http_head *head, struct dm_arena *arena, struct dm_http_head *ret)
+{
+    struct dm_str *const parts[] = {&ret->method_name, &ret->target, &ret->scheme,  &ret->authority, &ret->host.name,
+                                    &ret->path,        &ret->query,  &ret->upgrade, &ret->reason};
+    int rc = 0;
+
+    memcpy(ret, head, offsetof(struct dm_http_head, fields) + head->field_count * sizeof(head->fields[0]));
+    for (size_t i = 0; rc == 0 && i < DM_COUNT(parts); i++)
+        rc = copy_str(arena, parts[i]);
+    for (unsigned i = 0; rc == 0 && i < ret->field_count; i++)
+        rc = copy_field(arena, &ret->fields[i]);
+    return rc;
+}

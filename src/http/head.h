@@ -24,6 +24,7 @@
 #ifndef DM_HTTP_HEAD_H
 #define DM_HTTP_HEAD_H
 
+#include "base/arena.h"
 #include "http/fault.h"
 #include "http/field.h"
 #include "http/host.h"
@@ -127,5 +128,7 @@ unsigned dm_http_head_drop(struct dm_http_head *head, struct dm_str name);
  * ret may be head itself. */
 void dm_http_head_move(const struct dm_http_head *head, const char *from, size_t len, const char *to,
                        struct dm_http_head *ret);
+/* *ret becomes a head like this one whose slices lie in the arena. DM_EBUDGET: they don't fit. */
+DM_MUST_USE int dm_http_head_copy(const struct dm_http_head *head, struct dm_arena *arena, struct dm_http_head *ret);
 
 #endif

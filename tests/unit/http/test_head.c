@@ -4,8 +4,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/err.h"
 #include "base/mem.h"
 #include "http/head.h"
+#include "http/serialize.h"
 
 #define REQUEST                                                                                                        \
     "GET http://Orders.Example/a?b=c HTTP/1.1\r\nHost: x\r\nVia: 1.1 a\r\n"                                            \
@@ -97,6 +99,49 @@ static void a_head_moves_with_its_bytes(void **state)
     dm_free(to);
 }
 
+/* Written again it is what it was, and needs nothing of the first; in any less room than it needs it is not there. */
+static void a_copy_stands_alone(void **state)
+{
+    size_t len = strlen(REQUEST), needed;
+    char *from = dm_alloc(len);
+    struct dm_http_head *first = dm_alloc(sizeof(*first)), *head = dm_alloc(sizeof(*head));
+    struct dm_buf before, after;
+    struct dm_arena arena;
+    size_t scan = 0;
+
+    dm_buf_init(&before, 4096);
+    dm_buf_init(&after, 4096);
+    memcpy(from, REQUEST, len);
+    assert_int_equal(dm_http_parse_request(from, len, &scan, &dm_http_limits_default, first), len);
+    dm_arena_init(&arena, NULL, 4096);
+    assert_int_equal(dm_http_head_copy(first, &arena, head), 0);
+    needed = arena.used_bytes;
+    dm_arena_done(&arena);
+    for (size_t budget = 0; budget < needed; budget += 16) {
+        dm_arena_init(&arena, NULL, budget);
+        assert_int_equal(dm_http_head_copy(first, &arena, head), DM_EBUDGET);
+        dm_arena_done(&arena);
+    }
+    dm_arena_init(&arena, NULL, needed);
+    assert_int_equal(dm_http_head_copy(first, &arena, head), 0);
+    dm_http_write_fields(&before, first, 0);
+    memset(from, 'x', len);
+    memset(first, 'x', sizeof(*first));
+    dm_http_write_fields(&after, head, 0);
+    assert_true(dm_str_eq(dm_buf_str(&before), dm_buf_str(&after)));
+    assert_true(dm_str_eq(head->host.name, DM_STR("orders.example")));
+    assert_true(dm_str_eq(head->target, DM_STR("http://Orders.Example/a?b=c")));
+    assert_true(dm_str_eq(head->path, DM_STR("/a")));
+    assert_true(dm_str_eq(head->query, DM_STR("b=c")));
+    assert_true(dm_str_eq(dm_http_head_find_name(head, DM_STR("x-key"))->value, DM_STR("one")));
+    dm_arena_done(&arena);
+    dm_buf_done(&before);
+    dm_buf_done(&after);
+    dm_free(head);
+    dm_free(first);
+    dm_free(from);
+}
+
 static void a_path_that_was_left_out_survives_a_move(void **state)
 {
     static const char text[] = "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -113,8 +158,11 @@ static void a_path_that_was_left_out_survives_a_move(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields_are_found_by_id_and_name),          cmocka_unit_test(dropped_fields_are_gone),
-        cmocka_unit_test(fields_are_added_up_to_the_bound),         cmocka_unit_test(a_head_moves_with_its_bytes),
+        cmocka_unit_test(fields_are_found_by_id_and_name),
+        cmocka_unit_test(dropped_fields_are_gone),
+        cmocka_unit_test(fields_are_added_up_to_the_bound),
+        cmocka_unit_test(a_head_moves_with_its_bytes),
+        cmocka_unit_test(a_copy_stands_alone),
         cmocka_unit_test(a_path_that_was_left_out_survives_a_move),
     };
 
