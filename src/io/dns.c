@@ -15,7 +15,7 @@
 #include "io/dns_int.h"
 #include "io/loop_int.h"
 
-enum { NAME_MAX_BYTES = 253 };
+enum { NAME_MAX_BYTES = 253, DELIVERIES_MAX = 8 };
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -41,7 +41,8 @@ struct dm_dns {
     struct dm_dns_entry ring; /* only its links */
     struct dm_task task;
     struct dm_dns_entry *done;
-    struct dm_dns_query *delivering;
+    struct dm_dns_query *delivering; /* who hears of `delivered` still */
+    int delivered_code;
     struct dm_dns_answer delivered, numeric;
     struct dm_dns_stats stats;
 };
@@ -211,32 +212,40 @@ static void unlink_query(struct dm_dns_query *query)
     query->link = NULL;
 }
 
-static void deliver(struct dm_dns *dns, struct dm_dns_entry *entry)
+static void begin_delivery(struct dm_dns *dns, struct dm_dns_entry *entry)
 {
-    int code = entry->code;
-
+    dns->done = entry->next_done;
+    entry->is_done = false;
     dns->delivered = entry->answer;
     dns->delivered.expires_ns = entry->expires_ns;
+    dns->delivered_code = entry->code;
     if ((dns->delivering = entry->waiting))
         dns->delivering->link = &dns->delivering;
     entry->waiting = NULL;
-    while (dns->delivering) {
-        struct dm_dns_query *query = dns->delivering;
-        unlink_query(query);
-        query->on_done(query, code, code == 0 ? &dns->delivered : NULL);
-    }
 }
 
-static void deliver_all(struct dm_task *task)
+static void deliver(struct dm_dns *dns, struct dm_dns_query *query)
+{
+    int code = dns->delivered_code;
+
+    unlink_query(query);
+    dm_loop_enter(dns->loop, query->flow);
+    query->on_done(query, code, code == 0 ? &dns->delivered : NULL);
+}
+
+/* Some, and the others in another turn. */
+static void deliver_some(struct dm_task *task)
 {
     struct dm_dns *dns = DM_CONTAINER_OF(task, struct dm_dns, task);
-    struct dm_dns_entry *entry;
 
-    while ((entry = dns->done)) {
-        dns->done = entry->next_done;
-        entry->is_done = false;
-        deliver(dns, entry);
+    for (int i = 0; i < DELIVERIES_MAX; i++) {
+        while (!dns->delivering && dns->done)
+            begin_delivery(dns, dns->done);
+        if (!dns->delivering)
+            return;
+        deliver(dns, dns->delivering);
     }
+    dm_task_post(dns->loop, &dns->task);
 }
 
 static int known(struct dm_dns_entry *entry, const struct dm_dns_answer **ret)
@@ -348,7 +357,7 @@ struct dm_dns *dm_dns_new(struct dm_loop *loop, const struct dm_dns_config *conf
     loop->sys->ops->random(loop->sys, seed, sizeof(seed));
     dm_map_init(&dns->entries, seed);
     dns->ring.next = dns->ring.prev = &dns->ring;
-    dns->task.run = deliver_all;
+    dns->task = (struct dm_task){.run = deliver_some, .flow = dm_loop_platform(loop)};
     dns->numeric = (struct dm_dns_answer){.count = 1, .expires_ns = UINT64_MAX};
     return dns;
 }

@@ -34,6 +34,7 @@ struct dm_dns_query {
     /* code 0 and an answer valid during the call; or DM_ENOENT (the name or its addresses don't exist), DM_ETIMEOUT, DM_EIO
      * (servers failed), DM_EINVAL (not a name). */
     void (*on_done)(struct dm_dns_query *query, int code, const struct dm_dns_answer *answer);
+    struct dm_flow *flow;              /* whose work on_done is; NULL: the platform's */
     struct dm_dns_query *next, **link; /* link is NULL when not waiting */
 };
 

@@ -246,6 +246,7 @@ static void resolve(struct dm_upstream_endpoint *e, struct dm_upstream_request *
     int rc;
 
     r->query.on_done = on_resolved;
+    r->query.flow = e->upstream->share->flow;
     rc = dm_dns_lookup(e->upstream->env.dns, dm_str_of(e->host), &r->query, &answer);
     if (rc > 0)
         connect_resolved(e, answer, r);

@@ -29,6 +29,7 @@ struct asker {
     struct dm_dns_query query;
     unsigned n_done;
     int code;
+    struct dm_flow *told_in; /* whose time it was */
     struct dm_dns_answer answer;
     struct dm_dns_query *cancels;
     const char *asks_too;
@@ -261,6 +262,7 @@ static void on_done(struct dm_dns_query *query, int code, const struct dm_dns_an
 
     asker->n_done++;
     asker->code = code;
+    asker->told_in = dm_loop_current(loop);
     assert_true((code == 0) == (result != NULL));
     if (asker->cancels)
         dm_dns_cancel(dns, asker->cancels);
@@ -384,6 +386,44 @@ static void equal_questions_are_asked_once(void **state)
     }
     assert_int_equal(n_asked, 1);
     assert_int_equal(dm_dns_stats(dns)->shared, 4);
+}
+
+/* Others' work comes in between, and each is told in the name of whom it is for; those that go meanwhile hear nothing. */
+static void many_that_ask_are_told_a_few_at_a_time(void **state)
+{
+    struct asker a[40] = {0};
+    struct dm_flow flow;
+    unsigned n = 0, before;
+
+    dm_flow_init(&flow, DM_FLOW_WEIGHT, NULL);
+    for (size_t i = 0; i < DM_COUNT(a); i++) {
+        a[i].query.flow = &flow;
+        assert_int_equal(lookup(&a[i], "one.test"), 0);
+    }
+    dm_loop_set_bounds(loop, 256, 1);
+    for (int turns = 0; n < DM_COUNT(a) - 1; turns++) {
+        assert_true(turns < 100000);
+        dm_loop_turn(loop, 10);
+        if (dm_loop_wait_ms(loop) > 0)
+            fake_clock_advance_ms(&fake, 20);
+        before = n;
+        n = 0;
+        for (size_t i = 0; i < DM_COUNT(a); i++)
+            n += a[i].n_done;
+        assert_true(n - before <= 8);
+        if (before == 0 && n > 0)
+            for (size_t i = 0; i < DM_COUNT(a); i++)
+                if (a[i].n_done == 0) {
+                    dm_dns_cancel(dns, &a[i].query);
+                    break;
+                }
+    }
+    for (size_t i = 0; i < DM_COUNT(a); i++)
+        if (a[i].n_done > 0)
+            assert_ptr_equal(a[i].told_in, &flow);
+    dm_loop_set_bounds(loop, 256, 256);
+    dm_loop_turn(loop, 0);
+    dm_loop_forget(loop, &flow);
 }
 
 static void cancelled_queries_hear_nothing(void **state)
@@ -532,6 +572,7 @@ int main(void)
         TEST(the_smallest_ttl_counts),
         TEST(ttls_are_clamped),
         TEST(equal_questions_are_asked_once),
+        TEST(many_that_ask_are_told_a_few_at_a_time),
         TEST(cancelled_queries_hear_nothing),
         TEST(a_callback_may_ask_again),
         TEST(a_missing_name_is_remembered_shortly),
