@@ -11,7 +11,10 @@
 struct dm_admission {
     struct dm_waiter waiter;
     struct dm_exchange *ex;
-    uint8_t turn_try; /* that had its turn for a connection; 0: none */
+    uint64_t since_ns, due_ns; /* of this wait; of all of them (A2) */
+    bool is_counted;           /* among those that wait for `what` */
+    uint8_t what;              /* enum dm_wait */
+    uint8_t turn_try;          /* that had its turn for a connection; 0: none */
     const struct dm_uplan *plan;
     unsigned n_matched; /* of struct dm_usage */
     struct dm_usage_item matched[];
@@ -24,18 +27,30 @@ static struct dm_exchange *exchange_of(const struct dm_waiter *waiter)
 
 /* --- counting ----------------------------------------------------------------------------------------------------- */
 
+/* Once, however often it has its turn in vain. */
 static void count_begun(const struct dm_exchange *ex, enum dm_wait what)
 {
+    struct dm_admission *a = ex->admission;
+
+    if (a->is_counted)
+        return;
+    a->is_counted = true;
+    a->what = (uint8_t)what;
+    a->since_ns = dm_loop_now_ns(ex->worker->loop);
     ex->tenant->counters->waiting[what]++;
     ex->tenant->counters->waits[what]++;
 }
 
-static void count_ended(const struct dm_exchange *ex, enum dm_wait what)
+static void count_ended(const struct dm_exchange *ex)
 {
     struct dm_tenant_counters *c = ex->tenant->counters;
-    uint64_t us = (dm_loop_now_ns(ex->worker->loop) - ex->admission->waiter.since_ns) / 1000;
+    struct dm_admission *a = ex->admission;
+    uint64_t us = (dm_loop_now_ns(ex->worker->loop) - a->since_ns) / 1000;
 
-    c->waiting[what]--;
+    if (!a->is_counted)
+        return;
+    a->is_counted = false;
+    c->waiting[a->what]--;
     c->wait[dm_latency_bucket(us)]++;
     c->wait_us_sum += us;
 }
@@ -44,7 +59,7 @@ static void expire(struct dm_waiter *waiter, enum dm_wait what, enum dm_cap cap)
 {
     struct dm_exchange *ex = exchange_of(waiter);
 
-    count_ended(ex, what);
+    count_ended(ex);
     ex->tenant->counters->waits_expired[what]++;
     ex->tenant->counters->refused[cap]++;
     dm_upstream_drop(ex->upstream, &ex->ticket);
@@ -90,7 +105,7 @@ static void on_turn_in_flight(struct dm_wait_queue *queue, struct dm_waiter *wai
     enum dm_reason reason;
 
     (void)queue;
-    count_ended(ex, DM_WAIT_EXCHANGES);
+    count_ended(ex);
     if ((reason = enter(ex)) != DM_REASON_NONE)
         dm_answer(ex, reason);
     else
@@ -103,7 +118,19 @@ static void on_expired_in_flight(struct dm_wait_queue *queue, struct dm_waiter *
     expire(waiter, DM_WAIT_EXCHANGES, DM_CAP_EXCHANGES);
 }
 
-static const struct dm_wait_handler in_flight = {has_room_in_flight, on_turn_in_flight, on_expired_in_flight};
+/* The last of a tenant that is gone may be answered. */
+static void hold_in_flight(struct dm_wait_queue *queue)
+{
+    dm_live_tenant_ref(DM_CONTAINER_OF(queue, struct dm_live_tenant, waiting));
+}
+
+static void release_in_flight(struct dm_wait_queue *queue)
+{
+    dm_live_tenant_unref(DM_CONTAINER_OF(queue, struct dm_live_tenant, waiting));
+}
+
+static const struct dm_wait_handler in_flight = {hold_in_flight, release_in_flight, has_room_in_flight,
+                                                 on_turn_in_flight, on_expired_in_flight};
 
 /* --- for connections ---------------------------------------------------------------------------------------------- */
 
@@ -118,7 +145,6 @@ static void on_turn_for_connection(struct dm_wait_queue *queue, struct dm_waiter
     struct dm_exchange *ex = exchange_of(waiter);
 
     (void)queue;
-    count_ended(ex, DM_WAIT_UPSTREAM_CONNECTIONS);
     ex->admission->turn_try = ex->tries;
     dm_exchange_call(ex);
 }
@@ -129,8 +155,18 @@ static void on_expired_for_connection(struct dm_wait_queue *queue, struct dm_wai
     expire(waiter, DM_WAIT_UPSTREAM_CONNECTIONS, DM_CAP_UPSTREAM_CONNECTIONS);
 }
 
-static const struct dm_wait_handler for_connections = {has_connection, on_turn_for_connection,
-                                                       on_expired_for_connection};
+static void hold_for_connections(struct dm_wait_queue *queue)
+{
+    dm_live_tenant_ref(DM_CONTAINER_OF(queue, struct dm_live_tenant, share.waiting));
+}
+
+static void release_for_connections(struct dm_wait_queue *queue)
+{
+    dm_live_tenant_unref(DM_CONTAINER_OF(queue, struct dm_live_tenant, share.waiting));
+}
+
+static const struct dm_wait_handler for_connections = {hold_for_connections, release_for_connections, has_connection,
+                                                       on_turn_for_connection, on_expired_for_connection};
 
 /* --- queues ------------------------------------------------------------------------------------------------------- */
 
@@ -179,6 +215,7 @@ static struct dm_admission *admission_new(struct dm_exchange *ex, unsigned n_mat
         return NULL;
     memset(a, 0, sizeof(*a));
     a->ex = ex;
+    a->due_ns = dm_loop_now_ns(ex->worker->loop) + ex->tenant->caps->queue_ms * UINT64_C(1000000);
     return ex->admission = a;
 }
 
@@ -205,33 +242,54 @@ bool dm_admission_is_behind(const struct dm_exchange *ex)
     return ex->tries == 1 && !dm_upstream_stands_with_room(ex->upstream);
 }
 
-/* It had its turn and the room was gone: it stays the first, and waits as long as it would have. */
-static bool wait_on(struct dm_exchange *ex)
+/* It had its turn and the room was gone: it stays the first. */
+static void wait_on(struct dm_exchange *ex)
 {
     dm_wait_queue_put_back(&ex->tenant->share.waiting, &ex->admission->waiter);
+}
+
+static uint32_t left_ms(const struct dm_exchange *ex)
+{
+    uint64_t now_ns = dm_loop_now_ns(ex->worker->loop), due_ns = ex->admission->due_ns;
+
+    return due_ns > now_ns ? (uint32_t)((due_ns - now_ns + 999999) / 1000000) : 0;
+}
+
+static bool wait_anew(struct dm_exchange *ex)
+{
+    if (!dm_admission_has_place(ex) || (!ex->admission && !admission_new(ex, 0)) || left_ms(ex) == 0)
+        return false;
+    dm_wait_queue_add(&ex->tenant->share.waiting, &ex->admission->waiter, left_ms(ex));
     count_begun(ex, DM_WAIT_UPSTREAM_CONNECTIONS);
     return true;
+}
+
+static bool refuse(struct dm_exchange *ex)
+{
+    ex->tenant->counters->waits_expired[DM_WAIT_UPSTREAM_CONNECTIONS] += ex->admission && ex->admission->is_counted;
+    ex->tenant->counters->refused[DM_CAP_UPSTREAM_CONNECTIONS]++;
+    return false;
 }
 
 bool dm_admission_wait_for_connection(struct dm_exchange *ex)
 {
-    if (ex->admission && ex->admission->turn_try == ex->tries)
-        return wait_on(ex);
-    if (!dm_admission_has_place(ex) || (!ex->admission && !admission_new(ex, 0))) {
-        ex->tenant->counters->refused[DM_CAP_UPSTREAM_CONNECTIONS]++;
-        return false;
-    }
-    dm_wait_queue_add(&ex->tenant->share.waiting, &ex->admission->waiter, ex->tenant->caps->queue_ms);
-    count_begun(ex, DM_WAIT_UPSTREAM_CONNECTIONS);
+    const struct dm_admission *a = ex->admission;
+
+    if (!a || a->turn_try != ex->tries)
+        return wait_anew(ex) || refuse(ex);
+    if (left_ms(ex) == 0)
+        return refuse(ex);
+    wait_on(ex);
     return true;
+}
+
+bool dm_admission_is_waiting(const struct dm_exchange *ex)
+{
+    return ex->admission->waiter.queue != NULL;
 }
 
 void dm_admission_leave(struct dm_exchange *ex)
 {
-    struct dm_admission *a = ex->admission;
-
-    if (!a->waiter.queue)
-        return;
-    count_ended(ex, a->waiter.queue == &ex->tenant->waiting ? DM_WAIT_EXCHANGES : DM_WAIT_UPSTREAM_CONNECTIONS);
-    dm_wait_queue_leave(&a->waiter);
+    dm_wait_queue_leave(&ex->admission->waiter);
+    count_ended(ex);
 }

@@ -3,10 +3,10 @@
  * A1. A request waits for one of two things: to be in flight (cap `exchanges`), behind all decisions but the limits, or for a
  *     connection to its backend (cap `upstream_connections`). It holds no connection to a backend, reads no body, and has not told
  *     its client to send one; nothing was counted against limits while it waits to be in flight.
- * A2. At most `queue` requests of the tenant wait, over all workers of the gateway and for both (as K2), each at most `queue_ms`. Above
+ * A2. At most `queue` requests of the tenant wait, over all workers of the gateway and for both (as K2), each at most `queue_ms` in all. Above
  *     and beyond: TENANT_OVER_CAP.
  * A3. Nobody passes those that wait for the same thing; but what needs no new connection (a backend of HTTP/2 with room on one that
- *     stands) waits for none.
+ *     stands) waits for none, and what is tried again goes before those that were not tried yet.
  * A4. Those that wait to be in flight when the tenant is suspended or gone get their turn at once, to be told so. A worker that drains lets
  *     them wait on: they are answered as what is in hand is, or with DRAINING at the end.
  *
@@ -33,6 +33,8 @@ enum dm_reason dm_admission_begin(struct dm_exchange *ex, const struct dm_uplan 
 bool dm_admission_is_behind(const struct dm_exchange *ex);
 /* The request begins to wait for a connection, or goes on to. False: it can't; that is counted. */
 bool dm_admission_wait_for_connection(struct dm_exchange *ex);
+/* Does it wait for room now? Of one with ex->admission. */
+bool dm_admission_is_waiting(const struct dm_exchange *ex);
 /* It waits for nothing any more. */
 void dm_admission_leave(struct dm_exchange *ex);
 

@@ -201,7 +201,8 @@ static enum dm_reason bound_body(const struct dm_exchange *ex)
         return DM_REASON_NONE;
     if (head->has_content_length && head->content_length > max)
         return refuse(ex->tenant, DM_CAP_BODY_BYTES, DM_REASON_BODY_TOO_LARGE);
-    dm_http_request_limit_body(ex->caller, max);
+    if (!dm_http_request_limit_body(ex->caller, max))
+        return refuse(ex->tenant, DM_CAP_BODY_BYTES, DM_REASON_BODY_TOO_LARGE);
     return DM_REASON_NONE;
 }
 

@@ -39,9 +39,9 @@ void dm_connection_end(void *arg, struct dm_http_conn *conn)
 /* --- TLS ---------------------------------------------------------------------------------------------------------- */
 
 /* What costs most of a handshake comes after this. */
-static bool is_shed(struct dm_live_tenant *tenant)
+static bool is_shed(const struct dm_worker *worker, struct dm_live_tenant *tenant)
 {
-    if (DM_LIKELY(!dm_overload_refuses(&tenant->flow.overload)))
+    if (DM_LIKELY(!dm_overload_refuses(&tenant->flow.overload, dm_loop_now_ns(worker->loop))))
         return false;
     tenant->counters->shed_handshakes++;
     return true;
@@ -58,7 +58,7 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
 
     if (!route || !route->domain || !dm_live_domain_has_tls(route->domain))
         return NULL;
-    if (is_shed(route->tenant) || !(connection = connection_new(conn, route->tenant)) ||
+    if (is_shed(worker, route->tenant) || !(connection = connection_new(conn, route->tenant)) ||
         !(profile = dm_live_domains_profile(route->tenant->domains, route->domain, worker->vault)))
         return dm_tls_refused;
     if (!listener->spec->has_http2)

@@ -7,6 +7,7 @@
 #include "gateway/grpc_call.h"
 #include "gateway/hops.h"
 #include "gateway/policy/policy.h"
+#include "gateway/turn.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
 #include "http/path.h"
@@ -84,7 +85,7 @@ static enum dm_reason enter_domain(struct dm_exchange *ex, const struct dm_live_
 /* Before anything that costs (docs/fairness.md). */
 static enum dm_reason check_load(struct dm_exchange *ex)
 {
-    if (DM_LIKELY(!dm_overload_refuses(&ex->tenant->flow.overload)))
+    if (DM_LIKELY(!dm_turn_is_shed(ex, ex->tenant)))
         return DM_REASON_NONE;
     ex->tenant->counters->shed_requests++;
     ex->verdict = (struct dm_limit_verdict){.reason = DM_REASON_OVERLOADED, .retry_after_s = RETRY_S};
@@ -249,6 +250,17 @@ static enum dm_reason find_backend(struct dm_exchange *ex)
     return write_target(ex, below);
 }
 
+/* Before it waits, and before limits: what can't be sent costs nothing. */
+static enum dm_reason check_circuit(struct dm_exchange *ex)
+{
+    uint64_t retry_s;
+
+    if (DM_LIKELY(!dm_upstream_is_shut(ex->upstream, &retry_s)))
+        return DM_REASON_NONE;
+    ex->verdict = (struct dm_limit_verdict){.reason = DM_REASON_CIRCUIT_OPEN, .retry_after_s = retry_s};
+    return DM_REASON_CIRCUIT_OPEN;
+}
+
 /* RFC 9110 section 8.6: where content has a meaning, servers want to be told that there is none; some answer 411. */
 static bool has_no_content(const struct dm_http_head *head)
 {
@@ -295,7 +307,8 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
         return reason;
     if (DM_UNLIKELY(ex->is_last = dm_hops_are_over(ex)))
         return DM_REASON_NONE;
-    if ((reason = find_backend(ex)) != DM_REASON_NONE || (reason = build_request(ex)) != DM_REASON_NONE)
+    if ((reason = find_backend(ex)) != DM_REASON_NONE || (reason = check_circuit(ex)) != DM_REASON_NONE ||
+        (reason = build_request(ex)) != DM_REASON_NONE)
         return reason;
     return DM_UNLIKELY(ex->must_wait) ? dm_admission_begin(ex, plan) : dm_decide_limits(ex, plan);
 }

@@ -174,6 +174,28 @@ void dm_exchange_end_client(struct dm_exchange *ex)
 
 /* --- client events ------------------------------------------------------------------------------------------------ */
 
+/* E3 */
+static void keep_for_replay(struct dm_exchange *ex, const char *ptr, size_t len)
+{
+    if (!ex->replay)
+        ex->replay = dm_arena_alloc(&ex->arena, REPLAY_MAX);
+    ex->may_replay = ex->replay && ex->body_sent + len <= REPLAY_MAX;
+    if (ex->may_replay)
+        memcpy(ex->replay + ex->body_sent, ptr, len);
+}
+
+static void keep_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers)
+{
+    struct dm_str lines = dm_forward_trailers(ex, trailers, true);
+
+    if (dm_arena_str(&ex->arena, lines, &ex->request_trailers) < 0) {
+        ex->request_trailers = DM_STR_NULL;
+        ex->may_replay = false;
+        if (ex->call && !dm_exchange_is_replaying(ex))
+            dm_http_call_end(ex->call, lines);
+    }
+}
+
 void dm_exchange_begin(struct dm_exchange *ex)
 {
     if (DM_UNLIKELY(!dm_exchange_admit(ex))) {
@@ -198,6 +220,8 @@ void dm_exchange_decide(struct dm_exchange *ex)
         dm_answer_redirect(ex);
     } else {
         dm_exchange_set_hash(ex);
+        if (DM_UNLIKELY(dm_turn_trailers(ex) != NULL))
+            keep_trailers(ex, dm_turn_trailers(ex));
         ex->head = NULL;
         dm_turn_leave(ex);
         if (DM_UNLIKELY(ex->is_grpc))
@@ -217,26 +241,17 @@ static void on_request(void *arg, struct dm_http_request *caller, struct dm_http
         dm_exchange_decide(ex);
 }
 
-/* E3 */
-static void keep_for_replay(struct dm_exchange *ex, const char *ptr, size_t len)
+/* What goes on of them is the version's to say, which may not be known yet. False: the request is refused. */
+static bool note_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers)
 {
-    if (!ex->replay)
-        ex->replay = dm_arena_alloc(&ex->arena, REPLAY_MAX);
-    ex->may_replay = ex->replay && ex->body_sent + len <= REPLAY_MAX;
-    if (ex->may_replay)
-        memcpy(ex->replay + ex->body_sent, ptr, len);
-}
-
-static void keep_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers)
-{
-    struct dm_str lines = dm_forward_trailers(ex, trailers, true);
-
-    if (dm_arena_str(&ex->arena, lines, &ex->request_trailers) < 0) {
-        ex->request_trailers = DM_STR_NULL;
-        ex->may_replay = false;
-        if (ex->call && !dm_exchange_is_replaying(ex))
-            dm_http_call_end(ex->call, lines);
+    if (DM_LIKELY(ex->release != NULL)) {
+        keep_trailers(ex, trailers);
+    } else if (ex->turn && dm_turn_keep_trailers(ex, trailers) < 0) {
+        dm_turn_leave(ex);
+        dm_answer(ex, DM_REASON_HEADER_TOO_LARGE);
+        return false;
     }
+    return true;
 }
 
 static size_t on_request_body(void *user, struct dm_http_request *caller, const char *ptr, size_t len)
@@ -267,8 +282,8 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
     }
     ex->has_request_ended = true;
     ex->request_ended_ns = dm_loop_now_ns(ex->worker->loop);
-    if (DM_UNLIKELY(trailers))
-        keep_trailers(ex, trailers);
+    if (DM_UNLIKELY(trailers) && !note_trailers(ex, trailers))
+        return;
     if (ex->call && !dm_exchange_is_replaying(ex) && ex->request.framing != DM_HTTP_FRAMING_NONE)
         dm_http_call_end(ex->call, ex->request_trailers);
 }

@@ -82,13 +82,14 @@ struct dm_exchange {
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
     bool is_grpc;
-    bool may_say_status; /* of gRPC, in trailers: the response is one of gRPC's, and can have them */
-    uint8_t grpc_status; /* of the gateway's own answer, where more is known than the reason; 0: the reason's */
-    bool is_secure;      /* the caller came by https, at the latest front that is trusted */
-    bool is_redirect;    /* to https */
-    struct dm_str hsts;  /* value of Strict-Transport-Security; in the arena */
-    bool is_last;        /* it may pass no other hop */
-    bool must_wait;      /* to be in flight, behind all decisions but the limits */
+    bool may_say_status;         /* of gRPC, in trailers: the response is one of gRPC's, and can have them */
+    uint8_t grpc_status;         /* of the gateway's own answer, where more is known than the reason; 0: the reason's */
+    bool is_secure;              /* the caller came by https, at the latest front that is trusted */
+    bool is_redirect;            /* to https */
+    struct dm_str hsts;          /* value of Strict-Transport-Security; in the arena */
+    bool is_last;                /* it may pass no other hop */
+    bool must_wait;              /* to be in flight, behind all decisions but the limits */
+    bool is_load_known, is_shed; /* dm_turn_is_shed() */
 };
 
 /* A buffer for putting something together inside one function; empty. Whoever calls something that may use it too is done

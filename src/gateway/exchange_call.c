@@ -122,19 +122,25 @@ struct dm_exchange_timeout {
     struct dm_exchange *ex;
 };
 
-/* A caller that has not sent its request yet is slow itself. */
+/* Is the backend waited for? Not by a request that waits for room, nor when its caller has not sent all of it. */
+static bool is_backends_turn(const struct dm_exchange *ex)
+{
+    return (ex->call || ex->wish.upstream) && (ex->request.framing == DM_HTTP_FRAMING_NONE || ex->has_request_ended);
+}
+
 static void on_timeout(struct dm_timer *timer)
 {
     struct dm_exchange *ex = DM_CONTAINER_OF(timer, struct dm_exchange_timeout, timer)->ex;
+    bool was_queued = ex->admission && dm_admission_is_waiting(ex), was_backends = is_backends_turn(ex);
 
     if (ex->is_answered || ex->is_responding)
         return;
     cancel_call(ex);
-    if (ex->request.framing != DM_HTTP_FRAMING_NONE && !ex->has_request_ended)
-        dm_upstream_drop(ex->upstream, &ex->ticket);
-    else
+    if (was_backends)
         dm_upstream_broken(ex->upstream, &ex->ticket, ex->wish.endpoint, 0);
-    dm_answer(ex, DM_REASON_BACKEND_TIMEOUT);
+    else
+        dm_upstream_drop(ex->upstream, &ex->ticket);
+    dm_answer(ex, was_queued ? DM_REASON_TENANT_OVER_CAP : DM_REASON_BACKEND_TIMEOUT);
 }
 
 /* Without room for it in the exchange's arena each try has its own time still. */
@@ -146,6 +152,7 @@ void dm_exchange_begin_timeout(struct dm_exchange *ex)
         return;
     memset(timeout, 0, sizeof(*timeout));
     timeout->timer.on_due = on_timeout;
+    timeout->timer.task.flow = &ex->tenant->flow;
     timeout->ex = ex;
     ex->timeout = timeout;
     dm_timer_arm(ex->worker->loop, &timeout->timer, ex->backend->retry.total_timeout_ms);
@@ -206,9 +213,11 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
 {
     struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
 
+    if (!call && reason == DM_REASON_TENANT_OVER_CAP && dm_admission_wait_for_connection(ex))
+        return;
+    if (DM_UNLIKELY(ex->admission != NULL))
+        dm_admission_leave(ex);
     if (!call) {
-        if (reason == DM_REASON_TENANT_OVER_CAP && dm_admission_wait_for_connection(ex))
-            return;
         if (reason == DM_REASON_BACKEND_TLS)
             note_tls_failure(ex, wish->tls_reason);
         note_no_call(ex, reason);
@@ -290,11 +299,12 @@ static void on_inform(void *user, struct dm_http_call *call, const struct dm_htt
         dm_http_request_inform(ex->caller, head->status, dm_buf_str(fields));
 }
 
-/* Nothing of the response was passed on. */
+/* Nothing of the response was passed on: it is a failure of the backend. */
 static void refuse_response(struct dm_exchange *ex)
 {
     dm_filter_drop(ex);
-    dm_exchange_drop_call(ex);
+    cancel_call(ex);
+    dm_upstream_broken(ex->upstream, &ex->ticket, ex->wish.endpoint, 0);
     dm_answer(ex, DM_REASON_BACKEND_BAD_RESPONSE);
 }
 
@@ -311,7 +321,6 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
         .status = head->status, .framing = (enum dm_http_framing)head->framing, .protocol = ex->request.protocol};
 
     ex->answered_ns = dm_loop_now_ns(ex->worker->loop);
-    note_answer(ex, head->status);
     if (DM_UNLIKELY(ex->timeout != NULL))
         dm_exchange_end_timeout(ex);
     message.content_length = head->content_length;
@@ -331,6 +340,7 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
         refuse_response(ex);
         return;
     }
+    note_answer(ex, head->status);
     ex->status = head->status;
     ex->is_responding = true;
     if (DM_UNLIKELY(ex->is_grpc))

@@ -3,7 +3,7 @@
 #include "gateway/exchange_int.h"
 #include "gateway/worker.h"
 
-#define HEAD_BYTES (64u << 10)
+#define HEAD_BYTES (96u << 10) /* with trailers */
 
 void dm_turn_leave(struct dm_exchange *ex)
 {
@@ -31,6 +31,7 @@ static struct dm_turn *turn_new(struct dm_exchange *ex, struct dm_live_tenant *t
 
     turn->task = (struct dm_task){.run = on_turn, .flow = &tenant->flow};
     turn->ex = ex;
+    turn->trailers = NULL;
     turn->tenant = dm_live_tenant_ref(tenant);
     dm_arena_init(&turn->arena, &ex->worker->chunks, HEAD_BYTES);
     ex->turn = turn;
@@ -46,7 +47,7 @@ bool dm_turn_wait(struct dm_exchange *ex)
     struct dm_http_head *head = ex->head;
     struct dm_turn *turn;
 
-    if (!route || dm_loop_may_do(ex->worker->loop, &route->tenant->flow))
+    if (!route || dm_loop_may_do(ex->worker->loop, &route->tenant->flow) || dm_turn_is_shed(ex, route->tenant))
         return false;
     if (!(turn = turn_new(ex, route->tenant))) {
         ex->head = head;
@@ -55,4 +56,13 @@ bool dm_turn_wait(struct dm_exchange *ex)
     ex->head = &turn->head;
     dm_task_post(ex->worker->loop, &turn->task);
     return true;
+}
+
+int dm_turn_keep_trailers(struct dm_exchange *ex, const struct dm_http_head *trailers)
+{
+    struct dm_turn *turn = ex->turn;
+
+    if (!(turn->trailers = dm_arena_alloc(&turn->arena, sizeof(*trailers))))
+        return DM_EBUDGET;
+    return dm_http_head_copy(trailers, &turn->arena, turn->trailers);
 }

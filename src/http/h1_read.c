@@ -343,9 +343,10 @@ void dm_h1_request_ignore_body(struct dm_http_request *request)
     dm_h1_request_resume(&c->request);
 }
 
-void dm_h1_request_limit_body(struct dm_http_request *request, uint64_t max_bytes)
+bool dm_h1_request_limit_body(struct dm_http_request *request, uint64_t max_bytes)
 {
     struct dm_h1_conn *c = dm_h1_conn_of_request(request);
 
     c->body.max_bytes = max_bytes;
+    return c->body.total <= max_bytes; /* of the chunk too whose data was not taken yet */
 }

@@ -103,7 +103,7 @@ void dm_h1_conn_end_tunnel(struct dm_h1_conn *conn);
 void dm_h1_conn_maybe_done(struct dm_h1_conn *conn);
 void dm_h1_request_resume(struct dm_http_request *request);
 void dm_h1_request_ignore_body(struct dm_http_request *request);
-void dm_h1_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
+bool dm_h1_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
 
 /* h1_write.c */
 void dm_h1_conn_on_writable(struct dm_stream *stream);

@@ -478,9 +478,12 @@ static void set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, 
     dm_h2_conn_heed_timeout(dm_h2_conn_of_stream(s), body_timeout_ms);
 }
 
-static void limit_body(struct dm_http_request *request, uint64_t max_bytes)
+static bool limit_body(struct dm_http_request *request, uint64_t max_bytes)
 {
-    dm_h2_stream_of(request)->body_max = max_bytes;
+    struct dm_h2_stream *s = dm_h2_stream_of(request);
+
+    s->body_max = max_bytes;
+    return s->body_in <= max_bytes;
 }
 
 static uint64_t bytes_in(const struct dm_http_request *request)

@@ -97,9 +97,9 @@ void dm_http_request_ignore_body(struct dm_http_request *request)
     request->ops->ignore_body(request);
 }
 
-void dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes)
+bool dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes)
 {
-    request->ops->limit_body(request, max_bytes);
+    return request->ops->limit_body(request, max_bytes);
 }
 
 void dm_http_request_set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes)

@@ -217,8 +217,8 @@ void dm_http_request_allow_silence(struct dm_http_request *request, uint32_t idl
 void dm_http_request_resume(struct dm_http_request *request);
 /* The rest of the request's body is not wanted (S2): on_body and on_request_end come no more. Before respond. */
 void dm_http_request_ignore_body(struct dm_http_request *request);
-/* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. */
-void dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
+/* Lowers or raises the bound of this request's body; passing it aborts with TOO_LARGE. False: more has come already. */
+DM_MUST_USE bool dm_http_request_limit_body(struct dm_http_request *request, uint64_t max_bytes);
 /* body_timeout_ms and body_rate_bytes of this request and its response, in place of the server's. */
 void dm_http_request_set_pace(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes);
 /* Bytes of this request and response on the wire so far, of pipelined ones each its own. */

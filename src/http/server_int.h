@@ -29,7 +29,7 @@ struct dm_http_request_ops {
     void (*allow_silence)(struct dm_http_request *request, uint32_t idle_ms); /* NULL: of HTTP/1.1 */
     void (*resume)(struct dm_http_request *request);
     void (*ignore_body)(struct dm_http_request *request);
-    void (*limit_body)(struct dm_http_request *request, uint64_t max_bytes);
+    bool (*limit_body)(struct dm_http_request *request, uint64_t max_bytes);
     void (*set_pace)(struct dm_http_request *request, uint32_t body_timeout_ms, uint32_t body_rate_bytes);
     uint64_t (*bytes_in)(const struct dm_http_request *request);
     uint64_t (*bytes_out)(const struct dm_http_request *request);

@@ -374,6 +374,8 @@ void dm_dns_free(struct dm_dns *dns)
         return;
     dm_resolver_free(dns->resolver);
     dm_task_cancel(dns->loop, &dns->task);
+    while (dns->delivering)
+        unlink_query(dns->delivering);
     while (dns->ring.next != &dns->ring) {
         drop_waiting(dns->ring.next);
         free_entry(dns->ring.next);

@@ -2,7 +2,7 @@
  *
  * One task of a flow at a time is followed from where it is posted to its turn: the others wait as long. Where none in a whole interval
  * waited less than the target, there is a queue that does not go away (as in CoDel, RFC 8289, sections 3 and 4): more is asked for than can
- * be done. Then the share to be refused grows, and it shrinks with each interval that is otherwise.
+ * be done. Then the share to be refused grows, and it shrinks with each interval that is otherwise, or in which nothing was followed.
  *
  * O1. A task that waited while its flow did not spend a whole quantum waited for others: that flow asks for no more than its share, and
  *     nothing of its is refused.
@@ -50,11 +50,11 @@ static inline void dm_overload_cancelled(struct dm_overload *overload, const str
 /* The turn of the task that is followed has come. Returns how long it waited. target_ns 0: never too long. */
 uint64_t dm_overload_taken(struct dm_overload *overload, uint64_t now_ns, uint32_t spent, uint64_t target_ns);
 
-/* Is this one refused (O3)? */
-bool dm_overload_refuses_next(struct dm_overload *overload);
-static inline bool dm_overload_refuses(struct dm_overload *overload)
+/* Is this one refused (O3)? The share shrinks here too: when all that is new is refused, nothing may be followed. */
+bool dm_overload_refuses_next(struct dm_overload *overload, uint64_t now_ns);
+static inline bool dm_overload_refuses(struct dm_overload *overload, uint64_t now_ns)
 {
-    return DM_UNLIKELY(overload->share > 0) && dm_overload_refuses_next(overload);
+    return DM_UNLIKELY(overload->share > 0) && dm_overload_refuses_next(overload, now_ns);
 }
 
 #endif

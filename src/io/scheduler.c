@@ -126,7 +126,8 @@ static void go_behind(struct dm_scheduler *s, struct dm_flow *flow)
 {
     if (has_tasks(flow)) {
         earn(s, flow);
-        flow->n_spent++;
+        flow->n_spent += flow->has_run;
+        flow->has_run = false;
     }
     ring_del(flow);
     enter(s, flow, DM_FLOW_WAITING);
@@ -156,6 +157,7 @@ struct dm_task *dm_scheduler_take(struct dm_scheduler *s, struct dm_flow *flow)
 {
     struct dm_task *task = flow->queue.next;
 
+    flow->has_run = true;
     dm_scheduler_cancel(s, task);
     return task;
 }

@@ -45,6 +45,7 @@ struct dm_flow {
     int64_t credit;              /* ticks */
     uint32_t weight;             /* to DM_FLOW_WEIGHT of others */
     uint8_t state;               /* enum dm_flow_state */
+    bool has_run;                /* since it went behind the others last */
     uint32_t n_spent;            /* quanta that it used up while it had more to do; wraps around */
     uint64_t ticks;              /* charged since it was last settled (io/loop.h) */
     struct dm_flow *next_charged;

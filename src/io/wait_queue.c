@@ -51,10 +51,8 @@ static bool serve_first(struct dm_wait_queue *q)
     return q->first != w; /* put back */
 }
 
-static void serve(struct dm_task *task)
+static void serve_some(struct dm_wait_queue *q)
 {
-    struct dm_wait_queue *q = DM_CONTAINER_OF(task, struct dm_wait_queue, task);
-
     for (int i = 0; q->first; i++) {
         if (i == DM_WAIT_TURNS) {
             dm_task_post(q->loop, &q->task);
@@ -64,6 +62,17 @@ static void serve(struct dm_task *task)
             break;
     }
     arm(q);
+}
+
+static void serve(struct dm_task *task)
+{
+    struct dm_wait_queue *q = DM_CONTAINER_OF(task, struct dm_wait_queue, task);
+
+    if (q->handler->hold)
+        q->handler->hold(q);
+    serve_some(q);
+    if (q->handler->release)
+        q->handler->release(q);
 }
 
 static void on_due(struct dm_timer *timer)

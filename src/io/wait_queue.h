@@ -7,7 +7,7 @@
  * W1. Turns come in the order of adding. Only the first is asked whether there is room for it; the others are behind it.
  * W2. A waiter that was added behind another has no earlier deadline than that one.
  * W3. Callbacks come from the loop, never from within a call of this interface, with the waiter out already; they may add, put back
- *     and leave, also others, but not end the queue.
+ *     and leave, also others. Between hold and release the queue may not end.
  * W4. At most DM_WAIT_TURNS get their turn, or are told that their time is over, in one task; it is the work of the queue's flow.
  *
  * Room is told of (dm_wait_queue_room), and looked for every DM_WAIT_LOOK_MS while somebody waits, since some of it comes from other
@@ -31,6 +31,8 @@ struct dm_waiter {
 };
 
 struct dm_wait_handler {
+    void (*hold)(struct dm_wait_queue *queue); /* turns are given from here on; both may be NULL */
+    void (*release)(struct dm_wait_queue *queue);
     bool (*has_room)(struct dm_wait_queue *queue, const struct dm_waiter *first);
     void (*on_turn)(struct dm_wait_queue *queue, struct dm_waiter *waiter);
     void (*on_expired)(struct dm_wait_queue *queue, struct dm_waiter *waiter);

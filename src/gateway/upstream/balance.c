@@ -136,7 +136,7 @@ static struct dm_upstream_endpoint *by_hash(struct dm_upstream *u, bool takes_ou
     for (uint32_t i = 0; i < n; i++) {
         struct dm_upstream_endpoint *e = &u->endpoints[all[i]];
         double share = ((double)(dm_mix64(hash ^ e->hash) >> 11) + 1) / ((double)(UINT64_C(1) << 53) + 1);
-        double score = -(double)e->weight / log(share);
+        double score = -(double)weight_of(e, now_ns) / log(share);
         if (best && score <= best_score)
             continue;
         best = e;

@@ -121,6 +121,8 @@ void dm_breaker_set(struct dm_breaker *b, const struct dm_breaker_settings *sett
     b->settings = *settings;
     if (is_other_window)
         clear(b, now_ns);
+    if (b->state == DM_BREAKER_HALF_OPEN && b->probes_passed >= settings->probes_max)
+        change(b, DM_BREAKER_CLOSED, DM_BREAKER_PROBE, now_ns);
     if (!is_other_mode)
         return;
     if (settings->mode == DM_BREAKER_HELD_OPEN || b->state != DM_BREAKER_CLOSED)
@@ -131,6 +133,18 @@ void dm_breaker_set(struct dm_breaker *b, const struct dm_breaker_settings *sett
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 
+/* B2. Those that are out for too long are not waited for. */
+static bool has_room_for_probe(struct dm_breaker *b, uint64_t now_ns)
+{
+    if (b->probes_out + b->probes_passed < b->settings.probes_max)
+        return true;
+    if (b->probes_out == 0 || now_ns - b->probed_ns < b->settings.open_ns)
+        return false;
+    b->probes_out = 0;
+    b->generation++;
+    return true;
+}
+
 bool dm_breaker_take_probe(struct dm_breaker *b, struct dm_breaker_ticket *ticket, uint64_t now_ns)
 {
     if (b->state == DM_BREAKER_OPEN) {
@@ -138,9 +152,10 @@ bool dm_breaker_take_probe(struct dm_breaker *b, struct dm_breaker_ticket *ticke
             return false;
         change(b, DM_BREAKER_HALF_OPEN, DM_BREAKER_TIME, now_ns);
     }
-    if (b->probes_out + b->probes_passed >= b->settings.probes_max)
-        return false; /* B2 */
+    if (!has_room_for_probe(b, now_ns))
+        return false;
     b->probes_out++;
+    b->probed_ns = now_ns;
     *ticket = (struct dm_breaker_ticket){b->generation, DM_BREAKER_TICKET_OUT};
     return true;
 }

@@ -12,7 +12,8 @@
  *
  * B1. What a call came to counts only in the state in which it was let through, so that what began before an opening neither closes nor
  *     opens anything.
- * B2. In HALF_OPEN at most probes_max calls are out or passed.
+ * B2. In HALF_OPEN at most probes_max calls are out or passed. When the last that was let through is out for as long as the breaker is
+ *     open at first, those that are out count no longer, and others take their place: a caller may be slow.
  * B3. A call that says nothing (its caller went away) is as if it had not been.
  * B4. The time open doubles from open_ns to open_max_ns while it opens again soon: before it was closed for as long as the last
  *     opening and a window together.
@@ -72,6 +73,7 @@ struct dm_breaker {
     uint32_t run, cuts;
     uint32_t probes_out, probes_passed;
     uint64_t since_ns, open_for_ns;
+    uint64_t probed_ns; /* when the last probe was let through */
     bool has_changed;
     struct dm_breaker_change change;
 };

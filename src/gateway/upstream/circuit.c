@@ -119,6 +119,14 @@ static uint64_t retry_s(const struct dm_upstream *u)
     return wait_ns == UINT64_MAX ? RETRY_HELD_S : DM_MAX((wait_ns + S_NS - 1) / S_NS, UINT64_C(1));
 }
 
+bool dm_upstream_is_shut(const struct dm_upstream *u, uint64_t *ret_retry_s)
+{
+    if (DM_LIKELY(u->breaker.state != DM_BREAKER_OPEN) || dm_breaker_wait_ns(&u->breaker, now_ns(u)) == 0)
+        return false;
+    *ret_retry_s = retry_s(u);
+    return true;
+}
+
 bool dm_upstream_admit(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint64_t *ret_retry_s)
 {
     bool may = dm_breaker_take(&u->breaker, ticket, now_ns(u));

@@ -4,9 +4,10 @@
 #include "base/mem.h"
 #include "gateway/observe/counter_pages.h"
 
-#define IDLE_MAX 1024  /* kept per endpoint */
-#define CONNS_KEEP 64  /* records, for reuse */
-#define PEER_AHEAD 256 /* bytes of a connection that a call begins with */
+#define KEPT_IN_A_ROW 8 /* connections for those that wait here, before one is left to other workers */
+#define IDLE_MAX 1024   /* kept per endpoint */
+#define CONNS_KEEP 64   /* records, for reuse */
+#define PEER_AHEAD 256  /* bytes of a connection that a call begins with */
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
 
@@ -232,10 +233,18 @@ bool dm_upstream_make_room(struct dm_upstream *u)
 
 /* --- of the client ------------------------------------------------------------------------------------------------ */
 
+/* Does somebody here wait for it? Of several in a row one is for the other workers still. */
+static bool is_waited_for(struct dm_upstream_share *share)
+{
+    return share->waiting.first && ++share->n_kept % KEPT_IN_A_ROW != 0;
+}
+
 /* Of a tenant with a cap. */
 static void keep_or_yield(struct dm_upstream_conn *c)
 {
-    if (must_yield(c->endpoint->upstream) && !dm_http_peer_has_calls(c->peer))
+    struct dm_upstream *u = c->endpoint->upstream;
+
+    if (!dm_http_peer_has_calls(c->peer) && must_yield(u) && !is_waited_for(u->share))
         dm_upstream_conn_close(c);
     else if (!c->is_idle)
         dm_upstream_conn_move(c, true);

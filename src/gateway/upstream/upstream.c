@@ -230,14 +230,13 @@ static void on_resolved(struct dm_dns_query *query, int code, const struct dm_dn
     struct dm_upstream_request *r = DM_CONTAINER_OF(query, struct dm_upstream_request, query);
     struct dm_upstream *u = r->upstream;
 
-    dm_loop_enter(u->env.loop, u->share->flow);
     r->upstream = NULL;
     r->grants = r->current_grants(r);
+    dm_upstream_unref(u); /* whoever asks has it still, until on_call */
     if (code < 0)
         r->on_call(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
     else
         connect_resolved(&u->endpoints[r->endpoint], answer, r);
-    dm_upstream_unref(u);
 }
 
 static void resolve(struct dm_upstream_endpoint *e, struct dm_upstream_request *r)

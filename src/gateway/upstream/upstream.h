@@ -52,6 +52,7 @@ struct dm_upstream_share {
     struct dm_flow *flow;         /* whose work its connections are; NULL: of whoever runs */
     uint32_t connections_max;     /* of the tenant, in all workers together; 0: as in the env */
     struct dm_upstream *first;    /* those that there are */
+    uint32_t n_kept;              /* connections that got free and were waited for */
     struct dm_wait_queue waiting; /* the tenant's requests that wait for a connection (admission.h) */
 };
 
@@ -69,6 +70,8 @@ void dm_upstream_set(struct dm_upstream *upstream, const struct dm_ubackend *bac
 
 /* --- containment (circuit.c): what exchanges come to, so that a backend that fails is left alone; U6 ---------------------------- */
 
+/* Is it open, and not due to be tried? Then *ret_retry_s says when to ask again. */
+bool dm_upstream_is_shut(const struct dm_upstream *upstream, uint64_t *ret_retry_s);
 /* Before the first try. False: *ret_retry_s says when to ask again. Otherwise one of the four below follows. */
 bool dm_upstream_admit(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t *ret_retry_s);
 /* The answer begins, so long after the request; took_ns 0: not known. Then whole, or cut, or drop follows. */
@@ -110,7 +113,7 @@ struct dm_upstream_request {
     bool is_in_flight; /* its call is counted at the endpoint: dm_upstream_left */
 };
 
-/* on_call is called before this returns, or later from the loop. */
+/* on_call is called before this returns, or later from the loop. Whoever asks has a reference on the upstream until then; on_call may let go of the last. */
 void dm_upstream_get(struct dm_upstream *upstream, struct dm_upstream_request *request);
 /* The call that on_call gave is over, or given up. */
 void dm_upstream_left(struct dm_upstream *upstream, struct dm_upstream_request *request);

@@ -1,5 +1,6 @@
 /* Requests above a cap wait for room: in order, within a bound, holding nothing; and how each of them ends. */
 #include "caps_rig.h"
+#include "rig/h2_origin.h"
 
 #define POST(fields, body) "POST / HTTP/1.1\r\nHost: orders.test\r\n" STAGE_KEY fields "\r\n" body
 #define DEADLINES ",\"queue_ms\":60000"
@@ -288,6 +289,81 @@ static void test_gone(void **state)
     leave(s, b);
 }
 
+static void remove_tenant(struct stage *s)
+{
+    for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++)
+        dm_worker_remove(&s->rig.worker, DM_STR("orders"), (enum dm_unit_kind)kind, (struct dm_mark){9, 9});
+}
+
+/* Of a front's connection nothing else holds the tenant. */
+static void test_gone_with_the_last_that_waits(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *a, *b;
+
+    trust_everybody(s);
+    apply_caps(s, "\"exchanges\":1,\"queue\":2" DEADLINES);
+    a = begin(s);
+    b = queue_up(s, DM_WAIT_EXCHANGES, GET);
+    break_off(s, a);
+    remove_tenant(s);
+    rig_expect(&s->rig, b, "HTTP/1.1 ", 1);
+    leave(s, b);
+}
+
+static void test_gone_with_the_last_that_waits_for_a_connection(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *a, *b;
+
+    trust_everybody(s);
+    apply_caps(s, "\"upstream_connections\":1,\"queue\":2" DEADLINES);
+    a = begin(s);
+    b = queue_up(s, DM_WAIT_UPSTREAM_CONNECTIONS, GET);
+    remove_tenant(s);
+    break_off(s, a);
+    rig_expect(&s->rig, b, "HTTP/1.1 5", 1);
+    leave(s, b);
+}
+
+/* There is room, but at another endpoint than the one that a hash says: it is tried in vain, once counted, and its time is over. */
+static void test_room_that_is_of_no_use(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *c[64];
+    struct h2_origin o[2];
+    char text[300];
+    size_t n = 0;
+
+    for (size_t i = 0; i < DM_COUNT(o); i++) {
+        h2_origin_init(&s->rig, &o[i]);
+        o[i].is_mute = true;
+    }
+    snprintf(text, sizeof(text), "{\"host\":\"127.0.0.1\",\"port\":%u},{\"host\":\"127.0.0.1\",\"port\":%u}",
+             h2_origin_port(&o[0]), h2_origin_port(&o[1]));
+    apply_caps(s, "\"upstream_connections\":1,\"queue\":5,\"queue_ms\":100");
+    stage_release(s, &(struct stage_release){
+                         .endpoints = text,
+                         .backend = ",\"protocol\":\"http2\",\"balance\":{\"method\":\"hash\",\"hash_by\":\"header\","
+                                    "\"header\":\"X-Session\"}"});
+    for (; n < DM_COUNT(c) && counted(s)->waits[DM_WAIT_UPSTREAM_CONNECTIONS] == 0; n++) {
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: orders.test\r\nX-Session: s%zu\r\n" STAGE_KEY "\r\n", n);
+        c[n] = rig_connect(&s->rig);
+        rig_send(c[n], dm_str_of(text));
+        rig_settle(&s->rig);
+        while (s->rig.worker.n_exchanges <= n && counted(s)->waits[DM_WAIT_UPSTREAM_CONNECTIONS] == 0)
+            dm_loop_turn(s->rig.worker.loop, 1);
+    }
+    rig_expect(&s->rig, c[n - 1], "\"tenant_over_cap\"", 1);
+    assert_int_equal(counted(s)->waiting[DM_WAIT_UPSTREAM_CONNECTIONS], 0);
+    assert_int_equal(counted(s)->waits[DM_WAIT_UPSTREAM_CONNECTIONS], 1);
+    assert_int_equal(counted(s)->waits_expired[DM_WAIT_UPSTREAM_CONNECTIONS], 1);
+    for (size_t i = 0; i < n; i++)
+        leave(s, c[i]);
+    for (size_t i = 0; i < DM_COUNT(o); i++)
+        h2_origin_done(&o[i]);
+}
+
 /* They wait on as those in hand go on, and are told at the end. */
 static void test_draining(void **state)
 {
@@ -407,6 +483,9 @@ int main(void)
         TEST(test_more_room),
         TEST(test_suspended),
         TEST(test_gone),
+        TEST(test_gone_with_the_last_that_waits),
+        TEST(test_gone_with_the_last_that_waits_for_a_connection),
+        TEST(test_room_that_is_of_no_use),
         TEST(test_draining),
         TEST(test_connections),
         TEST(test_connections_that_end),

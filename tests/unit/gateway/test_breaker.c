@@ -137,6 +137,45 @@ static void test_time_open_grows(void **unused)
     assert_int_equal(b.open_for_ns, 1 * S);
 }
 
+/* Its caller may be slow: another takes its place, and what it comes to says nothing any more. */
+static void test_a_probe_that_does_not_end(void **unused)
+{
+    struct dm_breaker_settings s = defaults();
+    struct dm_breaker_ticket slow, second;
+    struct dm_breaker b;
+
+    dm_breaker_init(&b, &s, 0);
+    for (unsigned i = 0; i < s.run_max; i++)
+        (void)call(&b, DM_BREAKER_FAILED, 0);
+    assert_true(dm_breaker_take(&b, &slow, s.open_ns));
+    assert_false(dm_breaker_take(&b, &second, 2 * s.open_ns - 1));
+    assert_true(dm_breaker_take(&b, &second, 2 * s.open_ns));
+    dm_breaker_answer(&b, &slow, DM_BREAKER_FAILED, 2 * s.open_ns);
+    assert_int_equal(b.state, DM_BREAKER_HALF_OPEN);
+    dm_breaker_answer(&b, &second, DM_BREAKER_OK, 2 * s.open_ns);
+    assert_int_equal(b.state, DM_BREAKER_CLOSED);
+    dm_breaker_drop(&b, &slow);
+    assert_int_equal(b.probes_out, 0);
+}
+
+static void test_fewer_probes_may_be_enough(void **unused)
+{
+    struct dm_breaker_settings s = defaults();
+    struct dm_breaker b;
+
+    s.probes_max = 5;
+    dm_breaker_init(&b, &s, 0);
+    for (unsigned i = 0; i < s.run_max; i++)
+        (void)call(&b, DM_BREAKER_FAILED, 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(call(&b, DM_BREAKER_OK, s.open_ns));
+    assert_int_equal(b.state, DM_BREAKER_HALF_OPEN);
+    s.probes_max = 2;
+    dm_breaker_set(&b, &s, s.open_ns);
+    assert_int_equal(b.state, DM_BREAKER_CLOSED);
+    assert_true(call(&b, DM_BREAKER_OK, s.open_ns));
+}
+
 static void test_probes(void **unused)
 {
     struct dm_breaker_settings s = defaults();
@@ -230,7 +269,7 @@ struct reference {
     struct dm_breaker_settings settings;
     enum dm_breaker_state state;
     unsigned generation, n_counted, run, cuts, out, passed;
-    uint64_t since, open_for;
+    uint64_t since, open_for, probed;
     struct {
         uint64_t at;
         enum dm_breaker_outcome outcome;
@@ -284,7 +323,13 @@ static bool take_reference(struct reference *r, uint64_t now)
 {
     if (r->state == DM_BREAKER_OPEN && now >= r->since + r->open_for)
         go_to(r, DM_BREAKER_HALF_OPEN, now);
+    if (r->state == DM_BREAKER_HALF_OPEN && r->out > 0 && r->out + r->passed >= r->settings.probes_max &&
+        now >= r->probed + r->settings.open_ns) {
+        r->generation++;
+        r->out = 0;
+    }
     if (r->state == DM_BREAKER_HALF_OPEN && r->out + r->passed < r->settings.probes_max) {
+        r->probed = now;
         r->out++;
         return true;
     }
@@ -344,6 +389,16 @@ static void step_open_call(struct dm_breaker *b, struct reference *r, struct ope
     }
 }
 
+/* As when a release has others. */
+static void change_settings(struct dm_breaker *b, struct reference *r, uint64_t now)
+{
+    r->settings.probes_max = 1 + (uint32_t)any(4);
+    r->settings.run_max = 2 + (uint32_t)any(20);
+    dm_breaker_set(b, &r->settings, now);
+    if (r->state == DM_BREAKER_HALF_OPEN && r->passed >= r->settings.probes_max)
+        go_to(r, DM_BREAKER_CLOSED, now);
+}
+
 static void compare_once(uint64_t seed)
 {
     struct reference *r = dm_calloc(1, sizeof(*r));
@@ -364,6 +419,8 @@ static void compare_once(uint64_t seed)
     for (int i = 0; i < CALLS; i++) {
         struct open_call *c = &open[any(DM_COUNT(open))];
         now += chance(5) ? any(20 * S) : any(pace);
+        if (chance(10))
+            change_settings(&b, r, now);
         if (c->generation > 0) {
             step_open_call(&b, r, c, bad, now);
         } else {
@@ -494,6 +551,8 @@ int main(void)
         cmocka_unit_test(test_shares_open),
         cmocka_unit_test(test_time_open_grows),
         cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_a_probe_that_does_not_end),
+        cmocka_unit_test(test_fewer_probes_may_be_enough),
         cmocka_unit_test(test_answers_that_are_cut),
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_as_the_reference),

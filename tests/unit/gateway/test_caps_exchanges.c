@@ -297,6 +297,35 @@ static void test_bodies_of_http2(void **state)
     h2_close(s, h2);
 }
 
+/* Of a trusted front, whose requests may be decided behind their bodies. */
+static void test_bodies_of_fronts(void **state)
+{
+    struct stage *s = *state;
+    struct dm_live_tenant *tenant;
+    struct h2 *h2;
+
+    trust_everybody(s);
+    apply_caps(s, "\"body_bytes\":4");
+    tenant = dm_map_get(&s->rig.worker.tenants, DM_STR("orders"));
+    h2 = h2_connect(s);
+    h2_request(h2, "/", "", NULL);
+    h2_expect(s, h2, "1:200 1. ");
+    for (int i = 0; i < 2; i++) { /* at once, and at its tenant's turn */
+        rig_settle(&s->rig);
+        tenant->flow.credit = i == 0 ? 0 : INT64_MIN / 2;
+        rig_origin_reset(&s->origin);
+        h2_request(h2, "/", "", "abcde");
+        h2_expect(s, h2, i == 0 ? "3:413 body_too_large " : "5:413 body_too_large ");
+        assert_int_equal(s->origin.requests.len, 0);
+        tenant->flow.credit = i == 0 ? 0 : INT64_MIN / 2;
+        stage_try(s, POST(CHUNKED, "5\r\n01234\r\n0\r\n\r\n"), "HTTP/1.1 413 ");
+        tenant->flow.credit = i == 0 ? 0 : INT64_MIN / 2;
+        stage_try(s, POST(CHUNKED, "4\r\n0123\r\n0\r\n\r\n"), OK);
+    }
+    assert_int_equal(refused(s, DM_CAP_BODY_BYTES), 4);
+    h2_close(s, h2);
+}
+
 /* --- times -------------------------------------------------------------------------------------------------------- */
 
 /* The listener's are seconds: what ends within the test is the tenant's doing. */
@@ -368,6 +397,7 @@ int main(void)
         TEST(test_heads_of_http2),
         TEST(test_bodies),
         TEST(test_bodies_of_the_listener),
+        TEST(test_bodies_of_fronts),
         TEST(test_bodies_of_http2),
         TEST(test_times),
         TEST(test_times_of_fronts),

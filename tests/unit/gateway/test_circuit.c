@@ -150,6 +150,28 @@ static void test_the_time_for_all_tries(void **state)
     expect_changes(s, 1, 0, 0, true);
 }
 
+/* The tenant's own cap is not the backend's doing. */
+static void test_total_timeout_while_queued(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *client;
+
+    apply(s, ",\"total_timeout_ms\":20,\"breaker\":{\"consecutive_failures\":2}");
+    rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS,
+              "{\"state\":\"active\",\"weight\":100,\"caps\":{\"upstream_connections\":1,\"queue_ms\":60000},"
+              "\"domains\":[{\"name\":\"orders.test\"}],\"endpoints\":[{\"address\":\"127.0.0.0/8\",\"port\":0}]}");
+    s->origin.answer = DM_STR("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    client = stage_ask(s, GET, "hello");
+    for (int i = 0; i < 5; i++)
+        stage_try(s, GET, "\"tenant_over_cap\"");
+    rig_send(s->origin.sockets[s->origin.n_sockets - 1], DM_STR("world"));
+    rig_expect(&s->rig, client, "helloworld", 1);
+    rig_close(&s->rig, client);
+    assert_int_equal(s->origin.n_requests, 1);
+    assert_int_equal(stage_counters(s)->circuit_changes[DM_BREAKER_OPEN], 0);
+    assert_int_equal(stage_counters(s)->endpoints_out, 0);
+}
+
 static void test_statuses_by_setting(void **state)
 {
     static const char *const settings[] = {"none", "unavailable", "server_errors"};
@@ -348,6 +370,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_opens_it, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_no_answer_opens_it, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_the_time_for_all_tries, stage_setup, stage_teardown),
+        cmocka_unit_test_setup_teardown(test_total_timeout_while_queued, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_statuses_by_setting, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_slow_answers, stage_setup, stage_teardown),
         cmocka_unit_test_setup_teardown(test_what_does_not_open_it, stage_setup, stage_teardown),

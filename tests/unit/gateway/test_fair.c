@@ -172,6 +172,21 @@ static void a_fronts_request_that_waited_is_whole(void **state)
     rig_close(&s->rig, socket);
 }
 
+/* What goes on of them is said when the request is decided. */
+static void its_trailers_go_on(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *socket =
+        waiting(s, "POST /greedy HTTP/1.1\r\nHost: greedy.test\r\n" STAGE_KEY "TE: trailers\r\nConnection: te\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: 1\r\n\r\n");
+
+    rig_settle(&s->rig);
+    dm_loop_set_bounds(s->rig.worker.loop, 256, 256);
+    rig_expect(&s->rig, socket, "hello", 1);
+    assert_int_equal(rig_count(dm_buf_str(&s->origin.received), "0\r\nX-Trailer: 1\r\n\r\n"), 1);
+    rig_close(&s->rig, socket);
+}
+
 static void a_front_that_goes_takes_what_waits_along(void **state)
 {
     struct stage *s = *state;
@@ -293,15 +308,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, stage_teardown)
-        TEST(a_small_tenant_does_not_wait_for_a_greedy_one),
-        TEST(nor_does_it_behind_a_trusted_front),
-        TEST(a_fronts_request_that_waited_is_whole),
-        TEST(a_front_that_goes_takes_what_waits_along),
-        TEST(a_tenant_that_goes_while_it_is_waited_for),
-        TEST(a_gateway_that_goes_answers_what_waits),
-        TEST(time_is_charged_to_who_asks),
-        TEST(some_of_who_asks_for_too_much_is_refused),
-        TEST(a_tenant_that_goes_with_work_in_hand),
+        TEST(a_small_tenant_does_not_wait_for_a_greedy_one), TEST(nor_does_it_behind_a_trusted_front),
+        TEST(a_fronts_request_that_waited_is_whole),         TEST(its_trailers_go_on),
+        TEST(a_front_that_goes_takes_what_waits_along),      TEST(a_tenant_that_goes_while_it_is_waited_for),
+        TEST(a_gateway_that_goes_answers_what_waits),        TEST(time_is_charged_to_who_asks),
+        TEST(some_of_who_asks_for_too_much_is_refused),      TEST(a_tenant_that_goes_with_work_in_hand),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

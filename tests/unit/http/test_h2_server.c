@@ -308,7 +308,7 @@ static void a_client_that_says_goodbye(void **state)
 
 static void limit_body(struct rig *r, struct dm_http_request *request, struct dm_http_head *head)
 {
-    dm_http_request_limit_body(request, 5);
+    assert_true(dm_http_request_limit_body(request, 5));
 }
 
 static void bodies_that_are_too_large_are_refused(void **state)

@@ -36,13 +36,13 @@ static void long_waits_make_it_grow_and_short_ones_shrink(void **state)
 
     wait_for(now_ns, 0, 0);
     for (int i = 0; i < 8; i++) {
-        wait_for(now_ns += 110 * MS, TARGET_NS, 1);
+        wait_for(now_ns += 210 * MS, 2 * TARGET_NS, 1);
         assert_true(overload.share > before);
         before = overload.share;
     }
     assert_in_range(overload.share, DM_OVERLOAD_SHARE_MAX * 8 / 10, DM_OVERLOAD_SHARE_MAX);
     for (int i = 0; i < 100; i++)
-        wait_for(now_ns += 110 * MS, TARGET_NS, 1);
+        wait_for(now_ns += 210 * MS, 2 * TARGET_NS, 1);
     assert_int_equal(overload.share, DM_OVERLOAD_SHARE_MAX);
     for (int i = 0; i < 8; i++) {
         before = overload.share;
@@ -51,7 +51,34 @@ static void long_waits_make_it_grow_and_short_ones_shrink(void **state)
     }
     wait_for(now_ns += 60000 * MS, 0, 0); /* nothing for a while */
     assert_int_equal(overload.share, 0);
-    assert_false(dm_overload_refuses(&overload));
+    assert_false(dm_overload_refuses(&overload, now_ns));
+}
+
+/* What was not followed was not overloaded. */
+static void one_long_wait_behind_a_rest_is_one_interval(void **state)
+{
+    uint64_t now_ns = 50000 * MS;
+    unsigned once;
+
+    wait_for(now_ns, TARGET_NS, 1); /* the first of all */
+    once = overload.share;
+    assert_in_range(once, 1, DM_OVERLOAD_SHARE_MAX / 2);
+    wait_for(now_ns += 60000 * MS, TARGET_NS, 1);
+    assert_int_equal(overload.share, once);
+}
+
+/* When all that is new is refused, nothing is queued that would show it. */
+static void it_shrinks_while_nothing_is_followed(void **state)
+{
+    uint64_t now_ns = 50000 * MS;
+
+    overload = (struct dm_overload){.share = DM_OVERLOAD_SHARE_MAX, .interval_ns = now_ns};
+    assert_false(dm_overload_refuses(&overload, now_ns += 6000 * MS));
+    assert_int_equal(overload.share, 0);
+    overload = (struct dm_overload){.share = DM_OVERLOAD_SHARE_MAX, .interval_ns = now_ns};
+    dm_overload_posted(&overload, &task, now_ns, 0);
+    (void)dm_overload_refuses(&overload, now_ns + 6000 * MS);
+    assert_int_equal(overload.share, DM_OVERLOAD_SHARE_MAX); /* it is still seen how long this one waits */
 }
 
 /* One that did not wait is enough. */
@@ -106,7 +133,7 @@ static void refusals_are_spread_evenly(void **state)
         unsigned n = 0;
         overload = (struct dm_overload){.share = (uint16_t)share};
         for (unsigned asked = 1; asked <= 3000; asked++) {
-            n += dm_overload_refuses(&overload);
+            n += dm_overload_refuses(&overload, 1);
             assert_in_range(n * DM_OVERLOAD_ONE + DM_OVERLOAD_ONE, asked * share, asked * share + 2 * DM_OVERLOAD_ONE);
         }
     }
@@ -143,7 +170,7 @@ static void serve(void)
     if (overload.followed && run.followed == run.head)
         dm_overload_taken(&overload, run.now_ns, (uint32_t)run.n_served + 1, TARGET_NS);
     run.head++;
-    if (dm_overload_refuses(&overload)) {
+    if (dm_overload_refuses(&overload, run.now_ns)) {
         run.n_refused++;
         run.now_ns += SERVICE_NS / 4;
     } else {
@@ -189,6 +216,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
         TEST(long_waits_make_it_grow_and_short_ones_shrink),
+        TEST(one_long_wait_behind_a_rest_is_one_interval),
+        TEST(it_shrinks_while_nothing_is_followed),
         TEST(a_queue_that_empties_is_none),
         TEST(who_waits_for_others_is_not_refused),
         TEST(without_a_target_nothing_is_refused),

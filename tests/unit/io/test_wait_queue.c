@@ -54,7 +54,7 @@ static void on_expired(struct dm_wait_queue *q, struct dm_waiter *w)
     one_of(w)->expired++;
 }
 
-static const struct dm_wait_handler handler = {has_room, on_turn, on_expired};
+static const struct dm_wait_handler handler = {.has_room = has_room, .on_turn = on_turn, .on_expired = on_expired};
 
 static int setup(void **state)
 {
