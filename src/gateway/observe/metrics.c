@@ -147,6 +147,14 @@ static void end_sample_real(struct dm_buf *ret, double value)
     dm_buf_printf(ret, "} %.9g\n", value);
 }
 
+static void end_family_sample(struct dm_buf *ret, const struct family *family, uint64_t value)
+{
+    if (family->divide_by > 0)
+        end_sample_real(ret, (double)value / family->divide_by);
+    else
+        end_sample(ret, value);
+}
+
 static void write_one(struct dm_buf *ret, const char *name, const char *type, const char *help, uint64_t value)
 {
     begin(ret, name, type, help);
@@ -203,7 +211,8 @@ static void write_tenant_family(const struct sums *sums, const struct family *fa
     begin(ret, family->name, family->type, family->help);
     for (size_t i = 0; i < sums->count; i++) {
         begin_sample(ret, family->name, "", "tenant", sums->items[i].tenant->name);
-        end_sample(ret, *(const uint64_t *)(const void *)((const char *)&sums->items[i].counters + family->offset));
+        end_family_sample(ret, family,
+                          *(const uint64_t *)(const void *)((const char *)&sums->items[i].counters + family->offset));
     }
 }
 
@@ -491,10 +500,7 @@ static void write_worker_family(const struct dm_metrics_view *view, const struct
         if (!read_worker(&view->workers[i], family, &value))
             continue;
         begin_worker_sample(ret, family->name, i);
-        if (family->divide_by > 0)
-            end_sample_real(ret, (double)value / family->divide_by);
-        else
-            end_sample(ret, value);
+        end_family_sample(ret, family, value);
     }
 }
 

@@ -78,6 +78,8 @@ static void test_sums_over_workers(void **state)
     pages[1]->tenants[5].latency[DM_LATENCY_BUCKETS - 1] = 1;
     pages[1]->tenants[5].latency_us_sum = 2500000;
     pages[1]->worker.loop_busy_ns = 1500000000;
+    pages[0]->tenants[5].cpu_ns = 1000000000;
+    pages[1]->tenants[5].cpu_ns = 250000000;
     pages[0]->tenants[5].connections = 3;
     pages[1]->tenants[5].connections = 4;
     pages[1]->tenants[5].upstream_connections = 2;
@@ -96,6 +98,7 @@ static void test_sums_over_workers(void **state)
     assert_has("daemun_refusals_total{tenant=\"orders\",reason=\"limit_exceeded\"} 4");
     assert_has_not("auth_missing");
     assert_has("daemun_tenant_connections{tenant=\"orders\"} 7");
+    assert_has("daemun_tenant_cpu_seconds_total{tenant=\"orders\"} 1.25");
     assert_has("daemun_tenant_upstream_connections{tenant=\"orders\"} 2");
     assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"connections\"} 5");
     assert_has("daemun_tenant_refused_total{tenant=\"orders\",cap=\"body_bytes\"} 6");
