@@ -4,12 +4,21 @@ import fs from 'node:fs';
 // Of 127.0.0.1:PORT in /proc/net/tcp.
 const hexOf = (port) => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
 
-function inodeOf(localPort, remotePort) {
+// The fields of a connection's line.
+function fieldsOf(localPort, remotePort) {
   for (const line of fs.readFileSync('/proc/net/tcp', 'latin1').split('\n').slice(1)) {
     const fields = line.trim().split(/\s+/);
-    if (fields[1] === hexOf(localPort) && fields[2] === hexOf(remotePort)) return fields[9];
+    if (fields[1] === hexOf(localPort) && fields[2] === hexOf(remotePort)) return fields;
   }
   return null;
+}
+
+const inodeOf = (localPort, remotePort) => fieldsOf(localPort, remotePort)?.[9];
+
+// Bytes that came from clientPort and that nobody has read yet.
+export function unreadFrom(serverPort, clientPort) {
+  const queues = fieldsOf(serverPort, clientPort)?.[4] ?? '0:0';
+  return parseInt(queues.split(':')[1], 16);
 }
 
 function holds(pid, inode) {

@@ -103,12 +103,12 @@ export class Gateway {
     if (this.process.isRunning()) await this.process.whenEnded();
   }
 
-  // Every line of the access log, of all workers.
-  accessLog() {
+  // Every line of the access log, of all workers, or of those that served in one slot.
+  accessLog(slot = '') {
     const directory = path.join(this.data, 'log');
     return fs
       .readdirSync(directory)
-      .filter((file) => file.startsWith('access'))
+      .filter((file) => file.startsWith(`access-${slot}`))
       .flatMap((file) => fs.readFileSync(path.join(directory, file), 'utf8').split('\n').filter(Boolean))
       .map((line) => JSON.parse(line));
   }
