@@ -74,7 +74,7 @@ int dm_channel_open(struct dm_channel *channel, uint16_t port)
 {
     channel->is_resumed = false;
     channel->ssl = NULL;
-    channel->fd = dm_wire_connect(port);
+    channel->fd = dm_wire_connect_from(channel->from, port);
     if (channel->fd < 0)
         return -1;
     return context == NULL ? 0 : attach_tls(channel);

@@ -17,6 +17,7 @@ struct ssl_session_st;
 /* Zero-initialised is closed. A session outlives the connection it came from. */
 struct dm_channel {
     int fd;
+    uint16_t from;   /* the port that its connections come from; 0: any */
     bool is_resumed; /* the handshake took up an earlier session */
     struct ssl_st *ssl;
     struct ssl_session_st *session; /* for the next handshake; NULL unless sessions are kept */

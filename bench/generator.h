@@ -26,4 +26,8 @@ static inline uint64_t dm_generator_now_ns(void)
 int dm_generator_start(const char *requests_path, struct dm_requests *requests, const char *counters_path,
                        struct dm_counts **ret_counts);
 
+/* Reads the file, if there is one, of the ports that connections come from, a decimal number a line, into ports[0..count).
+ * Without a file they are 0: any. Returns 0, or -1 after printing why not. */
+int dm_generator_read_ports(const char *path, uint16_t *ports, uint32_t count);
+
 #endif

@@ -1,7 +1,7 @@
 /* The load generator: HTTP/1.1 connections to one port of 127.0.0.1, one request outstanding on each.
  *
  *   dm_bench_load --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K | --once]
- *                 [--tls NAME [--resume]] [--tunnel] [--counters FILE]
+ *                 [--tls NAME [--resume]] [--tunnel] [--from PORTS] [--counters FILE]
  *
  * FILE holds request heads, one after the other; connection i sends the (i modulo count)-th, again and again.
  *
@@ -14,6 +14,7 @@
  * --once: a closed loop of connections: each carries one request, is closed by this side, and makes place for another.
  * --tls NAME: over TLS 1.3 with this server name (channel.h says what is offered). With --resume each place keeps the
  *     newest session of its connections and offers it to the next one; the counts say how many were taken up.
+ * --from PORTS: connection i comes from the i-th port of that file, one a line.
  * --tunnel: the requests ask for an upgrade to WebSocket. The answer is complete when the protocol was switched and one
  *     message has gone there and back; with --each 1 the tunnel then stays open.
  *
@@ -77,6 +78,7 @@ static struct {
     bool is_tunnel;
     const char *tls_name;
     const char *requests_path;
+    const char *ports_path;
     const char *counters_path;
 } options = {.connections = 64, .seconds = 10};
 
@@ -389,12 +391,19 @@ static void run(void)
 }
 
 static const struct option OPTIONS[] = {
-    {"to", required_argument, NULL, 't'},       {"requests", required_argument, NULL, 'q'},
-    {"seconds", required_argument, NULL, 's'},  {"connections", required_argument, NULL, 'n'},
-    {"rate", required_argument, NULL, 'r'},     {"each", required_argument, NULL, 'e'},
-    {"once", no_argument, NULL, 'o'},           {"tls", required_argument, NULL, 'T'},
-    {"resume", no_argument, NULL, 'R'},         {"tunnel", no_argument, NULL, 'u'},
-    {"counters", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
+    {"to", required_argument, NULL, 't'},
+    {"requests", required_argument, NULL, 'q'},
+    {"seconds", required_argument, NULL, 's'},
+    {"connections", required_argument, NULL, 'n'},
+    {"rate", required_argument, NULL, 'r'},
+    {"each", required_argument, NULL, 'e'},
+    {"once", no_argument, NULL, 'o'},
+    {"tls", required_argument, NULL, 'T'},
+    {"resume", no_argument, NULL, 'R'},
+    {"tunnel", no_argument, NULL, 'u'},
+    {"counters", required_argument, NULL, 'c'},
+    {"from", required_argument, NULL, 'f'},
+    {NULL, 0, NULL, 0},
 };
 
 static void read_option(int name)
@@ -421,6 +430,8 @@ static void read_option(int name)
         options.is_resuming = true;
     } else if (name == 'u') {
         options.is_tunnel = true;
+    } else if (name == 'f') {
+        options.ports_path = optarg;
     } else if (name == 'c') {
         options.counters_path = optarg;
     } else {
@@ -448,7 +459,7 @@ static void read_options(int argc, char **argv)
         return;
     fprintf(stderr,
             "usage: %s --to PORT --requests FILE [--connections N] [--seconds S] [--rate R | --each K | --once] "
-            "[--tls NAME [--resume]] [--tunnel] [--counters FILE]; --tunnel with --each 1 or --once\n",
+            "[--tls NAME [--resume]] [--tunnel] [--from PORTS] [--counters FILE]; --tunnel with --each 1 or --once\n",
             argv[0]);
     exit(2);
 }
@@ -463,16 +474,19 @@ static int start_tls(void)
 
 static int start_conns(void)
 {
+    static uint16_t ports[CONNECTIONS_MAX];
     uint32_t now_many = options.connections;
 
     conns = calloc(options.connections, sizeof(*conns));
     free_conns = calloc(options.connections, sizeof(*free_conns));
-    if (conns == NULL || free_conns == NULL)
+    if (conns == NULL || free_conns == NULL ||
+        dm_generator_read_ports(options.ports_path, ports, options.connections) < 0)
         return -1;
     if (options.mode == MODE_HOLD && now_many > OPENING_MAX)
         now_many = OPENING_MAX;
     for (uint32_t i = 0; i < options.connections; i++) {
         conns[i].index = i;
+        conns[i].channel.from = ports[i];
         conns[i].left = options.each;
     }
     opened = now_many;

@@ -10,15 +10,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { nginxWith } from './contestants/nginx.mjs';
 import { Load, Victim, expectClean, startBackend } from './lib/load.mjs';
 import { LOADS, withLoad } from './lib/loads.mjs';
-import { Failure, findProgram, makeDirectory, outputOf } from './lib/processes.mjs';
+import { Failure, findProgram, freePort, makeDirectory, outputOf } from './lib/processes.mjs';
 import { makeCertificate } from './lib/certificate.mjs';
 import { BODY_BYTES, HOST, PATH, defaultHeads } from './lib/workload.mjs';
 
 const ENOUGH = 500; // events of a load before it is looked at
 const WAIT_MS = 20000;
-const LOG_FIELDS = ['status', 'bytes', 'protocol', 'tls', 'cipher', 'curve', 'reused', 'connection'];
+const LOG_FIELDS = ['status', 'bytes', 'protocol', 'tls', 'cipher', 'curve', 'reused', 'connection', 'from'];
 const LOG_FORMAT =
-  '$status $body_bytes_sent $server_protocol $ssl_protocol $ssl_cipher $ssl_curve $ssl_session_reused $connection';
+  '$status $body_bytes_sent $server_protocol $ssl_protocol $ssl_cipher $ssl_curve $ssl_session_reused $connection $remote_port';
 const ECHO_BYTES = 7;
 
 const overTls = { protocol: 'HTTP/1.1', tls: 'TLSv1.3', cipher: 'TLS_AES_128_GCM_SHA256', curve: 'X25519' };
@@ -192,6 +192,35 @@ const VICTIMS = [
   },
 ];
 
+async function freePorts(count) {
+  const ports = [];
+  while (ports.length < count) ports.push(await freePort());
+  return ports;
+}
+
+// Connections that are to come from these ports do, and from no others.
+async function provePorts(wide, kind, run) {
+  const bench = withLoad(wide, LOADS.plain);
+  const logFile = path.join(wide.logDirectory, `ports-${kind}.log`);
+  const instance = await loggingNginx(logFile).start(bench);
+  const before = readLog(logFile).length;
+  const ports = await freePorts(VICTIM.connections);
+  await run(bench, instance, ports);
+  await instance.stop('SIGQUIT');
+  const seen = new Set(readLog(logFile).slice(before).map(({ from }) => Number(from)));
+  const expected = new Set([...ports].sort());
+  expect([...seen].sort().join() === [...expected].join(), `from ports ${[...seen]}, expected ${ports}`);
+  return `from ports ${ports.join(', ')}`;
+}
+
+const askFrom = (bench, instance, ports) => askAs(bench, instance, { ports });
+
+async function loadFrom(bench, { port, heads }, ports) {
+  const load = new Load(bench, { port, heads, connections: ports.length, seconds: WAIT_MS / 1000, ports });
+  await load.warm(WAIT_MS);
+  expectClean(await load.stop(), 'load');
+}
+
 async function proveRefused(bench) {
   const instance = await nginxWith({ location: 'return 503;', status: 503 }).start(bench);
   const { report } = await askAs(bench, instance);
@@ -224,6 +253,8 @@ export async function prove(plain) {
     ...SOUND.map((one) => [`${one.kind} counts what nginx sees`, () => proveSound(bench, one)]),
     ['h2load and nginx', () => proveByH2load(bench)],
     ...VICTIMS.map((one) => [`the victim asks what nginx sees, ${one.kind}`, () => proveVictim(bench, one)]),
+    ['the load comes from the ports that it is given', () => provePorts(bench, 'load', loadFrom)],
+    ['the victim comes from the ports that it is given', () => provePorts(bench, 'victim', askFrom)],
     ['the victim notices answers of 503', () => proveRefused(bench)],
     ['the victim charges a stall to all whom it delays', () => proveStall(bench, { isForGood: false })],
     ['the victim notices what never comes', () => proveStall(bench, { isForGood: true })],

@@ -170,12 +170,16 @@ async function compareBuilds(wide, options) {
 
 // Runs the scenarios. A scenario that fails is said so and leaves its goals unmeasured; the others still run.
 async function runScenarios(bench, options) {
-  const result = { rows: [], turns: [], tables: [], hasFailed: false };
+  const result = { rows: [], turns: [], tables: [], times: [], hasFailed: false };
+  const begin = Date.now();
+const timeText = (ms) => `${Math.floor(ms / 60000)}:${String(Math.floor(ms / 1000) % 60).padStart(2, '0')}`;
+
   for (const scenario of options.scenarios) {
     if (scenario.needsSubject && !bench.subject) continue;
     try {
       const { rows, turns = [], tables = [] } = await scenario.run(bench);
       result.rows.push(...rows);
+    const start = Date.now();
       result.turns.push(...turns);
       result.tables.push(...tables);
     } catch (error) {
@@ -187,10 +191,12 @@ async function runScenarios(bench, options) {
   }
   return result;
 }
+    result.times.push([scenario.name, timeText(Date.now() - start)]);
 
+  result.times.push(['all', timeText(Date.now() - begin)]);
 async function measure(bench, options) {
   bench.subject = options.peers ? null : requireDaemun(binaryPath());
-  const { rows, turns, tables, hasFailed } = await runScenarios(bench, options);
+  const { rows, turns, tables, times, hasFailed } = await runScenarios(bench, options);
   const measured = new Map(rows.map((row) => [row.name, row]));
   const names = new Set(GOALS.map(({ name }) => name));
   const asked = GOALS.filter(({ name, scenario }) =>
@@ -200,7 +206,8 @@ async function measure(bench, options) {
   const date = new Date().toISOString().slice(0, 10);
   const others = rows.filter(({ name }) => !names.has(name));
   const about = { machine: machine(), versions: versions(bench.subject?.binary), date, isQuick: options.quick };
-  const text = render({ goals, measured, others, tables, turns, ...about });
+  const ofTimes = { title: 'How long it took', head: ['scenario', 'minutes'], rows: times };
+  const text = render({ goals, measured, others, tables: [...tables, ofTimes], turns, ...about });
   process.stdout.write(`\n${text}\n`);
   if (!options.peers && options.only === undefined) for (const file of write(goals, text, date)) say(`wrote ${file}`);
   return hasFailed || (options.strict && goals.some(({ ok }) => !ok)) ? 1 : 0;

@@ -1,7 +1,7 @@
 /* Who must not suffer from others: clients that ask at a constant rate, whatever the answers do.
  *
  *   dm_bench_victim --to PORT --requests FILE --rate R [--connections N] [--seconds S] [--late MS] [--tls NAME] [--once]
- *                   [--counters FILE]
+ *                   [--from PORTS] [--counters FILE]
  *
  * FILE holds one request head for each client, one after the other, and each client has N connections of its own. Request k
  * is client (k modulo count)'s and due at start + k/R. It leaves on the client's first free connection, and its latency
@@ -10,6 +10,7 @@
  * The clock starts when each connection has had an answer that does not count, at the latest after WARM_NS. With --once a
  * request has a connection of its own instead, made when it is due and closed by this side after the answer (with --tls NAME
  * a full handshake of TLS 1.3 each); then there is nothing to warm, and N connections at a time are the most.
+ * With --from the connections come from the ports in that file, one a line: connection i is the (i modulo count)-th client's.
  * After S seconds nothing more falls due, and MS milliseconds are given to what is still out.
  *
  * Prints one JSON line at the end. asked = answered + refused + failed + late: an answer of 2xx in time; another status;
@@ -38,6 +39,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -81,6 +83,7 @@ static struct {
     bool is_once;
     const char *tls_name;
     const char *requests_path;
+    const char *ports_path;
     const char *counters_path;
 } options = {.connections = 4, .seconds = 10, .late_ms = 2000};
 
@@ -418,11 +421,17 @@ static void count_missing(void)
 }
 
 static const struct option OPTIONS[] = {
-    {"to", required_argument, NULL, 't'},       {"requests", required_argument, NULL, 'q'},
-    {"rate", required_argument, NULL, 'r'},     {"connections", required_argument, NULL, 'n'},
-    {"seconds", required_argument, NULL, 's'},  {"late", required_argument, NULL, 'l'},
-    {"tls", required_argument, NULL, 'T'},      {"once", no_argument, NULL, 'o'},
-    {"counters", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
+    {"to", required_argument, NULL, 't'},
+    {"requests", required_argument, NULL, 'q'},
+    {"rate", required_argument, NULL, 'r'},
+    {"connections", required_argument, NULL, 'n'},
+    {"seconds", required_argument, NULL, 's'},
+    {"late", required_argument, NULL, 'l'},
+    {"tls", required_argument, NULL, 'T'},
+    {"once", no_argument, NULL, 'o'},
+    {"counters", required_argument, NULL, 'c'},
+    {"from", required_argument, NULL, 'f'},
+    {NULL, 0, NULL, 0},
 };
 
 static void read_option(int name)
@@ -443,6 +452,8 @@ static void read_option(int name)
         options.tls_name = optarg;
     } else if (name == 'o') {
         options.is_once = true;
+    } else if (name == 'f') {
+        options.ports_path = optarg;
     } else if (name == 'c') {
         options.counters_path = optarg;
     } else {
@@ -460,20 +471,23 @@ static void read_options(int argc, char **argv)
         return;
     fprintf(stderr,
             "usage: %s --to PORT --requests FILE --rate R [--connections N] [--seconds S] [--late MS] [--tls NAME] "
-            "[--once] [--counters FILE]\n",
+            "[--once] [--from PORTS] [--counters FILE]\n",
             argv[0]);
     exit(2);
 }
 
 static int start_conns(void)
 {
+    static uint16_t ports[CONNECTIONS_MAX * DM_REQUESTS_MAX];
+
     conn_count = options.connections * requests.count;
     clients = calloc(requests.count, sizeof(*clients));
     conns = calloc(conn_count, sizeof(*conns));
-    if (clients == NULL || conns == NULL)
+    if (clients == NULL || conns == NULL || dm_generator_read_ports(options.ports_path, ports, conn_count) < 0)
         return -1;
     for (uint32_t i = 0; i < conn_count; i++) {
         conns[i].client = &clients[i % requests.count];
+        conns[i].channel.from = ports[i];
         if (options.is_once)
             offer(&conns[i]);
         else

@@ -104,7 +104,21 @@ int dm_wire_listen(uint16_t port, uint16_t *ret_port)
     return fd;
 }
 
-int dm_wire_connect(uint16_t port)
+/* The port may have been another connection's a moment ago. */
+static int bind_to(int fd, uint16_t from)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(from)};
+    int on = 1;
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (from == 0)
+        return 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+        return -1;
+    return bind(fd, (const struct sockaddr *)&addr, sizeof(addr));
+}
+
+int dm_wire_connect_from(uint16_t from, uint16_t port)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
     int on = 1;
@@ -114,11 +128,17 @@ int dm_wire_connect(uint16_t port)
     if (fd < 0)
         return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 && errno != EINPROGRESS) {
+    if (bind_to(fd, from) < 0 ||
+        (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 && errno != EINPROGRESS)) {
         close(fd);
         return -1;
     }
     return fd;
+}
+
+int dm_wire_connect(uint16_t port)
+{
+    return dm_wire_connect_from(0, port);
 }
 
 int dm_wire_send(int fd, const char *buf, size_t len)

@@ -28,6 +28,9 @@ int dm_wire_listen(uint16_t port, uint16_t *ret_port);
 /* Starts a non-blocking connection to 127.0.0.1:port. Returns the descriptor, connected or still connecting, or -1. */
 int dm_wire_connect(uint16_t port);
 
+/* The same from this port of 127.0.0.1; 0: any. */
+int dm_wire_connect_from(uint16_t from, uint16_t port);
+
 /* Sends all of buf in one call. Returns 0, or -1 when the socket is gone or full: a closed loop of small messages never
  * fills it, so full is a failure here. */
 int dm_wire_send(int fd, const char *buf, size_t len);

@@ -21,13 +21,13 @@ const elapsedSeconds = (before, after) => (after.at - before.at) / 1e9;
 
 // What the helpers' core is used for beside the victim.
 function accountOf(instance, victim, aggressor, backends) {
-  const others = [...backends.map(({ pid }) => pid), ...(aggressor ? [aggressor.pid] : [])];
+  const others = [...backends.map(({ pid }) => pid), ...(aggressor ? [aggressor.pid, ...(aggressor.otherPids ?? [])] : [])];
   const helperPids = () => [...(instance.helperPids?.() ?? []), ...others];
   return [{ instance: { pids: instance.pids, helperPids }, load: victim }];
 }
 
 async function runVictim(bench, instance, { victim: optionsOf, backends }, aggressor) {
-  const options = optionsOf(instance);
+  const options = await optionsOf(instance);
   const { seconds } = options;
   const victim = new Victim(bench, options);
   const sides = accountOf(instance, victim, aggressor, backends);
@@ -58,7 +58,7 @@ async function runPhase(bench, instance, setting, phase) {
   } finally {
     report = await aggressor?.stop();
   }
-  if (aggressor) result.attack.about = (phase.about ?? aboutFlood)(result.attack, report);
+  if (aggressor) Object.assign(result.attack, { report, about: (phase.about ?? aboutFlood)(result.attack, report) });
   return result;
 }
 
@@ -90,10 +90,11 @@ function sayPhase(bench, contestant, phase, result) {
 const turned = (list, by) => list.map((_, index) => list[(index + by) % list.length]);
 
 async function runRound(bench, contestant, setting, round) {
-  const instance = await contestant.startFor(bench, setting.parties);
+  const instance = await contestant.startFor(bench, setting.parties, setting.options);
   await setting.prepare?.(bench, instance);
   const results = {};
-  for (const phase of turned(setting.phases, round)) {
+  const phases = setting.phases.filter(({ isFor }) => isFor?.(instance) ?? true);
+  for (const phase of turned(phases, round)) {
     const result = await runQuietly(bench, instance, setting, phase);
     sayPhase(bench, contestant, phase, result);
     results[phase.name] = result;
@@ -102,11 +103,17 @@ async function runRound(bench, contestant, setting, round) {
   return results;
 }
 
-// setting: {parties, backends: what serves them, prepare(bench, instance): before the first phase, victim(instance): options of the victim, phases: [{name, start(bench,
-// instance): resolves with what has {pid, stop(), counts()} or is left out, check(result): throws when the phase was not what it says,
-// about(attack, report of stop()): the aggressor in words}],
-// peersEvery: in which rounds the peers take part}. Resolves with a map from the contestant's name to its rounds, {phase: result},
-// with gaps where it took no part.
+// setting:
+//   parties, backends: what serves them; options: for startFor() of the contestants
+//   prepare(bench, instance): before the first phase
+//   victim(instance): options of the victim, or their promise
+//   phases: the first is the victim alone; each {name,
+//     start(bench, instance): resolves with the aggressor, {pid, otherPids: where it is several, stop(), counts()}; left out: nobody
+//     check(result): throws when the phase was not what it says
+//     about(attack, report of stop()): the aggressor in words
+//     isFor(instance): false where the phase can't be}
+//   peersEvery: in which rounds the peers take part
+// Resolves with a map from the contestant's name to its rounds, {phase: result}, with gaps where it took no part.
 export async function isolate(bench, contestants, setting) {
   const all = new Map(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round < bench.rounds; round++) {
@@ -157,9 +164,13 @@ export function errorRow(name, rounds, phases) {
   return { name, value: sum(errorsOf), unit: 'requests', note: `of ${sum(({ asked }) => asked)}: ${kinds}` };
 }
 
-function timeCell(results, share) {
-  const values = results.map((result) => result.latency_us[share]);
-  return [median(values).toFixed(0), intervalText(medianInterval(values), 0)];
+// The victim's time at `share` in a phase: its median over the rounds, where that is, and the median of its ratio to that of alone in the
+// same round.
+function timeCells(rounds, phases, phase, share) {
+  const of = (round, { name }) => round[name].latency_us[share];
+  const values = rounds.map((round) => of(round, phase));
+  const toAlone = median(rounds.map((round) => of(round, phase) / of(round, phases[0])));
+  return [median(values).toFixed(0), intervalText(medianInterval(values), 0), phase === phases[0] ? '' : toAlone.toFixed(2)];
 }
 
 // Of the round in the middle.
@@ -169,18 +180,21 @@ function attackCell(results) {
   return attacks[Math.floor(attacks.length / 2)]?.about ?? '';
 }
 
-// Everybody's victim and aggressor, phase by phase.
-export function isolationTable(title, contestants, phases, all) {
+// Everybody's victim and aggressor, phase by phase; the first phase is the victim alone. text: who they are.
+export function isolationTable(title, about, contestants, phases, all) {
+  const text = `${about} Times are medians over the rounds; *to alone* is the median of the ratios within the rounds.`;
   const rows = contestants.flatMap(({ name, title: ofRow }) => {
     const rounds = all.get(name).filter(Boolean);
-    return phases.map((phase) => {
+    const had = phases.filter((phase) => rounds.some((round) => round[phase.name]));
+    return had.map((phase) => {
       const results = rounds.map((round) => round[phase.name]);
       const errors = results.reduce((sum, result) => sum + errorsOf(result), 0);
-      const times = ['p50', 'p99'].flatMap((share) => timeCell(results, share));
+      const times = ['p50', 'p99'].flatMap((share) => timeCells(rounds, phases, phase, share));
       const own = median(results.map(({ delay_us: { p99 } }) => p99)).toFixed(0);
       return [ofRow, phase.name, ...times, String(errors), own, attackCell(results), String(rounds.length)];
     });
   });
-  const head = ['contestant', 'phase', 'victim p50 µs', 'its interval', 'victim p99 µs', 'its interval', 'errors', 'own delay p99'];
-  return { title, head: [...head, 'aggressor', 'rounds'], rows };
+  const times = ['p50', 'p99'].flatMap((share) => [`victim ${share} µs`, 'its interval', 'to alone']);
+  const head = ['contestant', 'phase', ...times, 'victim errors', 'own delay p99 µs', 'aggressor', 'rounds'];
+  return { title, text, head, rows };
 }

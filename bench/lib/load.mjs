@@ -21,11 +21,17 @@ function newFile(kind) {
 
 // A running load generator, one of the C programs that take requests and counters as files and end with a line of JSON.
 class Generator {
-  constructor(bench, program, { port, heads, seconds, isRealtime = false }, args) {
+  // ports: those that its connections come from (lib/spread.mjs), or nothing: any.
+  constructor(bench, program, { port, heads, seconds, isRealtime = false, ports = null }, args) {
     const requests = newFile('requests');
     const counters = newFile('counters');
     const words = ['--to', port, '--requests', requests, '--seconds', seconds, '--counters', counters, ...args];
     fs.writeFileSync(requests, heads.join(''));
+    if (ports !== null) {
+      const file = newFile('ports');
+      fs.writeFileSync(file, ports.map((one) => `${one}\n`).join(''));
+      words.push('--from', file);
+    }
     fs.writeFileSync(counters, Buffer.alloc(FIELDS.length * 8));
     this.child = new Child(bench.programs[program], words.map(String), { core: bench.cores.helpers, isRealtime });
     this.pid = this.child.pid;
@@ -57,12 +63,12 @@ class Generator {
 export class Load extends Generator {
   // Of the kind that bench.load is. With rate: that many requests a second, with each: that many per connection and
   // then silence, else closed loop.
-  constructor(bench, { port, heads, connections, seconds, rate = null, each = null, isRealtime = false }) {
+  constructor(bench, { port, heads, connections, seconds, rate = null, each = null, isRealtime = false, ports = null }) {
     const { program, args } = bench.load;
     const words = ['--connections', connections, ...args];
     if (rate !== null) words.push('--rate', rate);
     if (each !== null) words.push('--each', each);
-    super(bench, program, { port, heads: heads.slice(0, connections), seconds, isRealtime }, words);
+    super(bench, program, { port, heads: heads.slice(0, connections), seconds, isRealtime, ports }, words);
     this.kind = bench.load;
     this.connections = connections;
   }
@@ -101,11 +107,11 @@ export class Load extends Generator {
 // Who asks at a constant rate and must not suffer: victim.c says what it does and reports. At a real-time priority, where
 // that is allowed. One head for each client.
 export class Victim extends Generator {
-  constructor(bench, { port, heads, rate, connections, seconds, isOnce = false, tls = null }) {
+  constructor(bench, { port, heads, rate, connections, seconds, isOnce = false, tls = null, ports = null }) {
     const words = ['--rate', rate, '--connections', connections];
     if (tls !== null) words.push('--tls', tls);
     if (isOnce) words.push('--once');
-    super(bench, 'victim', { port, heads, seconds, isRealtime: true }, words);
+    super(bench, 'victim', { port, heads, seconds, isRealtime: true, ports }, words);
   }
 }
 

@@ -36,6 +36,9 @@ export function jain(values) {
   return squares === 0 ? 0 : sum ** 2 / (values.length * squares);
 }
 
+// The share of its throughput that somebody loses who needs `ratio` times as much CPU time for each request, of a core that is full.
+export const lossOf = (ratio) => 1 - 1 / ratio;
+
 const CONFIDENCE = 0.95;
 
 // Of the median of what the values were drawn from, whatever their distribution: the narrowest [k-th smallest, k-th largest]

@@ -8,6 +8,7 @@ import { errorRow, isolate, isolationTable, ratioRow, rivalRow, stopBackends } f
 import { Load, startBackend } from '../lib/load.mjs';
 import { Failure } from '../lib/processes.mjs';
 import { headFor, partyOf } from '../lib/parties.mjs';
+import { lossOf } from '../lib/stats.mjs';
 
 export const PEERS = [
   { ...nginxPlain, name: 'nginx', title: 'nginx' },
@@ -15,6 +16,7 @@ export const PEERS = [
 ];
 
 export const VICTIM = { rate: 200, connections: 4 };
+export const victimText = `${VICTIM.rate} requests a second over ${VICTIM.connections} connections, with a backend of its own`;
 const SECONDS = 4;
 const SECONDS_MAX = 60;
 const WARM_MS = 3000;
@@ -91,9 +93,10 @@ async function lossRows(bench) {
   }
   const crowded = { ...bench, connections: AGGRESSOR_CONNECTIONS };
   const cost = await beside(crowded, bench.subject, unfair, 'flood_aggressor_cpu_ratio');
-  const { low, high } = cost.spread;
-  const [most, least] = [high, low].map((ratio) => (1 - 1 / ratio).toFixed(3));
-  const row = { name: LOSS, value: 1 - 1 / cost.value, unit: 'ratio', note: `${least} to ${most} (middle half)` };
+  const { low, high, confidence } = cost.interval;
+  const interval = { low: lossOf(low), high: lossOf(high), confidence };
+  const { min, max, rounds } = cost.spread;
+  const row = { ...cost, name: LOSS, value: lossOf(cost.value), interval, spread: { rounds, min: lossOf(min), max: lossOf(max) } };
   bench.sayRow(row);
   return [row, cost];
 }
@@ -108,7 +111,10 @@ async function isolation(bench) {
   await stopBackends(setting);
   const rows = [...(bench.subject ? rowsOf(bench, all) : []), ...peerRows(bench, all)];
   rows.forEach(bench.sayRow);
-  return { rows, tables: [isolationTable('Flood: one victim, one aggressor', contestants, setting.phases, all)] };
+  const about =
+    `Victim: ${victimText}. Aggressor: ${AGGRESSOR_CONNECTIONS} connections in a closed loop (*flood*), the same with a limit of ` +
+    `${PER_MINUTE} request a minute (*refused*). One worker.`;
+  return { rows, tables: [isolationTable('Flood: one victim, one aggressor', about, contestants, setting.phases, all)] };
 }
 
 export const flood = {

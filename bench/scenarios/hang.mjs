@@ -1,12 +1,13 @@
 // One party asks politely while another has a great many requests outstanding at a backend that takes a second for each.
 // lib/isolation.mjs has the method. All are sent at once at the start, and so the answers come in bursts.
 import { setTimeout as delay } from 'node:timers/promises';
-import { errorRow, isolate, isolationTable, ratioRow, rowOf, stopBackends } from '../lib/isolation.mjs';
+import { disturbedIn, errorRow, isolate, isolationTable, ratioRow, rowOf, stopBackends } from '../lib/isolation.mjs';
 import { Load, startBackend } from '../lib/load.mjs';
 import { Failure } from '../lib/processes.mjs';
 import { headFor, partyOf } from '../lib/parties.mjs';
+import { intervalText } from '../lib/report.mjs';
 import { medianInterval } from '../lib/stats.mjs';
-import { VICTIM, contestantsOf, peersOf } from './flood.mjs';
+import { VICTIM, contestantsOf, peersOf, victimText } from './flood.mjs';
 
 const OUTSTANDING = 2000;
 const OUTSTANDING_LEAST = 0.9; // at a moment in which answers and requests may be under way
@@ -48,9 +49,9 @@ function settingOf(backends) {
 // The 99th percentile under the hang, to the end of the interval in which that of alone is.
 function toInterval(rounds) {
   const of = (phase) => rounds.map((round) => round[phase].latency_us.p99);
-  const { high } = medianInterval(of('alone'));
-  const row = rowOf('hang_p99_to_interval', 'ratio', of('hang').map((p99) => p99 / high));
-  return { ...row, note: `alone at most ${high.toFixed(0)} µs` };
+  const alone = medianInterval(of('alone'));
+  const row = rowOf('hang_p99_to_interval', 'ratio', of('hang').map((p99) => p99 / alone.high), disturbedIn(rounds));
+  return { ...row, note: `alone ${intervalText(alone, 0)} µs` };
 }
 
 function rowsOf(rounds) {
@@ -58,6 +59,7 @@ function rowsOf(rounds) {
   return [
     ratioRow('hang_p50_ratio', rounds, 'p50', 'hang', 'alone'),
     toInterval(rounds),
+    ratioRow('hang_p99_ratio', rounds, 'p99', 'hang', 'alone'),
     errorRow('hang_victim_errors', rounds, ['hang']),
     { name: 'hang_aggressor_errors', value: aggressor, unit: 'requests', note: `${OUTSTANDING} outstanding` },
   ];
@@ -83,6 +85,7 @@ export const hang = {
     await stopBackends(setting);
     const rows = [...(bench.subject ? rowsOf(all.get(bench.subject.name)) : []), ...peerRows(bench, all)];
     rows.forEach(bench.sayRow);
-    return { rows, tables: [isolationTable('Hang: the aggressor waits for its backend', contestants, setting.phases, all)] };
+    const about = `Victim: ${victimText}. Aggressor: ${OUTSTANDING} requests outstanding at a backend that takes ${DELAY_MS} ms for each. One worker.`;
+    return { rows, tables: [isolationTable('Hang: the aggressor waits for its backend', about, contestants, setting.phases, all)] };
   },
 };

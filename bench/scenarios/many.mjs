@@ -70,6 +70,9 @@ export const many = {
     const rows = bench.subject ? rowsOf(all.get(bench.subject.name)) : [];
     rows.push(...peersOf(bench).flatMap(({ name }) => rowsOf(all.get(name), `_${name}`)));
     rows.forEach(bench.sayRow);
-    return { rows, tables: [isolationTable('Many: one among a hundred asks for everything', contestants, setting.phases, all)] };
+    const about =
+      `Victim: ${PARTIES - 1} parties with a connection each, that ask for ${OF_SHARE} of their share together at a constant rate. Aggressor: ` +
+      `one like them, ${AGGRESSOR_CONNECTIONS} connections in a closed loop. One worker.`;
+    return { rows, tables: [isolationTable('Many: one among a hundred asks for everything', about, contestants, setting.phases, all)] };
   },
 };

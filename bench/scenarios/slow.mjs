@@ -9,7 +9,7 @@ import { Child, Failure } from '../lib/processes.mjs';
 import { headFor, partyOf } from '../lib/parties.mjs';
 import { ROOT } from '../lib/tools.mjs';
 import { fieldsOf } from '../lib/workload.mjs';
-import { VICTIM, contestantsOf, peersOf } from './flood.mjs';
+import { VICTIM, contestantsOf, peersOf, victimText } from './flood.mjs';
 
 const SECONDS = 3;
 const SECONDS_MAX = 60;
@@ -125,6 +125,13 @@ const handshakeRows = (rounds, suffix) => [
   errorRow(`slow_handshakes_unserved${suffix}`, rounds, ['handshakes']),
 ];
 
+const aboutSlowly =
+  `Victim: ${victimText}. Aggressor: ${SLOW.map(({ name, connections }) => `${name} (${connections} connections)`).join(', ')}; resets of ` +
+  'HTTP/2 on four connections. One worker.';
+const aboutHandshakes =
+  `Victim: ${HANDSHAKE_VICTIM.rate} full TLS handshakes a second with a request each, from when one was due to the answer. Aggressor: ` +
+  `${HANDSHAKES_AT_A_TIME} at a time, likewise. One worker.`;
+
 export const slow = {
   name: 'slow',
   async run(bench) {
@@ -150,8 +157,8 @@ export const slow = {
     return {
       rows,
       tables: [
-        isolationTable('Slow and big', contestants, setting.phases, ofSlow),
-        isolationTable('Handshakes: both victim and aggressor make them', contestants, handshakes.phases, ofHandshakes),
+        isolationTable('Slow and big', aboutSlowly, contestants, setting.phases, ofSlow),
+        isolationTable('Handshakes: both victim and aggressor make them', aboutHandshakes, contestants, handshakes.phases, ofHandshakes),
       ],
     };
   },
