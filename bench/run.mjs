@@ -13,7 +13,9 @@ import { inTurn } from './lib/rounds.mjs';
 import { summary } from './lib/stats.mjs';
 import { buildPrograms, ensureTools, machine, versions } from './lib/tools.mjs';
 import { prove } from './proof.mjs';
+import { breaker } from './scenarios/breaker.mjs';
 import { change } from './scenarios/change.mjs';
+import { cost } from './scenarios/cost.mjs';
 import { cpu } from './scenarios/cpu.mjs';
 import { edge } from './scenarios/edge.mjs';
 import { flood } from './scenarios/flood.mjs';
@@ -22,8 +24,9 @@ import { hang } from './scenarios/hang.mjs';
 import { idle, idleTls, idleWs } from './scenarios/idle.mjs';
 import { many } from './scenarios/many.mjs';
 import { slow } from './scenarios/slow.mjs';
+import { uneven } from './scenarios/uneven.mjs';
 
-const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang, many, slow];
+const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang, many, slow, uneven, breaker, cost];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;
@@ -168,18 +171,18 @@ async function compareBuilds(wide, options) {
   return isKept ? 0 : 1;
 }
 
+const timeText = (ms) => `${Math.floor(ms / 60000)}:${String(Math.floor(ms / 1000) % 60).padStart(2, '0')}`;
+
 // Runs the scenarios. A scenario that fails is said so and leaves its goals unmeasured; the others still run.
 async function runScenarios(bench, options) {
   const result = { rows: [], turns: [], tables: [], times: [], hasFailed: false };
   const begin = Date.now();
-const timeText = (ms) => `${Math.floor(ms / 60000)}:${String(Math.floor(ms / 1000) % 60).padStart(2, '0')}`;
-
   for (const scenario of options.scenarios) {
     if (scenario.needsSubject && !bench.subject) continue;
+    const start = Date.now();
     try {
       const { rows, turns = [], tables = [] } = await scenario.run(bench);
       result.rows.push(...rows);
-    const start = Date.now();
       result.turns.push(...turns);
       result.tables.push(...tables);
     } catch (error) {
@@ -188,12 +191,12 @@ const timeText = (ms) => `${Math.floor(ms / 60000)}:${String(Math.floor(ms / 100
       result.hasFailed = true;
       await stopChildren((pid) => pid === bench.backend.pid);
     }
+    result.times.push([scenario.name, timeText(Date.now() - start)]);
   }
+  result.times.push(['all', timeText(Date.now() - begin)]);
   return result;
 }
-    result.times.push([scenario.name, timeText(Date.now() - start)]);
 
-  result.times.push(['all', timeText(Date.now() - begin)]);
 async function measure(bench, options) {
   bench.subject = options.peers ? null : requireDaemun(binaryPath());
   const { rows, turns, tables, times, hasFailed } = await runScenarios(bench, options);

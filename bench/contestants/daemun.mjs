@@ -25,11 +25,8 @@ const CERTIFICATE = 'bench';
 const METHODS = ['GET', 'POST'];
 const LISTENER_WORDS = { plain: '', tls: ' tls', http2: ' http2=on', upgrade: '' };
 
-// The word of a build that can do without its scheduler by tenant; what fairness costs is the difference.
-const UNFAIR_OPTION = '--fairness';
-const UNFAIR_WORDS = [`${UNFAIR_OPTION}=off`];
 
-const serveArguments = ({ data, tokenFile, port, tlsPort, apiPort, adminPort, front }) => [
+const serveArguments = ({ data, tokenFile, port, tlsPort, apiPort, adminPort, front, workers }) => [
   'serve',
   `--data=${data}`,
   `--master-token-file=${tokenFile}`,
@@ -37,7 +34,7 @@ const serveArguments = ({ data, tokenFile, port, tlsPort, apiPort, adminPort, fr
   ...(tlsPort ? [`--listen=127.0.0.1:${tlsPort}${LISTENER_WORDS.tls}`] : []),
   `--api=127.0.0.1:${apiPort}`,
   `--admin=127.0.0.1:${adminPort}`,
-  '--workers=1',
+  `--workers=${workers}`,
   '--access-log=off',
   '--log-level=warn',
 ];
@@ -61,6 +58,9 @@ function rateOf(scale, tenant) {
   if (perMinute) return { rate: perMinute, per: 'minute', burst: perMinute };
   return { rate: LIMIT_PER_SECOND, per: 'second', burst: LIMIT_PER_SECOND };
 }
+
+// What the tenant's backend says beyond its endpoint.
+const backendOf = (scale, tenant) => scale.parties?.[tenant].backend ?? scale.backend ?? {};
 
 const revisionPolicy = (revision) => ({
   type: 'headers',
@@ -117,7 +117,7 @@ function documentOf(bench, scale, tenant) {
       domains: products.map(({ domains }) => ({ name: domains[0] })),
       endpoints: [{ address: '127.0.0.1', port: backendPort }],
     },
-    backends: [{ name: 'items', endpoints: [{ host: '127.0.0.1', port: backendPort }] }],
+    backends: [{ name: 'items', endpoints: [{ host: '127.0.0.1', port: backendPort }], ...backendOf(scale, tenant) }],
     products,
     applications: Array.from({ length: scale.applications }, (_, application) => ({
       name: `app-${application}`,
@@ -163,8 +163,26 @@ function pinGateway(root, core) {
   for (const pid of gatewayPids(root)) pin(pid, core);
 }
 
+// Process ids of the workers, by their slot.
+function workersAmong(pids) {
+  const workers = [];
+  for (const pid of pids) {
+    const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+    const slot = words.find((word) => word.startsWith('--slot='));
+    if (words.includes('--role=worker')) workers[Number(slot.slice('--slot='.length))] = pid;
+  }
+  return workers;
+}
+
+// The sum of a metric's samples of one tenant.
+function metricOf(text, name, tenant) {
+  const samples = [...text.matchAll(new RegExp(`^${name}\\{([^}]*)\\} (\\S+)$`, 'gm'))];
+  const own = samples.filter(([, labels]) => labels.split(',').includes(`tenant="${tenant}"`));
+  return own.reduce((sum, [, , value]) => sum + Number(value), 0);
+}
+
 // scale: {tenants, products per tenant, applications per tenant, hasRevisions: change() is going to be called, parties: who
-// the tenants are (lib/parties.mjs), served over TLS too}.
+// the tenants are (lib/parties.mjs), served over TLS too, backend: members of a backend beyond its endpoint, workers}.
 async function start(bench, binary, scale, words) {
   const directory = makeDirectory('daemun');
   const places = {
@@ -173,8 +191,9 @@ async function start(bench, binary, scale, words) {
     front: bench.load.front,
     ...{ port: await freePort(), apiPort: await freePort(), adminPort: await freePort() },
     tlsPort: scale.parties ? await freePort() : null,
+    workers: scale.workers ?? 1,
   };
-  const { port, tlsPort, apiPort, tokenFile } = places;
+  const { port, tlsPort, apiPort, adminPort, tokenFile } = places;
   const child = new Child(binary, [...serveArguments(places), ...words], { core: bench.cores.helpers });
   await child.line(READY, START_MS);
   const api = apiOf(apiPort, fs.readFileSync(tokenFile, 'latin1').trim());
@@ -201,6 +220,12 @@ async function start(bench, binary, scale, words) {
     ports: { plain: port, tls: tlsPort, http2: port },
     heads,
     pids: () => pids,
+    workers: workersAmong(pids),
+    // What each party, in their order, has of a metric.
+    metrics: async (name) => {
+      const { text } = await request({ port: adminPort, path: '/metrics' });
+      return scale.parties.map((party, tenant) => metricOf(text, name, tenantName(tenant)));
+    },
     helperPids: () => treeOf(child.pid).map(({ pid }) => pid).filter((pid) => !isGateway.has(pid)),
     stop: () => child.stop(),
     callerOf,
@@ -214,15 +239,32 @@ async function start(bench, binary, scale, words) {
   };
 }
 
-const SINGLE = { tenants: 1, products: 1, applications: KEY_COUNT };
-const scaleOf = (parties) => ({ tenants: parties.length, products: 1, applications: 1, parties });
+// What a request costs for fairness and containment, as far as something turns it off: words of `daemun serve`, or members of a backend
+// (with `on`: those that turn it on, where it is off by itself). What nothing turns off is in README.md.
+const MECHANISMS = [
+  { name: 'scheduler', title: 'the scheduler', words: ['--fairness=off'] },
+  { name: 'breaker', title: "the breaker's windows", member: 'breaker', on: { slow_ms: 5000 }, off: { mode: 'closed' } },
+  { name: 'retry', title: 'retries', member: 'retry', on: { tries: 3 }, off: { tries: 1 } },
+  { name: 'total_timeout', title: 'the total timeout', member: 'total_timeout_ms', on: 20000, off: 0 },
+];
 
-const contestantOf = (name, title, binary, words) => ({
+const isOption = (binary, word) => outputOf(binary, ['serve', '--help']).includes(word.split('=')[0]);
+
+// Members of a backend with all mechanisms on but those without.
+const membersBut = (mechanisms, without) =>
+  Object.fromEntries(
+    mechanisms.filter(({ member }) => member).map((one) => [one.member, without.includes(one) ? one.off : one.on]),
+  );
+
+const SINGLE = { tenants: 1, products: 1, applications: KEY_COUNT };
+const scaleOf = (parties, workers) => ({ tenants: parties.length, products: 1, applications: 1, parties, workers });
+
+const contestantOf = (name, title, binary, words, backend = {}) => ({
   name,
   title,
   binary,
-  start: (bench, scale = SINGLE) => start(bench, binary, scale, words),
-  startFor: (bench, parties) => start(bench, binary, scaleOf(parties), words),
+  start: (bench, scale = SINGLE) => start(bench, binary, { backend, ...scale }, words),
+  startFor: (bench, parties, { workers = 1 } = {}) => start(bench, binary, scaleOf(parties, workers), words),
 });
 
 // The contestant made of this binary; null when it is not built.
@@ -232,6 +274,21 @@ export function daemun(binary = binaryPath(), title = 'daemun') {
 
 // The same without its scheduler by tenant; null when the build has no word for that.
 export function daemunUnfair({ binary }) {
-  if (!outputOf(binary, ['serve', '--help']).includes(UNFAIR_OPTION)) return null;
-  return contestantOf('daemun_unfair', 'daemun without its scheduler', binary, UNFAIR_WORDS);
+  const [{ words }] = MECHANISMS;
+  return isOption(binary, words[0]) ? contestantOf('daemun_unfair', 'daemun without its scheduler', binary, words) : null;
+}
+
+// The same with all mechanisms of fairness and containment, without each of them, and without any: {all, without: [{name, contestant}],
+// none}.
+export function daemunMechanisms({ binary }) {
+  const mechanisms = MECHANISMS.filter(({ words = [] }) => words.every((word) => isOption(binary, word)));
+  const but = (name, title, without) => {
+    const words = without.flatMap((one) => one.words ?? []);
+    return contestantOf(`daemun_${name}`, `daemun ${title}`, binary, words, membersBut(mechanisms, without));
+  };
+  return {
+    all: but('all', 'with everything on', []),
+    without: mechanisms.map((one) => ({ name: one.name, contestant: but(`without_${one.name}`, `without ${one.title}`, [one]) })),
+    none: but('none', 'without any of it', mechanisms),
+  };
 }

@@ -21,9 +21,9 @@ const keyCheck = (mapFile) => `
 const bindWords = (front, certificate) =>
   ({ plain: '', tls: ` ssl crt ${certificate.bothFile} alpn http/1.1`, http2: ' proto h2', upgrade: '' })[front];
 
-const COMMON = `
+const commonWith = (threads) => `
 global
-  nbthread 1
+  nbthread ${threads}
   maxconn ${CONNECTIONS_MAX}
   no strict-limits
   ssl-default-bind-options ssl-min-ver TLSv1.2
@@ -37,7 +37,7 @@ defaults
 `;
 
 function configuration({ port, backendPort, mapFile, front, certificate }) {
-  return `${COMMON}frontend gate
+  return `${commonWith(1)}frontend gate
   bind 127.0.0.1:${port}${bindWords(front, certificate)} backlog 4096
   maxconn ${CONNECTIONS_MAX}${mapFile ? keyCheck(mapFile) : ''}
   default_backend items
@@ -76,9 +76,9 @@ backend ${name}${perMinute ? partyLimit(perMinute) : ''}
   server ${name} 127.0.0.1:${backendPort} pool-purge-delay 1h`;
 
 // A backend for each party, found by the host in a map.
-function configurationFor(parties, ports, certificate, mapFile) {
+function configurationFor(parties, ports, certificate, mapFile, threads) {
   const { plain, tls, http2 } = ports;
-  return `${COMMON}frontend gate
+  return `${commonWith(threads)}frontend gate
   bind 127.0.0.1:${plain} backlog 4096
   bind 127.0.0.1:${tls}${bindWords('tls', certificate)} backlog 4096
   bind 127.0.0.1:${http2}${bindWords('http2', certificate)} backlog 4096
@@ -88,13 +88,14 @@ ${parties.map(partyBackend).join('')}
 `;
 }
 
-async function startFor(bench, parties) {
+// Threads take connections as they come: nobody can say which one has a connection.
+async function startFor(bench, parties, { workers = 1 } = {}) {
   const directory = makeDirectory('haproxy');
   const file = path.join(directory, 'haproxy.cfg');
   const mapFile = path.join(directory, 'hosts.map');
   const ports = { plain: await freePort(), tls: await freePort(), http2: await freePort() };
   fs.writeFileSync(mapFile, parties.map(({ host, name }) => `${host} ${name}\n`).join(''));
-  fs.writeFileSync(file, configurationFor(parties, ports, bench.certificate, mapFile));
+  fs.writeFileSync(file, configurationFor(parties, ports, bench.certificate, mapFile, workers));
   const child = new Child(findProgram('haproxy'), ['-db', '-f', file], { core: bench.cores.contestant });
   try {
     await until(200, probeFor(bench, ports.plain, parties[0]));

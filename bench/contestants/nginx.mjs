@@ -96,7 +96,7 @@ ${temporaryPaths()}
 
 // A server for each party, all on the same ports; its upstream keeps as many connections as there can be clients. Bodies
 // stream, as they do elsewhere, and are as long as they like.
-const partyServer = ({ name, host, backendPort, perMinute }, { plain, tls, http2 }, certificate, isFirst) => `
+const partyServer = ({ name, host, backendPort, perMinute }, { plain, tls, http2 }, certificate, words) => `
   upstream ${name} {
     server 127.0.0.1:${backendPort};
     keepalive ${PARTY_KEEPALIVE};
@@ -104,9 +104,9 @@ const partyServer = ({ name, host, backendPort, perMinute }, { plain, tls, http2
     keepalive_timeout 1h;
   }
   server {
-    listen 127.0.0.1:${plain}${isFirst ? ' backlog=4096' : ''};
-    listen 127.0.0.1:${tls} ssl${isFirst ? ' backlog=4096' : ''};
-    listen 127.0.0.1:${http2} http2${isFirst ? ' backlog=4096' : ''};
+    listen 127.0.0.1:${plain}${words};
+    listen 127.0.0.1:${tls} ssl${words};
+    listen 127.0.0.1:${http2} http2${words};
     server_name ${host};${tlsSettings(certificate)}
     location / {${perMinute ? '\n      limit_req zone=parties;' : ''}
       proxy_pass http://${name};
@@ -114,14 +114,15 @@ const partyServer = ({ name, host, backendPort, perMinute }, { plain, tls, http2
     }
   }`;
 
-// One rate for all parties that have one.
-function configurationFor(parties, ports, certificate) {
+// One rate for all parties that have one. With several workers each has a listening socket of its own.
+function configurationFor(parties, ports, certificate, workers) {
+  const listenWords = ` backlog=4096${workers > 1 ? ' reuseport' : ''}`;
   const limited = parties.find(({ perMinute }) => perMinute);
   const zone = `limit_req_zone ${KEY_VARIABLE} zone=parties:1m rate=${limited?.perMinute}r/m;\n  limit_req_status 429;`;
   return `
 daemon off;
 ${process.getuid() === 0 ? 'user root;' : ''}
-worker_processes 1;
+worker_processes ${workers};
 pid nginx.pid;
 error_log stderr crit;
 events { worker_connections 32768; }
@@ -134,16 +135,16 @@ ${temporaryPaths()}
   client_max_body_size 0;
   proxy_request_buffering off;
   proxy_max_temp_file_size 0;
-  ${limited ? zone : ''}${parties.map((party, index) => partyServer(party, ports, certificate, index === 0)).join('')}
+  ${limited ? zone : ''}${parties.map((party, index) => partyServer(party, ports, certificate, index === 0 ? listenWords : '')).join('')}
 }
 `;
 }
 
-async function startFor(bench, parties) {
+async function startFor(bench, parties, { workers = 1 } = {}) {
   const directory = makeDirectory('nginx');
   const file = path.join(directory, 'nginx.conf');
   const ports = { plain: await freePort(), tls: await freePort(), http2: await freePort() };
-  fs.writeFileSync(file, configurationFor(parties, ports, bench.certificate));
+  fs.writeFileSync(file, configurationFor(parties, ports, bench.certificate, workers));
   const args = ['-p', `${directory}/`, '-c', file, '-e', 'stderr'];
   const child = new Child(findProgram('nginx'), args, { core: bench.cores.contestant });
   try {
@@ -151,7 +152,8 @@ async function startFor(bench, parties) {
   } catch (error) {
     throw child.failure(error.message);
   }
-  return { port: ports.plain, ports, pids: () => treeOf(child.pid).map(({ pid }) => pid), stop: () => child.stop() };
+  const pids = () => treeOf(child.pid).map(({ pid }) => pid);
+  return { port: ports.plain, ports, pids, workers: pids().slice(1), stop: () => child.stop() };
 }
 
 // extra: {http, server, location: text put there; tls: settings in place of those above; status: of the answer to the

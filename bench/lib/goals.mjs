@@ -38,6 +38,13 @@ export const GOALS = [
   { name: 'slow_victim_errors', unit: 'requests', goal: 0, scenario: 'slow' },
   { name: 'slow_handshakes_p50_ratio', unit: 'ratio', goal: 2, scenario: 'slow' },
   { name: 'slow_handshakes_unserved', unit: 'requests', goal: 0, scenario: 'slow' },
+  { name: 'uneven_victim_errors', unit: 'requests', goal: 0, scenario: 'uneven' },
+  { name: 'breaker_failed_per_worker', unit: 'requests', goal: 10, scenario: 'breaker' },
+  { name: 'breaker_probes_to_close', unit: 'requests', goal: 1, scenario: 'breaker' },
+  { name: 'breaker_failed_after_healing', unit: 'requests', goal: 0, scenario: 'breaker' },
+  { name: 'breaker_neighbour_errors', unit: 'requests', goal: 0, scenario: 'breaker' },
+  { name: 'cost_ratio_relay', unit: 'ratio', goal: 1.35, scenario: 'cost' },
+  { name: 'cost_mechanisms', unit: 'ratio', goal: 1.1, scenario: 'cost' },
   { name: 'change_live_p99_ms', unit: 'ms', goal: 20, scenario: 'change' },
   { name: 'change_failed_requests', unit: 'requests', goal: 0, scenario: 'change' },
 ];
