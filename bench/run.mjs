@@ -14,6 +14,7 @@ import { summary } from './lib/stats.mjs';
 import { buildPrograms, ensureTools, machine, versions } from './lib/tools.mjs';
 import { prove } from './proof.mjs';
 import { breaker } from './scenarios/breaker.mjs';
+import { cell } from './scenarios/cell.mjs';
 import { change } from './scenarios/change.mjs';
 import { cost } from './scenarios/cost.mjs';
 import { cpu } from './scenarios/cpu.mjs';
@@ -26,7 +27,7 @@ import { many } from './scenarios/many.mjs';
 import { slow } from './scenarios/slow.mjs';
 import { uneven } from './scenarios/uneven.mjs';
 
-const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang, many, slow, uneven, breaker, cost];
+const SCENARIOS = [cpu, ...edge, idle, idleTls, idleWs, change, h2Attack, flood, hang, many, slow, uneven, breaker, cell, cost];
 const ROUNDS = 9;
 const ROUNDS_QUICK = 3;
 const WINDOW_MS = 2000;

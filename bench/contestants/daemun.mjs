@@ -140,7 +140,7 @@ function apiOf(port, token) {
 }
 
 async function addTenant(bench, api, scale, tenant) {
-  await api('POST', '/tenants', { name: tenantName(tenant), caps: CAPS });
+  await api('POST', '/tenants', { name: tenantName(tenant), caps: CAPS, ...scale.parties?.[tenant].tenant });
   await api('PUT', `/tenants/${tenantName(tenant)}/document?wait=live`, documentOf(bench, scale, tenant));
 }
 
@@ -163,15 +163,25 @@ function pinGateway(root, core) {
   for (const pid of gatewayPids(root)) pin(pid, core);
 }
 
-// Process ids of the workers, by their slot.
-function workersAmong(pids) {
+function wordsOf(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+  } catch {
+    return []; // gone
+  }
+}
+
+const wordAfter = (words, option) => words.find((word) => word.startsWith(option))?.slice(option.length);
+
+// Process ids of workers, by their slot: of those that all share, or of a tenant's own.
+function workersAmong(pids, cell = undefined) {
   const workers = [];
   for (const pid of pids) {
-    const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
-    const slot = words.find((word) => word.startsWith('--slot='));
-    if (words.includes('--role=worker')) workers[Number(slot.slice('--slot='.length))] = pid;
+    const words = wordsOf(pid);
+    if (!words.includes('--role=worker') || wordAfter(words, '--cell=') !== cell) continue;
+    workers[Number(wordAfter(words, '--slot='))] = pid;
   }
-  return workers;
+  return workers.filter(Boolean);
 }
 
 // The sum of a metric's samples of one tenant.
@@ -183,7 +193,7 @@ function metricOf(text, name, tenant) {
 
 // scale: {tenants, products per tenant, applications per tenant, hasRevisions: change() is going to be called, parties: who
 // the tenants are (lib/parties.mjs), served over TLS too, backend: members of a backend beyond its endpoint, workers}.
-async function start(bench, binary, scale, words) {
+async function launch(bench, binary, scale, words) {
   const directory = makeDirectory('daemun');
   const places = {
     data: path.join(directory, 'data'),
@@ -193,10 +203,15 @@ async function start(bench, binary, scale, words) {
     tlsPort: scale.parties ? await freePort() : null,
     workers: scale.workers ?? 1,
   };
-  const { port, tlsPort, apiPort, adminPort, tokenFile } = places;
+  const { apiPort, tokenFile } = places;
   const child = new Child(binary, [...serveArguments(places), ...words], { core: bench.cores.helpers });
   await child.line(READY, START_MS);
-  const api = apiOf(apiPort, fs.readFileSync(tokenFile, 'latin1').trim());
+  return { places, child, api: apiOf(apiPort, fs.readFileSync(tokenFile, 'latin1').trim()) };
+}
+
+async function start(bench, binary, scale, words) {
+  const { places, child, api } = await launch(bench, binary, scale, words);
+  const { port, tlsPort, adminPort } = places;
   try {
     pinGateway(child.pid, bench.cores.contestant);
     await addTenants(bench, api, scale);
@@ -221,6 +236,11 @@ async function start(bench, binary, scale, words) {
     heads,
     pids: () => pids,
     workers: workersAmong(pids),
+    // Those of a dedicated party that are there now, or null.
+    cellOf: (tenant) => {
+      const own = workersAmong(gatewayPids(child.pid), tenantName(tenant));
+      return own.length > 0 ? own : null;
+    },
     // What each party, in their order, has of a metric.
     metrics: async (name) => {
       const { text } = await request({ port: adminPort, path: '/metrics' });
@@ -239,16 +259,28 @@ async function start(bench, binary, scale, words) {
   };
 }
 
-// What a request costs for fairness and containment, as far as something turns it off: words of `daemun serve`, or members of a backend
-// (with `on`: those that turn it on, where it is off by itself). What nothing turns off is in README.md.
+// What a request costs for fairness and containment, as far as something turns it off: words of `daemun serve`, or a member of a backend
+// with what turns it on and off (undefined: left out). The limit of calls is one that 64 of them never reach. Of what a build does not have
+// nothing is measured; what nothing turns off is in README.md.
 const MECHANISMS = [
   { name: 'scheduler', title: 'the scheduler', words: ['--fairness=off'] },
+  { name: 'overload', title: 'overload', words: ['--queue-delay-ms=0'] },
   { name: 'breaker', title: "the breaker's windows", member: 'breaker', on: { slow_ms: 5000 }, off: { mode: 'closed' } },
   { name: 'retry', title: 'retries', member: 'retry', on: { tries: 3 }, off: { tries: 1 } },
   { name: 'total_timeout', title: 'the total timeout', member: 'total_timeout_ms', on: 20000, off: 0 },
+  { name: 'concurrency', title: 'the adaptive limit', member: 'concurrency', on: { limit: 'adaptive', min: 1000 }, off: undefined },
+  { name: 'health', title: 'health checks', member: 'health', on: { path: PATH, interval_ms: 1000 }, off: undefined },
 ];
 
 const isOption = (binary, word) => outputOf(binary, ['serve', '--help']).includes(word.split('=')[0]);
+
+// What the build's resources are made of: {name: {property: …}}, of its own description.
+export async function schemasOf(bench, { binary }) {
+  const { child, api } = await launch(bench, binary, {}, []);
+  const { components } = await api('GET', '/openapi.json');
+  await child.stop();
+  return Object.fromEntries(Object.entries(components.schemas).map(([name, { properties = {} }]) => [name, properties]));
+}
 
 // Members of a backend with all mechanisms on but those without.
 const membersBut = (mechanisms, without) =>
@@ -280,8 +312,12 @@ export function daemunUnfair({ binary }) {
 
 // The same with all mechanisms of fairness and containment, without each of them, and without any: {all, without: [{name, contestant}],
 // none}.
-export function daemunMechanisms({ binary }) {
-  const mechanisms = MECHANISMS.filter(({ words = [] }) => words.every((word) => isOption(binary, word)));
+export async function daemunMechanisms(bench, subject) {
+  const { binary } = subject;
+  const { Backend } = await schemasOf(bench, subject);
+  const mechanisms = MECHANISMS.filter(
+    ({ words = [], member }) => words.every((word) => isOption(binary, word)) && (!member || member in Backend),
+  );
   const but = (name, title, without) => {
     const words = without.flatMap((one) => one.words ?? []);
     return contestantOf(`daemun_${name}`, `daemun ${title}`, binary, words, membersBut(mechanisms, without));

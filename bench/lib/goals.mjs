@@ -43,6 +43,7 @@ export const GOALS = [
   { name: 'breaker_probes_to_close', unit: 'requests', goal: 1, scenario: 'breaker' },
   { name: 'breaker_failed_after_healing', unit: 'requests', goal: 0, scenario: 'breaker' },
   { name: 'breaker_neighbour_errors', unit: 'requests', goal: 0, scenario: 'breaker' },
+  { name: 'cell_neighbour_errors', unit: 'requests', goal: 0, scenario: 'cell' },
   { name: 'cost_ratio_relay', unit: 'ratio', goal: 1.35, scenario: 'cost' },
   { name: 'cost_mechanisms', unit: 'ratio', goal: 1.1, scenario: 'cost' },
   { name: 'change_live_p99_ms', unit: 'ms', goal: 20, scenario: 'change' },

@@ -36,7 +36,7 @@ export const cost = {
   name: 'cost',
   needsSubject: true,
   async run(bench) {
-    const mechanisms = daemunMechanisms(bench.subject);
+    const mechanisms = await daemunMechanisms(bench, bench.subject);
     const { all, none } = mechanisms;
     const isAsked = (name) => !bench.goals || bench.goals.has(name);
     const rows = [];
