@@ -26,6 +26,10 @@ const METHODS = ['GET', 'POST'];
 const LISTENER_WORDS = { plain: '', tls: ' tls', http2: ' http2=on', upgrade: '' };
 
 
+// All clients come from one address here, and thousands of them say nothing.
+const LOBBY_OPTION = '--lobby-connections';
+const LOBBY_WORDS = ['--connections=100000', `${LOBBY_OPTION}=20000`];
+
 const serveArguments = ({ data, tokenFile, port, tlsPort, apiPort, adminPort, front, workers }) => [
   'serve',
   `--data=${data}`,
@@ -291,13 +295,18 @@ const membersBut = (mechanisms, without) =>
 const SINGLE = { tenants: 1, products: 1, applications: KEY_COUNT };
 const scaleOf = (parties, workers) => ({ tenants: parties.length, products: 1, applications: 1, parties, workers });
 
-const contestantOf = (name, title, binary, words, backend = {}) => ({
-  name,
-  title,
-  binary,
-  start: (bench, scale = SINGLE) => start(bench, binary, { backend, ...scale }, words),
-  startFor: (bench, parties, { workers = 1 } = {}) => start(bench, binary, scaleOf(parties, workers), words),
-});
+const lobbyWords = (binary) => (isOption(binary, LOBBY_OPTION) ? LOBBY_WORDS : []);
+
+const contestantOf = (name, title, binary, words, backend = {}) => {
+  const startWith = (bench, scale) => start(bench, binary, scale, [...lobbyWords(binary), ...words]);
+  return {
+    name,
+    title,
+    binary,
+    start: (bench, scale = SINGLE) => startWith(bench, { backend, ...scale }),
+    startFor: (bench, parties, { workers = 1 } = {}) => startWith(bench, scaleOf(parties, workers)),
+  };
+};
 
 // The contestant made of this binary; null when it is not built.
 export function daemun(binary = binaryPath(), title = 'daemun') {

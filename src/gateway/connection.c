@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "gateway/caps.h"
+#include "gateway/entrance.h"
 #include "gateway/worker.h"
 #include "model/domain.h"
 
@@ -13,6 +14,7 @@ static struct dm_connection *connection_new(struct dm_http_conn *conn, struct dm
 
     if (!dm_caps_take_connection(listener, tenant))
         return NULL;
+    dm_entrance_leave(listener, conn);
     connection = dm_freelist_take(&listener->worker->connections);
     *connection = (struct dm_connection){.worker = listener->worker, .tenant = dm_live_tenant_ref(tenant)};
     dm_http_conn_set_user(conn, connection);
@@ -26,8 +28,10 @@ void dm_connection_end(void *arg, struct dm_http_conn *conn)
 {
     struct dm_connection *connection = dm_http_conn_user(conn);
 
-    if (!connection)
+    if (!connection) {
+        dm_entrance_leave(arg, conn);
         return;
+    }
     dm_http_conn_set_flow(conn, NULL);
     dm_caps_give_connection(connection->tenant);
     dm_live_tenant_unref(connection->tenant);

@@ -26,6 +26,7 @@
 #include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/decide.h"
+#include "gateway/entrance.h"
 #include "gateway/forward.h"
 #include "gateway/grpc.h"
 #include "gateway/grpc_call.h"
@@ -383,6 +384,7 @@ const struct dm_http_handler dm_exchange_handler = {
     .on_tunnel_due = dm_exchange_on_server_goes,
     .on_request_due = dm_exchange_on_request_due,
     .on_first_bytes = dm_connection_first_bytes,
+    .on_source = dm_entrance_on_source,
     .on_broken = dm_connection_broken,
     .on_timeout = dm_connection_timeout,
     .on_stream_refused = dm_connection_stream_refused,

@@ -7,6 +7,7 @@
 #include "base/mix.h"
 #include "gateway/caps.h"
 #include "gateway/connection.h"
+#include "gateway/entrance.h"
 #include "gateway/tunnel.h"
 #include "gateway/turn.h"
 
@@ -198,7 +199,9 @@ static void init_listeners(struct dm_worker *worker)
         struct dm_worker_listener *listener = &worker->listeners[i];
 
         *listener = (struct dm_worker_listener){.worker = worker, .spec = &worker->options->listen[i]};
-        dm_listener_counters_take(&worker->counters->listeners[i], listener->spec);
+        listener->counters = &worker->counters->listeners[i];
+        dm_listener_counters_take(listener->counters, listener->spec);
+        dm_entrance_init(listener, dm_loop_sys(worker->loop));
         listener->server = server_new(listener, &worker->counters->listeners[i].stats);
     }
     worker->n_listeners = worker->options->n_listen;
@@ -207,10 +210,7 @@ static void init_listeners(struct dm_worker *worker)
 
 void dm_worker_listener_accept(const struct dm_worker_listener *listener, int fd, const struct dm_addr *peer)
 {
-    if (dm_listener_sources_hold(&listener->spec->proxy_protocol, peer))
-        dm_http_server_accept_proxied(listener->server, fd, peer);
-    else
-        dm_http_server_accept(listener->server, fd, peer);
+    dm_entrance_accept(listener, fd, peer);
 }
 
 size_t dm_worker_connections(const struct dm_worker *worker)
@@ -304,8 +304,10 @@ void dm_worker_done(struct dm_worker *worker)
     struct dm_map_slot *slot;
     size_t at = 0;
 
-    for (size_t i = 0; i < worker->n_listeners; i++)
+    for (size_t i = 0; i < worker->n_listeners; i++) {
         dm_http_server_free(worker->listeners[i].server);
+        dm_entrance_done(&worker->listeners[i]);
+    }
     dm_routes_done(&worker->routes);
     while ((slot = dm_map_next(&worker->tenants, &at)))
         dm_live_tenant_unref(slot->value);

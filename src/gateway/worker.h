@@ -23,11 +23,15 @@
 #include "http/serialize.h"
 #include "io/dns.h"
 
+struct dm_lobby;
+
 /* One of the options' listeners and the server of its connections: what the exchanges' callbacks get as their arg. */
 struct dm_worker_listener {
     struct dm_worker *worker;
     const struct dm_listener_spec *spec;
     struct dm_http_server *server;
+    struct dm_listener_counters *counters;
+    struct dm_lobby *lobby;      /* NULL: it has none (entrance.h) */
     uint32_t tenant_connections; /* that one tenant may have here, in this worker, unless it has a cap of its own */
 };
 

@@ -143,13 +143,16 @@ void dm_http_conn_count_timeout(struct dm_http_conn *conn, enum dm_http_timeout 
         server->handler->on_timeout(server->arg, conn, what);
 }
 
-static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
+static int on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
     struct dm_http_conn *c = dm_http_conn_of(stream);
+    const struct dm_http_handler *handler = c->server->handler;
 
     c->is_unnamed = false;
-    if (header->has_source)
-        set_peer(c, &header->source);
+    if (!header->has_source)
+        return 0;
+    set_peer(c, &header->source);
+    return handler->on_source ? handler->on_source(c->server->arg, c) : 0;
 }
 
 /* NULL when it can't be served; the descriptor is closed. */
@@ -181,9 +184,14 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
     return c;
 }
 
-static void turn_away(struct dm_http_server *server, int fd, enum dm_http_refusal refusal)
+void dm_http_server_count_refusal(struct dm_http_server *server, enum dm_http_refusal refusal)
 {
     server->stats->refused[refusal]++;
+}
+
+void dm_http_server_turn_away(struct dm_http_server *server, int fd, enum dm_http_refusal refusal)
+{
+    dm_http_server_count_refusal(server, refusal);
     dm_loop_sys(server->loop)->ops->close(dm_loop_sys(server->loop), fd);
 }
 
@@ -202,36 +210,38 @@ static size_t on_read_surplus(struct dm_stream *stream, const char *ptr, size_t 
     return len;
 }
 
-static void accept_surplus(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+static struct dm_http_conn *accept_surplus(struct dm_http_server *server, int fd, const struct dm_addr *peer)
 {
     struct dm_http_conn *c;
 
     if (server->n_surplus == SURPLUS_MAX || server->settings.tls) {
-        turn_away(server, fd, DM_HTTP_REFUSED_CROWDED);
-        return;
+        dm_http_server_turn_away(server, fd, DM_HTTP_REFUSED_CROWDED);
+        return NULL;
     }
     server->stats->refused[DM_HTTP_REFUSED_CROWDED]++;
     if (!(c = open_conn(server, &server->surplus_type, fd, peer, false)))
-        return;
+        return NULL;
     c->is_surplus = true;
     server->n_surplus++;
     dm_http_conn_arm(c, SURPLUS_MS);
+    return c;
 }
 
-void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+struct dm_http_conn *dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer)
 {
-    if (DM_UNLIKELY(server->is_draining))
-        turn_away(server, fd, DM_HTTP_REFUSED_DRAINING);
-    else if (DM_UNLIKELY(is_full(server)))
-        accept_surplus(server, fd, peer);
-    else
-        (void)open_conn(server, first_type(server), fd, peer, false);
+    if (DM_UNLIKELY(server->is_draining)) {
+        dm_http_server_turn_away(server, fd, DM_HTTP_REFUSED_DRAINING);
+        return NULL;
+    }
+    if (DM_UNLIKELY(is_full(server)))
+        return accept_surplus(server, fd, peer);
+    return open_conn(server, first_type(server), fd, peer, false);
 }
 
 void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const struct dm_addr *peer)
 {
     if (server->is_draining || is_full(server))
-        turn_away(server, fd, server->is_draining ? DM_HTTP_REFUSED_DRAINING : DM_HTTP_REFUSED_CROWDED);
+        dm_http_server_turn_away(server, fd, server->is_draining ? DM_HTTP_REFUSED_DRAINING : DM_HTTP_REFUSED_CROWDED);
     else
         (void)open_conn(server, first_type(server), fd, peer, true);
 }
@@ -320,6 +330,22 @@ void dm_http_conn_set_user(struct dm_http_conn *conn, void *user)
 void *dm_http_conn_user(const struct dm_http_conn *conn)
 {
     return conn->user;
+}
+
+void dm_http_conn_set_entry(struct dm_http_conn *conn, void *entry)
+{
+    conn->entry = entry;
+}
+
+void *dm_http_conn_entry(const struct dm_http_conn *conn)
+{
+    return conn->entry;
+}
+
+void dm_http_conn_turn_away(struct dm_http_conn *conn, enum dm_http_refusal refusal)
+{
+    conn->server->stats->refused[refusal]++;
+    conn->ops->fail(conn, (struct dm_http_end){DM_HTTP_ABORT_CROWDED, 0, 0});
 }
 
 void *dm_http_conn_arg(const struct dm_http_conn *conn)

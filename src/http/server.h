@@ -121,6 +121,9 @@ struct dm_http_handler {
     /* The first bytes of a connection are there (of TLS: its handshake is over). NULL: ANY. HTTP/2 is refused (ANY, 2) unless
      * settings.allows_http2. */
     enum dm_http_protocol (*on_first_bytes)(void *arg, struct dm_http_conn *conn);
+    /* Its PROXY header named a source, which is its peer from here on. Negative: it is not served, and fails with this code. May be
+     * NULL. */
+    int (*on_source)(void *arg, struct dm_http_conn *conn);
     /* It failed: what the stream's on_error said; of DM_ETLS dm_tls_reason() of its stream says more. Before on_abort. May be NULL. */
     void (*on_broken)(void *arg, struct dm_http_conn *conn, int error);
     /* A request of it, or the connection itself, is ended because its client was too slow. May be NULL. */
@@ -136,11 +139,15 @@ struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_
                                           const struct dm_http_handler *handler, void *arg);
 /* Closes what is left at once, with on_abort(SHUTDOWN) for each request in hand. Turns the loop: not from a callback. */
 void dm_http_server_free(struct dm_http_server *server);
-/* Takes over an accepted descriptor. */
-void dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer);
+/* Takes over an accepted descriptor. The connection, until on_conn_end, which does not come from within; NULL: it is not served. */
+struct dm_http_conn *dm_http_server_accept(struct dm_http_server *server, int fd, const struct dm_addr *peer);
 /* The same for one that must begin with a PROXY header (io/proxy_protocol.h), whose source becomes the requests' peer; without one it
  * is closed. The head's time covers it. */
 void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const struct dm_addr *peer);
+/* Closes a descriptor that its owner will not have served, and counts why. */
+void dm_http_server_turn_away(struct dm_http_server *server, int fd, enum dm_http_refusal refusal);
+/* The count alone. */
+void dm_http_server_count_refusal(struct dm_http_server *server, enum dm_http_refusal refusal);
 /* Connections end politely: the next answer on HTTP/1.1 says Connection: close, an HTTP/2 client is told to begin nothing new
  * (GOAWAY, twice), and what is in hand goes through. A connection between requests closes after settings.drain_idle_ms. No
  * connection is accepted any more. */
@@ -157,6 +164,11 @@ const struct dm_http2_counters *dm_http_server_http2_counters(const struct dm_ht
 /* What the owner keeps about a connection. */
 void dm_http_conn_set_user(struct dm_http_conn *conn, void *user);
 void *dm_http_conn_user(const struct dm_http_conn *conn);
+/* A second thing, of how it came in. */
+void dm_http_conn_set_entry(struct dm_http_conn *conn, void *entry);
+void *dm_http_conn_entry(const struct dm_http_conn *conn);
+/* Ends it at once, without an answer, and counts why; what is in hand gets on_abort(CROWDED). Not from its own callbacks. */
+void dm_http_conn_turn_away(struct dm_http_conn *conn, enum dm_http_refusal refusal);
 /* A Unix socket comes without its name. */
 void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);

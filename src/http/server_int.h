@@ -67,7 +67,7 @@ struct dm_http_conn {
     struct dm_http_server *server;
     const struct dm_http_conn_ops *ops;
     struct dm_http_conn *next, *prev;
-    void *user;
+    void *user, *entry; /* the owner's */
     struct dm_timer timer;
     uint32_t head_timeout_ms, idle_timeout_ms, streams_max; /* as in the server's settings, or as the owner said */
     uint8_t peer[DM_HTTP_PEER_BYTES]; /* the beginning of its socket address, which is all there is of it */

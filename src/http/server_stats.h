@@ -11,7 +11,10 @@
 #define DM_HTTP_REFUSALS(X)                                                                                            \
     X(CROWDED, "too_many_connections")                                                                                 \
     X(DRAINING, "draining")                                                                                            \
-    X(PROXY_PROTOCOL, "proxy_protocol_bad")
+    X(PROXY_PROTOCOL, "proxy_protocol_bad")                                                                            \
+    X(LOBBY_SOURCE, "lobby_source")                                                                                    \
+    X(LOBBY_FULL, "lobby_full")                                                                                        \
+    X(LOBBY_MADE_WAY, "lobby_made_way")
 
 /* X(id, name): what a connection was ended for when it did not come in time */
 #define DM_HTTP_TIMEOUTS(X)                                                                                            \

@@ -28,9 +28,9 @@ DM_MUST_USE ssize_t dm_proxy_header_parse(const char *ptr, size_t len, struct dm
 
 /* Right after dm_stream_open, before a transport above is put on: the stream begins with a header, which none of its owner's
  * bytes are of. on_header says what it was, from inside the loop, before the first byte behind it is shown; it may not end the
- * stream. What is no header, or is cut off, is -EPROTO to on_error; an end before the first byte is an end. No time is bounded
+ * stream, but a negative answer is its failure. What is no header, or is cut off, is -EPROTO to on_error; an end before the first byte is an end. No time is bounded
  * here. */
 void dm_proxy_expect(struct dm_stream *stream,
-                     void (*on_header)(struct dm_stream *stream, const struct dm_proxy_header *header));
+                     int (*on_header)(struct dm_stream *stream, const struct dm_proxy_header *header));
 
 #endif

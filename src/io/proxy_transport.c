@@ -8,7 +8,7 @@
 
 /* Lives as long as the program: the transport's state is the callback alone. */
 struct expectation {
-    void (*on_header)(struct dm_stream *stream, const struct dm_proxy_header *header);
+    int (*on_header)(struct dm_stream *stream, const struct dm_proxy_header *header);
 };
 _Static_assert(sizeof(struct expectation) == sizeof(void *), "kept in transport_state itself");
 
@@ -50,7 +50,8 @@ static ssize_t recv_header(struct dm_stream *stream, void *ret, size_t len)
         return rc;
     stream->transport = &dm_transport_plain;
     stream->transport_state = NULL;
-    expectation.on_header(stream, &header);
+    if ((rc = expectation.on_header(stream, &header)) < 0)
+        return rc;
     return stream->transport->recv(stream, ret, len);
 }
 
@@ -78,7 +79,7 @@ static const struct dm_transport transport = {
 };
 
 void dm_proxy_expect(struct dm_stream *stream,
-                     void (*on_header)(struct dm_stream *stream, const struct dm_proxy_header *header))
+                     int (*on_header)(struct dm_stream *stream, const struct dm_proxy_header *header))
 {
     struct expectation expectation = {on_header};
 

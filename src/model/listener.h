@@ -23,6 +23,12 @@
 #define DM_LISTENER_LIMITS(X)                                                                                          \
     X(connections, "connections", 1, 1000000, 32768, "Connections open at a time, in each worker process",             \
       "503 `too_many_connections`, or closed at once where there are many of them")                                    \
+    X(lobby_connections, "lobby-connections", 0, 1000000, 1024,                                                        \
+      "Connections of one source that have named no team yet, in each worker process; of all sources together a "      \
+      "quarter of `connections`, where the largest sources make way for others. Trusted fronts do not count",          \
+      "closed at once, before TLS")                                                                                    \
+    X(lobby_ipv4_bits, "lobby-ipv4-bits", 8, 32, 32, "Bits of an IPv4 address that make a source", "")                 \
+    X(lobby_ipv6_bits, "lobby-ipv6-bits", 16, 128, 64, "Bits of an IPv6 address that make a source", "")               \
     X(header_bytes, "header-bytes", 1024, 65536, 32768, "Bytes of a request's head: its first line and all fields",    \
       "431 `header_too_large`")                                                                                        \
     X(headers, "headers", 8, 128, 100, "Header fields of a request", "431 `header_too_large`")                         \

@@ -59,7 +59,7 @@ suite('listeners', () => {
   }
 
   before(async () => {
-    for (const name of ['both', 'proxied', 'mixed', 'small', 'crowded']) ports[name] = await freePort();
+    for (const name of ['both', 'proxied', 'mixed', 'small', 'crowded', 'lobby']) ports[name] = await freePort();
     world = await World.start({
       workers: 2,
       gatewayArgs: [
@@ -70,6 +70,7 @@ suite('listeners', () => {
         `--listen=127.0.0.1:${ports.mixed} proxy-protocol=10.0.0.0/8`,
         `--listen=127.0.0.1:${ports.small} body-max=10 header-bytes=1024 headers=8 url-bytes=64 idle-timeout-ms=300`,
         `--listen=127.0.0.1:${ports.crowded} connections=1`,
+        `--listen=127.0.0.1:${ports.lobby} lobby-connections=2`,
       ],
     });
     gateway = world.gateway;
@@ -298,5 +299,29 @@ suite('listeners', () => {
     }
     await until('room again', async () => (await sendRaw(ports.crowded, head())).status === 200);
     assert.equal((await sendRaw(ports.both, head())).status, 200);
+  });
+
+  // --- the lobby --------------------------------------------------------------------------------------------------------
+
+  test('of one address only so many may say nothing, and nobody else notices', async () => {
+    const name = `127.0.0.1:${ports.lobby}`;
+    const flood = { localAddress: '127.0.0.2' };
+    const silent = [];
+    const isOpen = (client) => !client.isEnded;
+    for (let i = 0; i < 20; i++) silent.push(await RawClient.open(ports.lobby, flood));
+    await until('those that are too many to be turned away', () => silent.filter(isOpen).length <= 4); // two a worker
+    assert.ok(silent.filter(isOpen).length >= 2);
+    await until('that to be counted', async () => {
+      const turnedAway = await metric('refused_total', name, { reason: 'lobby_source' });
+      return turnedAway === silent.length - silent.filter(isOpen).length;
+    });
+    assert.equal(await metric('lobby_connections', name), silent.filter(isOpen).length);
+    assert.equal((await sendRaw(ports.lobby, head(), { localAddress: '127.0.0.3' })).status, 200);
+    const [client] = silent.filter(isOpen);
+    await client.send(head());
+    assert.equal((await client.response()).status, 200);
+    await until('it to have left', async () => (await metric('lobby_connections', name)) === silent.filter(isOpen).length - 1);
+    for (const one of silent) one.close();
+    await until('all to be gone', async () => (await metric('lobby_connections', name)) === 0);
   });
 });

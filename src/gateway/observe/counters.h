@@ -109,6 +109,7 @@ struct dm_worker_counters {
 struct dm_listener_counters {
     char name[DM_ADDR_TEXT_MAX];
     struct dm_http_server_stats stats;
+    uint64_t lobby_connections, lobby_sources; /* now (gateway/lobby.h) */
 };
 
 struct dm_counters_page {

@@ -173,6 +173,7 @@ struct end {
 };
 
 static struct end end;
+static int refusal; /* what the owner says of the next headers */
 
 static size_t on_read(struct dm_stream *stream, const char *ptr, size_t len)
 {
@@ -198,10 +199,11 @@ static void on_closed(struct dm_stream *stream)
     end.is_closed = true;
 }
 
-static void on_header(struct dm_stream *stream, const struct dm_proxy_header *header)
+static int on_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
     end.was_named_first = end.n_got == 0;
     dm_addr_format(&header->source, false, end.source);
+    return refusal;
 }
 
 static const struct dm_stream_type type = {
@@ -271,6 +273,18 @@ static void streams_without_one_fail(void **state)
     assert_true(end.has_eof && end.error == 0);
 }
 
+static void an_owner_may_refuse_a_source(void **state)
+{
+    static const char bytes[] = "PROXY TCP4 192.0.2.1 198.51.100.2 12345 443\r\nhello";
+
+    refusal = -ECONNABORTED;
+    run_pieces(bytes, sizeof(bytes) - 1, sizeof(bytes) - 1);
+    refusal = 0;
+    assert_int_equal(end.error, -ECONNABORTED);
+    assert_int_equal(end.n_got, 0);
+    assert_string_equal(end.source, "192.0.2.1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +297,7 @@ int main(void)
         cmocka_unit_test(checksum),
         cmocka_unit_test(streams_begin_behind_it),
         cmocka_unit_test(streams_without_one_fail),
+        cmocka_unit_test(an_owner_may_refuse_a_source),
     };
 
     return cmocka_run_group_tests_name("io/proxy_protocol", tests, NULL, NULL);

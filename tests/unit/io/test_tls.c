@@ -27,11 +27,12 @@ static void a_handshake_and_an_exchange(void **state)
 static const char proxy_line[] = "PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n";
 static char proxy_source[DM_ADDR_TEXT_MAX];
 
-static void on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
+static int on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
     assert_ptr_equal(stream, &conn->stream);
     assert_int_equal(n_selected, 0);
     dm_addr_format(&header->source, false, proxy_source);
+    return 0;
 }
 
 /* The descriptor of the client's end of a connection that begins with a PROXY header. */

@@ -53,11 +53,11 @@ static void reads_a_star_as_both_families(void **state)
 
 static void reads_words(void **state)
 {
-    assert_int_equal(
-        parse("  0.0.0.0:443  tls http2=off proxy-protocol=10.0.0.0/8,unix: trusted-fronts=2001:db8::/32 "
-              "connections=10 header-bytes=2048 headers=20 url-bytes=1000 body-max=5000000000 streams=3 "
-              "head-timeout-ms=1 idle-timeout-ms=0 body-timeout-ms=3 body-rate=4 half-closed-timeout-ms=6 "),
-        0);
+    assert_int_equal(parse("  0.0.0.0:443  tls http2=off proxy-protocol=10.0.0.0/8,unix: trusted-fronts=2001:db8::/32 "
+                           "connections=10 header-bytes=2048 headers=20 url-bytes=1000 body-max=5000000000 streams=3 "
+                           "head-timeout-ms=1 idle-timeout-ms=0 body-timeout-ms=3 body-rate=4 half-closed-timeout-ms=6 "
+                           "lobby-connections=7 lobby-ipv4-bits=24 lobby-ipv6-bits=56 "),
+                     0);
     assert_true(specs[0].is_tls);
     assert_false(specs[0].has_http2);
     assert_true(specs[0].proxy_protocol.has_unix);
@@ -75,6 +75,9 @@ static void reads_words(void **state)
     assert_int_equal(specs[0].limits.body_timeout_ms, 3);
     assert_int_equal(specs[0].limits.body_rate, 4);
     assert_int_equal(specs[0].limits.half_closed_timeout_ms, 6);
+    assert_int_equal(specs[0].limits.lobby_connections, 7);
+    assert_int_equal(specs[0].limits.lobby_ipv4_bits, 24);
+    assert_int_equal(specs[0].limits.lobby_ipv6_bits, 56);
 }
 
 static void refuses(void **state)
