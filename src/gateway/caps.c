@@ -51,6 +51,34 @@ static enum dm_reason refuse(const struct dm_live_tenant *tenant, enum dm_cap ca
     return reason;
 }
 
+/* --- handshakes --------------------------------------------------------------------------------------------------- */
+
+#define NS_PER_S UINT64_C(1000000000)
+#define SCOPE UINT64_MAX /* no application's id */
+
+enum { KEY_HANDSHAKES = 1 };
+
+static bool take_rate(struct dm_worker *worker, const struct dm_live_tenant *tenant, uint64_t key, uint64_t a_second)
+{
+    struct dm_limit_table *table = &worker->limits.table;
+    uint64_t wait_ns;
+
+    return dm_limit_take_rate(table, dm_limit_key(dm_limit_scope(table, tenant->id, SCOPE), key),
+                              dm_worker_wall_ns(worker), 1, NS_PER_S / a_second, NS_PER_S, &wait_ns);
+}
+
+bool dm_caps_take_handshake(struct dm_worker *worker, struct dm_live_tenant *tenant)
+{
+    uint64_t cap = tenant->caps->handshakes;
+
+    if (cap > 0 && !take_rate(worker, tenant, KEY_HANDSHAKES, cap)) {
+        tenant->counters->refused[DM_CAP_HANDSHAKES]++;
+        return false;
+    }
+    tenant->counters->handshakes++;
+    return true;
+}
+
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
 static bool has_room_for_connection(const struct dm_worker_listener *listener, const struct dm_live_tenant *tenant)

@@ -12,6 +12,9 @@
  * K5. buffered_bytes stops what begins, not what goes on: each of a tenant's exchanges holds at most what its two sides' queues and
  *     windows take, so together with `exchanges` it is a bound. What connections of trusted fronts hold is nobody's.
  *
+ * K6. handshakes is a bucket in pages that all workers share, exact over all: it holds what a second brings. A resumption counts as much
+ *     as another one: with TLS 1.3 it costs four fifths of it, and what a ClientHello offers is not known to be any good before that.
+ *
  * Cost: a comparison for each request of a tenant without caps. Threads: the worker's. */
 #ifndef DM_GATEWAY_CAPS_H
 #define DM_GATEWAY_CAPS_H
@@ -24,6 +27,8 @@ void dm_caps_init(struct dm_worker *worker);
 /* The tenant's grants, or none, are others now. */
 void dm_caps_set(struct dm_live_tenant *tenant);
 
+/* May one more handshake begin for the tenant? Then it is counted. */
+bool dm_caps_take_handshake(struct dm_worker *worker, struct dm_live_tenant *tenant);
 /* May one more connection be the tenant's? Then it is counted, until it is given back. */
 bool dm_caps_take_connection(const struct dm_worker_listener *listener, struct dm_live_tenant *tenant);
 void dm_caps_give_connection(struct dm_live_tenant *tenant);

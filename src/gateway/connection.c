@@ -62,7 +62,11 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
 
     if (!route || !route->domain || !dm_live_domain_has_tls(route->domain))
         return NULL;
-    if (is_shed(worker, route->tenant) || !(connection = connection_new(conn, route->tenant)) ||
+    if (is_shed(worker, route->tenant))
+        return dm_tls_refused;
+    if (!dm_caps_take_handshake(worker, route->tenant))
+        return dm_tls_too_many;
+    if (!(connection = connection_new(conn, route->tenant)) ||
         !(profile = dm_live_domains_profile(route->tenant->domains, route->domain, worker->vault)))
         return dm_tls_refused;
     if (!listener->spec->has_http2)

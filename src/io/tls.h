@@ -49,6 +49,7 @@ enum dm_tls_reason {
     DM_TLS_REASON_NO_APPLICATION_PROTOCOL,    /* ALPN */
     DM_TLS_REASON_UNRECOGNIZED_NAME,          /* the owner selected no profile */
     DM_TLS_REASON_REFUSED,                    /* the owner takes no more connections for the name */
+    DM_TLS_REASON_TOO_MANY_HANDSHAKES,        /* or no more at this moment */
     DM_TLS_REASON_CLIENT_CERTIFICATE_MISSING, /* and required */
     DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID,
     DM_TLS_REASON_CERTIFICATE_EXPIRED, /* the server's, or not valid yet */
@@ -88,12 +89,12 @@ void dm_tls_profile_unref(struct dm_tls_profile *profile);
 
 /* Says under which profile a stream is served. server_name is lower case, "" when the client named none; borrowed, like the
  * profile that is returned. NULL refuses with unrecognized_name; dm_tls_later puts the handshake off until dm_tls_continue, when
- * it is asked again (for whoever has to wait its turn; the time is the owner's to bound); dm_tls_refused refuses with internal_error,
- * as the name is known but can't be served now. Before anything costly; may not end the stream. When it gives the stream to another flow, the
+ * it is asked again (for whoever has to wait its turn; the time is the owner's to bound); dm_tls_refused and dm_tls_too_many
+ * refuse with internal_error, as the name is known but can't be served now. Before anything costly; may not end the stream. When it gives the stream to another flow, the
  * handshake goes on in that one's turn. */
 typedef struct dm_tls_profile *(*dm_tls_select_cb)(void *arg, struct dm_stream *stream, struct dm_str server_name);
 
-extern struct dm_tls_profile *const dm_tls_later, *const dm_tls_refused;
+extern struct dm_tls_profile *const dm_tls_later, *const dm_tls_refused, *const dm_tls_too_many;
 /* From the callback above: "h2" is not chosen for this stream, whatever the profile allows. */
 void dm_tls_forbid_http2(struct dm_stream *stream);
 /* From a task of the stream's; nothing when its handshake was not put off. */

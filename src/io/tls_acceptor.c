@@ -160,9 +160,10 @@ static SSL_TICKET_RETURN on_session(SSL *ssl, SSL_SESSION *session, const unsign
 /* Server names */
 
 /* Addresses that are no profile's. */
-static const struct dm_tls_profile later, refused;
+static const struct dm_tls_profile later, refused, too_many;
 struct dm_tls_profile *const dm_tls_later = (struct dm_tls_profile *)&later;
 struct dm_tls_profile *const dm_tls_refused = (struct dm_tls_profile *)&refused;
+struct dm_tls_profile *const dm_tls_too_many = (struct dm_tls_profile *)&too_many;
 
 void dm_tls_continue(struct dm_stream *stream)
 {
@@ -282,6 +283,8 @@ static int on_client_hello(SSL *ssl, int *ret_alert, void *arg)
     }
     if (profile == dm_tls_refused)
         return refuse(tls, SSL_AD_INTERNAL_ERROR, DM_TLS_REASON_REFUSED, ret_alert);
+    if (profile == dm_tls_too_many)
+        return refuse(tls, SSL_AD_INTERNAL_ERROR, DM_TLS_REASON_TOO_MANY_HANDSHAKES, ret_alert);
     if (!profile)
         return refuse(tls, SSL_AD_UNRECOGNIZED_NAME, DM_TLS_REASON_UNRECOGNIZED_NAME, ret_alert);
     adopt(tls, profile);

@@ -23,6 +23,7 @@ const char *dm_tls_reason_name(enum dm_tls_reason reason)
         [DM_TLS_REASON_NO_APPLICATION_PROTOCOL] = "no_application_protocol",
         [DM_TLS_REASON_UNRECOGNIZED_NAME] = "unrecognized_name",
         [DM_TLS_REASON_REFUSED] = "refused",
+        [DM_TLS_REASON_TOO_MANY_HANDSHAKES] = "too_many_handshakes",
         [DM_TLS_REASON_CLIENT_CERTIFICATE_MISSING] = "client_certificate_missing",
         [DM_TLS_REASON_CLIENT_CERTIFICATE_INVALID] = "client_certificate_invalid",
         [DM_TLS_REASON_CERTIFICATE_EXPIRED] = "certificate_expired",

@@ -20,6 +20,10 @@ static const struct dm_field caps_fields[] = {
     {"upstream_connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, upstream_connections), .max = 1000000,
      .doc = "Connections to backends. Beyond, an idle one makes way; where there is none: wait (`queue`), then 503 "
             "`tenant_over_cap`. 0: as for `exchanges`."},
+    {"handshakes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, handshakes), .max = 1000000,
+     .doc =
+         "TLS handshakes a second that begin for its domains, resumptions among them, over all worker processes; as many as that "
+         "may come at once. Beyond: refused before its cost (alert `internal_error`). 0: no bound."},
     {"queue", DM_FIELD_INT, 0, DM_AT(struct dm_caps, queue), .max = 10000, .def_int = DM_QUEUE_DEFAULT,
      .doc =
          "Requests that may wait for room, above `exchanges` and `upstream_connections` together, first in, first out in each "

@@ -49,6 +49,7 @@ static struct dm_ucaps caps_of(const struct dm_caps *caps)
                              .head_timeout_ms = (uint32_t)caps->head_timeout_ms,
                              .body_timeout_ms = (uint32_t)caps->body_timeout_ms,
                              .body_rate_bytes = (uint32_t)caps->body_rate_bytes,
+                             .handshakes = (uint32_t)caps->handshakes,
                              .queue = (uint32_t)caps->queue,
                              .queue_ms = (uint32_t)caps->queue_ms,
                              .body_bytes = (uint64_t)caps->body_bytes,

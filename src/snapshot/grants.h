@@ -25,7 +25,7 @@ struct dm_ucaps {
     uint32_t idle_timeout_ms, head_timeout_ms, body_timeout_ms;
     uint32_t body_rate_bytes;
     uint32_t queue, queue_ms; /* requests that wait for room, and how long; 0: none */
-    uint32_t unused;
+    uint32_t handshakes;      /* of TLS, a second; 0: no bound */
     uint64_t body_bytes, buffered_bytes;
 };
 

@@ -295,6 +295,27 @@ suite('tls', () => {
     assert.match(must.stdout, /^HTTP\/1.1 403 [^]*daemun-reason: client_certificate_required/i);
   });
 
+  test('above its handshakes a second a team is refused, and nobody else', async () => {
+    const { gateway } = world;
+    const metric = (name, labels) => gateway.metric(name, labels);
+    const begun = await metric('daemun_tenant_tls_handshakes_total', { tenant: 'beta' });
+    await world.api.must('PATCH', `/tenants/beta${LIVE}`, { caps: { handshakes: 1 } });
+    const sockets = Array.from({ length: 12 }, () => connect('beta.test'));
+    await Promise.all(sockets.map((socket) => once(socket, 'secureConnect').catch(() => null)));
+    const failures = sockets.filter((socket) => socket.failure).map((socket) => socket.failure.code);
+    assert.ok(failures.length >= 1 && failures.length < sockets.length, `${failures.length} of ${sockets.length}`);
+    for (const code of failures) assert.equal(code, 'ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR');
+    assert.equal(await metric('daemun_tenant_refused_total', { tenant: 'beta', cap: 'handshakes' }), failures.length);
+    const grown = (await metric('daemun_tenant_tls_handshakes_total', { tenant: 'beta' })) - begun;
+    assert.equal(grown, sockets.length - failures.length);
+    for (const socket of sockets) socket.destroy();
+    const other = await opened('alpha.test');
+    assert.equal((await ask(other, 'alpha.test', { headers: key('alpha') })).status, 200);
+    other.destroy();
+    await world.api.must('PATCH', `/tenants/beta${LIVE}`, { caps: { handshakes: 0 } });
+    (await opened('beta.test')).destroy();
+  });
+
   test('certificates and their keys are there after a restart, with the controller gone', async () => {
     await world.controller.stop();
     await world.gateway.killAll();

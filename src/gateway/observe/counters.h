@@ -27,7 +27,8 @@ extern const uint32_t dm_latency_bounds_us[DM_LATENCY_BUCKETS - 1];
     X(HEADER_BYTES, header_bytes)                                                                                      \
     X(HEADERS, headers)                                                                                                \
     X(URL_BYTES, url_bytes)                                                                                            \
-    X(BODY_BYTES, body_bytes)
+    X(BODY_BYTES, body_bytes)                                                                                          \
+    X(HANDSHAKES, handshakes)
 
 enum dm_cap {
 #define DM_CAP_ENUM(id, member) DM_CAP_##id,
@@ -84,6 +85,7 @@ struct dm_tenant_counters {
     uint64_t queue_delay_us_sum; /* of the tasks that were followed (io/overload.h) */
     uint64_t queue_delay[DM_LATENCY_BUCKETS];
     uint64_t shed_requests, shed_handshakes; /* refused because its work waited too long */
+    uint64_t handshakes; /* of TLS, begun for its domains */
 };
 
 struct dm_worker_counters {

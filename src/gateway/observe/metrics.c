@@ -23,6 +23,8 @@ static const struct family tenant_families[] = {
      TENANT(shed_requests), 0},
     {"daemun_tenant_shed_handshakes_total", "counter",
      "TLS handshakes refused because a tenant's work waited too long.", TENANT(shed_handshakes), 0},
+    {"daemun_tenant_tls_handshakes_total", "counter",
+     "TLS handshakes begun for a tenant's domains, resumptions among them.", TENANT(handshakes), 0},
     {"daemun_requests_total", "counter", "Requests of a tenant.", TENANT(requests), 0},
     {"daemun_received_bytes_total", "counter", "Bytes from clients.", TENANT(bytes_in), 0},
     {"daemun_sent_bytes_total", "counter", "Bytes to clients.", TENANT(bytes_out), 0},

@@ -122,6 +122,57 @@ static void test_connections_of_http2(void **state)
     assert_int_equal(stage_counters(s)->connections, 0);
 }
 
+/* --- handshakes --------------------------------------------------------------------------------------------------- */
+
+/* A second worker of the gateway: the same pages of limits, counters of its own. */
+static void init_second(struct stage *s, struct rig *second)
+{
+    struct dm_err err = {0};
+    char path[80];
+
+    memset(second, 0, sizeof(*second));
+    snprintf(path, sizeof(path), "%s/limits", s->rig.dir);
+    memcpy(second->dir, s->rig.dir, sizeof(second->dir));
+    second->options = s->rig.options;
+    second->next_sequence = 100;
+    second->counters = dm_calloc(1, sizeof(*second->counters));
+    assert_int_equal(dm_worker_init(&second->worker, dm_sys_real(), &second->options, second->counters, path, &err), 0);
+}
+
+static struct dm_live_tenant *tenant_of(struct rig *rig)
+{
+    return dm_map_get(&rig->worker.tenants, DM_STR("orders"));
+}
+
+/* Over all workers, to the last one: the clock stands in between. */
+static void test_handshakes(void **state)
+{
+    struct stage *s = *state;
+    struct rig second;
+    size_t n = 0;
+
+    apply_caps(s, "\"handshakes\":7");
+    init_second(s, &second);
+    rig_apply(&second, "orders", 1, DM_UNIT_GRANTS,
+              "{\"state\":\"active\",\"weight\":100,\"caps\":{\"handshakes\":7},\"domains\":[],\"endpoints\":[]}");
+    second.worker.wall_offset_ns = dm_worker_wall_ns(&s->rig.worker) - dm_loop_now_ns(second.worker.loop);
+    for (size_t i = 0; i < 10; i++) {
+        n += dm_caps_take_handshake(&s->rig.worker, tenant_of(&s->rig));
+        n += dm_caps_take_handshake(&second.worker, tenant_of(&second));
+    }
+    assert_int_equal(n, 7);
+    assert_int_equal(refused(s, DM_CAP_HANDSHAKES) + second.counters->tenants[1].refused[DM_CAP_HANDSHAKES], 13);
+    assert_int_equal(stage_counters(s)->handshakes + second.counters->tenants[1].handshakes, 7);
+    s->rig.worker.wall_offset_ns += 1000000000;
+    for (size_t i = 0; i < 10; i++)
+        n += dm_caps_take_handshake(&s->rig.worker, tenant_of(&s->rig));
+    assert_int_equal(n, 14);
+    apply_grants(s, "");
+    assert_true(dm_caps_take_handshake(&s->rig.worker, tenant_of(&s->rig)));
+    dm_worker_done(&second.worker);
+    dm_free(second.counters);
+}
+
 /* --- connections to backends -------------------------------------------------------------------------------------- */
 
 static void test_upstream_connections(void **state)
@@ -330,6 +381,7 @@ int main(void)
         TEST(test_connections_without_a_cap),
         TEST(test_connections_of_fronts_are_nobodys),
         TEST(test_connections_of_http2),
+        TEST(test_handshakes),
         TEST(test_upstream_connections),
         TEST(test_upstream_connections_that_go_away),
         TEST(test_idle_upstream_connections_make_way),

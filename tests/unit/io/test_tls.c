@@ -129,6 +129,7 @@ static void the_owner_selects_by_name(void **state)
 static void the_owner_refuses_what_is_too_much(void **state)
 {
     refused(shake("full.example"), SSL_AD_INTERNAL_ERROR, DM_TLS_REASON_REFUSED);
+    refused(shake("busy.example"), SSL_AD_INTERNAL_ERROR, DM_TLS_REASON_TOO_MANY_HANDSHAKES);
     assert_int_equal(shake("api.example"), 1);
 }
 

@@ -32,6 +32,8 @@ struct dm_tls_profile *select_profile(void *arg, struct dm_stream *stream, struc
     }
     if (dm_str_eq(server_name, DM_STR("full.example")))
         return dm_tls_refused;
+    if (dm_str_eq(server_name, DM_STR("busy.example")))
+        return dm_tls_too_many;
     return dm_str_eq(server_name, DM_STR("unknown.example")) ? NULL : profile;
 }
 
