@@ -1,6 +1,7 @@
 #include "gateway/caps.h"
 
 #include "gateway/admission.h"
+#include "gateway/bandwidth.h"
 #include "gateway/worker.h"
 
 #define HELD_MIN 1000 /* exchanges, connections to backends */
@@ -38,6 +39,7 @@ void dm_caps_set(struct dm_live_tenant *tenant)
     tenant->caps = tenant->grants ? &DM_UNIT_ROOT(tenant->grants, dm_ugrants)->caps : &none;
     tenant->free_exchanges = has_request_caps(tenant->caps) ? 0 : tenant->env->connections_max;
     tenant->share.connections_max = tenant->caps->upstream_connections;
+    dm_bandwidth_set(tenant, tenant->caps->bandwidth_in, tenant->caps->bandwidth_out);
 }
 
 static uint64_t lesser(uint64_t limit, uint64_t cap)

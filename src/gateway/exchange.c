@@ -23,6 +23,7 @@
 
 #include "gateway/admission.h"
 #include "gateway/answer.h"
+#include "gateway/bandwidth.h"
 #include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/decide.h"
@@ -166,8 +167,11 @@ void dm_exchange_end_client(struct dm_exchange *ex)
         dm_exchange_end_timeout(ex);
     ex->bytes_in = dm_http_request_bytes_in(ex->caller);
     ex->bytes_out = dm_http_request_bytes_out(ex->caller);
-    if (ex->tenant)
+    if (ex->tenant) {
         count(ex);
+        if (DM_UNLIKELY(ex->tenant->bandwidth != NULL))
+            dm_bandwidth_end(ex);
+    }
     if (ex->worker->options->access_log)
         dm_access_log_write(&ex->worker->log, ex, dm_worker_wall_ns(ex->worker));
     ex->caller = NULL;
@@ -262,7 +266,7 @@ static size_t on_request_body(void *user, struct dm_http_request *caller, const 
 
     if (!ex->call || dm_exchange_is_replaying(ex))
         return 0; /* go_on() resumes */
-    taken = dm_http_call_write(ex->call, ptr, len);
+    taken = dm_bandwidth_to_backend(ex, ptr, len);
     if (DM_UNLIKELY(ex->tunnel != NULL))
         dm_tunnel_passed(ex->tunnel, DM_TUNNEL_BACKEND, ptr, taken);
     else if (ex->may_replay)
@@ -289,14 +293,17 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
         dm_http_call_end(ex->call, ex->request_trailers);
 }
 
-static void on_client_writable(void *user, struct dm_http_request *caller)
+void dm_exchange_resume_response(struct dm_exchange *ex)
 {
-    struct dm_exchange *ex = user;
-
     if (DM_UNLIKELY(ex->filter != NULL) && !dm_filter_writable(ex->filter))
         return;
     if (ex->call)
         dm_http_call_resume(ex->call);
+}
+
+static void on_client_writable(void *user, struct dm_http_request *caller)
+{
+    dm_exchange_resume_response(user);
 }
 
 static void on_client_done(void *user, struct dm_http_request *caller)

@@ -22,6 +22,7 @@ struct dm_exchange_timeout;
 struct dm_turn;
 struct dm_filter;
 struct dm_grpc_deadline;
+struct dm_throttle;
 struct dm_tunnel;
 struct dm_worker_listener;
 
@@ -74,6 +75,7 @@ struct dm_exchange {
     struct dm_grpc_deadline *deadline;         /* of a gRPC call that has one (grpc_call.h) */
     struct dm_exchange_timeout *timeout;       /* of a backend that has one for all tries */
     struct dm_tunnel *tunnel;                  /* NULL: none */
+    struct dm_throttle *throttle;              /* of a tenant with a bound, from its first body on (bandwidth.h) */
     unsigned status;
     uint8_t reason;       /* enum dm_reason */
     uint16_t tls_failure; /* io/tls.h, of the last connection to a backend that failed of it; 0: none */
@@ -104,6 +106,9 @@ struct dm_encoders *dm_exchange_encoders(struct dm_exchange *ex);
 bool dm_exchange_certificate(const struct dm_exchange *ex, struct dm_str *ret_fingerprint, struct dm_str *ret_subject);
 /* Unix time. */
 uint64_t dm_exchange_wall_s(const struct dm_exchange *ex);
+
+/* Of the response's body, to the client, as dm_http_request_write(); but no more than the tenant's bandwidth lets go on. */
+size_t dm_exchange_write(struct dm_exchange *ex, const char *ptr, size_t len);
 
 /* The deadline is over, from the loop: what is not answered yet is BACKEND_TIMEOUT, what is under way ends with gRPC's status where it
  * may, or is reset. The exchange may be gone when this returns. */

@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
+#include "gateway/bandwidth.h"
 #include "gateway/forward.h"
 #include "gateway/grpc_call.h"
 #include "gateway/policy/filter.h"
@@ -378,6 +379,11 @@ static void on_response(void *user, struct dm_http_call *call, struct dm_http_he
         begin_response(ex, head);
 }
 
+size_t dm_exchange_write(struct dm_exchange *ex, const char *ptr, size_t len)
+{
+    return dm_bandwidth_to_client(ex, ptr, len);
+}
+
 static size_t on_response_body(void *user, struct dm_http_call *call, const char *ptr, size_t len)
 {
     struct dm_exchange *ex = user;
@@ -387,7 +393,7 @@ static size_t on_response_body(void *user, struct dm_http_call *call, const char
         return dm_filter_body(ex->filter, ptr, len);
     if (!ex->caller)
         return len;
-    taken = dm_http_request_write(ex->caller, ptr, len);
+    taken = dm_bandwidth_to_client(ex, ptr, len);
     if (DM_UNLIKELY(ex->tunnel != NULL))
         dm_tunnel_passed(ex->tunnel, DM_TUNNEL_CLIENT, ptr, taken);
     return taken;

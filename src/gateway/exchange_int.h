@@ -13,6 +13,10 @@ void dm_exchange_free_if_ended(struct dm_exchange *ex);
 
 /* Decides what becomes of the request, and does it. */
 void dm_exchange_decide(struct dm_exchange *ex);
+
+/* The client takes more of the response. The exchange may be gone when it returns. */
+void dm_exchange_resume_response(struct dm_exchange *ex);
+
 /* What was decided goes to the backend. */
 void dm_exchange_begin(struct dm_exchange *ex);
 

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "gateway/admission.h"
+#include "gateway/bandwidth.h"
 #include "gateway/caps.h"
 #include "snapshot/release.h"
 
@@ -108,6 +109,7 @@ void dm_live_tenant_unref(struct dm_live_tenant *tenant)
     if (!tenant || --tenant->refs > 0)
         return;
     dm_admission_done(tenant);
+    dm_bandwidth_free(tenant);
     dm_live_release_unref(tenant->release);
     dm_unit_unref(tenant->applications);
     dm_unit_unref(tenant->grants);

@@ -14,6 +14,7 @@
 #include "snapshot/grants.h"
 #include "snapshot/unit.h"
 
+struct dm_bandwidth;
 struct dm_tenant_counters;
 
 /* A release at work: the unit and an upstream for each of its backends. */
@@ -39,6 +40,7 @@ struct dm_live_tenant {
     uint64_t free_exchanges;     /* with up to so many in this worker, a request needs no look at the caps */
     uint64_t looked_ns, others, others_bytes; /* exchanges in flight and buffers on other workers, at this loop time */
     struct dm_wait_queue waiting;             /* requests, to be in flight; admission.h */
+    struct dm_bandwidth *bandwidth;           /* NULL: it never had a bound; bandwidth.h */
     struct dm_upstream_share share;
     size_t encoder_bytes; /* reserved by policy/encoder */
     const struct dm_upstream_env *env;

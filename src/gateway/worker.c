@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "io/tls.h"
 #include "base/mix.h"
+#include "gateway/bandwidth.h"
 #include "gateway/caps.h"
 #include "gateway/connection.h"
 #include "gateway/entrance.h"
@@ -15,6 +16,7 @@
 #define CONNECTIONS_KEEP 8192
 #define TUNNELS_KEEP 8192
 #define TURNS_KEEP 256
+#define THROTTLES_KEEP 1024
 #define CHUNK_BYTES (4u << 10)
 #define CHUNKS_KEEP 16384
 #define SCRATCH_MAX (256u << 10)
@@ -136,6 +138,7 @@ static void init_memory(struct dm_worker *worker)
     dm_freelist_init(&worker->connections, sizeof(struct dm_connection), CONNECTIONS_KEEP);
     dm_freelist_init(&worker->tunnels, sizeof(struct dm_tunnel), TUNNELS_KEEP);
     dm_freelist_init(&worker->turns, sizeof(struct dm_turn), TURNS_KEEP);
+    dm_freelist_init(&worker->throttles, DM_THROTTLE_BYTES, THROTTLES_KEEP);
     dm_chunk_pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEEP);
     dm_buf_init(&worker->scratch, SCRATCH_MAX);
     dm_buf_init(&worker->answer, SCRATCH_MAX);
@@ -328,6 +331,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_freelist_done(&worker->connections);
     dm_freelist_done(&worker->tunnels);
     dm_freelist_done(&worker->turns);
+    dm_freelist_done(&worker->throttles);
     dm_chunk_pool_done(&worker->chunks);
     dm_buf_done(&worker->scratch);
     dm_buf_done(&worker->answer);

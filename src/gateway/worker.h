@@ -58,7 +58,7 @@ struct dm_worker {
     struct dm_encoders *encoders;
     struct dm_vault *vault;           /* owned; NULL: no sealed key opens */
     struct dm_tls_acceptor *acceptor; /* of all listeners with TLS */
-    struct dm_freelist exchanges, connections, tunnels, turns;
+    struct dm_freelist exchanges, connections, tunnels, turns, throttles;
     struct dm_chunk_pool chunks;
     struct dm_buf scratch, answer;
     uint64_t wall_offset_ns; /* wall clock - loop clock, refreshed every second */

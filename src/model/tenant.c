@@ -24,13 +24,21 @@ static const struct dm_field caps_fields[] = {
      .doc =
          "TLS handshakes a second that begin for its domains, resumptions among them, over all worker processes; as many as that "
          "may come at once. Beyond: refused before its cost (alert `internal_error`). 0: no bound."},
+    {"bandwidth_in_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, bandwidth_in_bytes), .max = INT64_C(1) << 40,
+     .doc =
+         "Bytes a second from its clients, over all worker processes; as many as a quarter of a second brings, at least 64 KiB, may "
+         "come at once. Beyond: bodies and tunnels wait, unread, and share what there is in turns. Heads count, but do not wait. "
+         "0: no bound; at least 1024."},
+    {"bandwidth_out_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, bandwidth_out_bytes), .max = INT64_C(1) << 40,
+     .doc = "Bytes a second to its clients, likewise: backends are read as fast as that."},
     {"queue", DM_FIELD_INT, 0, DM_AT(struct dm_caps, queue), .max = 10000, .def_int = DM_QUEUE_DEFAULT,
      .doc =
          "Requests that may wait for room, above `exchanges` and `upstream_connections` together, first in, first out in each "
          "worker process. What waits reads no body and holds no connection to a backend. Beyond: 503 `tenant_over_cap` at "
          "once. 0: none waits."},
     {"queue_ms", DM_FIELD_INT, 0, DM_AT(struct dm_caps, queue_ms), .max = 60000, .def_int = DM_QUEUE_MS_DEFAULT,
-     .doc = "How long a request waits at most. Beyond: 503 `tenant_over_cap`. 0: none waits."},
+     .doc =
+         "How long a request waits at most. Beyond: 503 `tenant_over_cap`. 0: none waits, and `queue` must say so too."},
     {"header_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, header_bytes), .max = 1 << 20,
      .doc = "Bytes of a request's head, as HTTP/1.1 writes it. Beyond: 431 `header_too_large`."},
     {"headers", DM_FIELD_INT, 0, DM_AT(struct dm_caps, headers), .max = 10000,
@@ -56,6 +64,45 @@ static const struct dm_field caps_fields[] = {
             "listener's. Below: as for `body_timeout_ms`."},
 };
 
+/* --- caps that contradict each other ------------------------------------------------------------------------------ */
+
+#define BANDWIDTH_MIN 1024
+
+static void check_bandwidth(struct dm_check *check, const char *member, int64_t bandwidth, const struct dm_caps *caps)
+{
+    if (bandwidth == 0)
+        return;
+    if (bandwidth < BANDWIDTH_MIN)
+        dm_check_fail(check, member, "must be 0 or at least %d, found %lld", BANDWIDTH_MIN, (long long)bandwidth);
+    else if (caps->body_rate_bytes > bandwidth)
+        dm_check_fail(check, member,
+                      "must be at least body_rate_bytes, which every body has to keep (%lld), found %lld",
+                      (long long)caps->body_rate_bytes, (long long)bandwidth);
+}
+
+static bool is_above(int64_t cap, int64_t other)
+{
+    return other > 0 && cap > other;
+}
+
+static void check_caps(const void *object, struct dm_check *check)
+{
+    const struct dm_caps *caps = object;
+
+    if (caps->queue > 0 && caps->queue_ms == 0)
+        dm_check_fail(check, "/queue_ms",
+                      "must be at least 1 for the %lld requests of queue to wait, found 0 (queue 0: none waits)",
+                      (long long)caps->queue);
+    if (is_above(caps->streams, caps->exchanges))
+        dm_check_fail(check, "/streams", "must be at most exchanges, which all connections share (%lld), found %lld",
+                      (long long)caps->exchanges, (long long)caps->streams);
+    if (is_above(caps->url_bytes, caps->header_bytes))
+        dm_check_fail(check, "/url_bytes", "must be at most header_bytes, of which it is a part (%lld), found %lld",
+                      (long long)caps->header_bytes, (long long)caps->url_bytes);
+    check_bandwidth(check, "/bandwidth_in_bytes", caps->bandwidth_in_bytes, caps);
+    check_bandwidth(check, "/bandwidth_out_bytes", caps->bandwidth_out_bytes, caps);
+}
+
 const struct dm_schema dm_schema_caps = {
     .name = "Caps",
     .doc =
@@ -69,6 +116,7 @@ const struct dm_schema dm_schema_caps = {
         "and `daemun_refusals_total{reason}`.",
     DM_FIELDS(caps_fields),
     .struct_bytes = sizeof(struct dm_caps),
+    .validate = check_caps,
 };
 
 static const struct dm_field fields[] = {

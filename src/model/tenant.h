@@ -9,13 +9,14 @@ struct dm_schema;
 enum dm_state { DM_STATE_ACTIVE, DM_STATE_SUSPENDED };
 extern const char *const dm_state_names[];
 
-/* Hard caps per gateway; 0 = derived from the listeners, or the listener's, but for the queue and handshakes. */
+/* Hard caps per gateway; 0 = derived from the listeners, or the listener's, but for the queue, handshakes and bandwidth. */
 struct dm_caps {
     int64_t connections; /* client connections */
     int64_t exchanges;   /* in flight */
     int64_t buffered_bytes;
     int64_t upstream_connections;
-    int64_t handshakes;      /* of TLS, a second */
+    int64_t handshakes;                              /* of TLS, a second */
+    int64_t bandwidth_in_bytes, bandwidth_out_bytes; /* a second */
     int64_t queue, queue_ms; /* of requests above exchanges and upstream_connections; 0 = none waits */
     /* of one request or connection; never above what the listener allows */
     int64_t header_bytes;

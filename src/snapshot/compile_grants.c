@@ -53,7 +53,9 @@ static struct dm_ucaps caps_of(const struct dm_caps *caps)
                              .queue = (uint32_t)caps->queue,
                              .queue_ms = (uint32_t)caps->queue_ms,
                              .body_bytes = (uint64_t)caps->body_bytes,
-                             .buffered_bytes = (uint64_t)caps->buffered_bytes};
+                             .buffered_bytes = (uint64_t)caps->buffered_bytes,
+                             .bandwidth_in = (uint64_t)caps->bandwidth_in_bytes,
+                             .bandwidth_out = (uint64_t)caps->bandwidth_out_bytes};
 }
 
 dm_off dm_compile_grants(struct dm_builder *b, const struct dm_grants_body *body)

@@ -27,6 +27,7 @@ struct dm_ucaps {
     uint32_t queue, queue_ms; /* requests that wait for room, and how long; 0: none */
     uint32_t handshakes;      /* of TLS, a second; 0: no bound */
     uint64_t body_bytes, buffered_bytes;
+    uint64_t bandwidth_in, bandwidth_out; /* bytes a second; 0: no bound */
 };
 
 struct dm_ugrants {

@@ -85,7 +85,8 @@ struct dm_tenant_counters {
     uint64_t queue_delay_us_sum; /* of the tasks that were followed (io/overload.h) */
     uint64_t queue_delay[DM_LATENCY_BUCKETS];
     uint64_t shed_requests, shed_handshakes; /* refused because its work waited too long */
-    uint64_t handshakes; /* of TLS, begun for its domains */
+    uint64_t handshakes;                     /* of TLS, begun for its domains */
+    uint64_t bandwidth_waits[2];             /* of bodies, by direction (enum dm_bandwidth_way) */
 };
 
 struct dm_worker_counters {

@@ -18,7 +18,7 @@
 static bool drain(struct dm_filter *f)
 {
     if (f->out_at < f->out.len)
-        f->out_at += dm_http_request_write(f->ex->caller, f->out.ptr + f->out_at, f->out.len - f->out_at);
+        f->out_at += dm_exchange_write(f->ex, f->out.ptr + f->out_at, f->out.len - f->out_at);
     if (f->out_at < f->out.len)
         return false;
     dm_buf_reset(&f->out);

@@ -269,6 +269,18 @@ static void holds_tenants_and_tokens(void **state)
         {"{'name':'a','caps':{'queue':10001}}", "/caps/queue", "must be between 0 and 10000, found 10001"},
         {"{'name':'a','caps':{'queue_ms':60001}}", "/caps/queue_ms", "must be between 0 and 60000, found 60001"},
         {"{'name':'a','caps':{'connections':-1}}", "/caps/connections", "must be between 0 and 1000000, found -1"},
+        {"{'name':'a','caps':{'handshakes':1000001}}", "/caps/handshakes",
+         "must be between 0 and 1000000, found 1000001"},
+        {"{'name':'a','caps':{'bandwidth_in_bytes':1023}}", "/caps/bandwidth_in_bytes",
+         "must be 0 or at least 1024, found 1023"},
+        {"{'name':'a','caps':{'bandwidth_out_bytes':2000,'body_rate_bytes':2001}}", "/caps/bandwidth_out_bytes",
+         "must be at least body_rate_bytes, which every body has to keep (2001), found 2000"},
+        {"{'name':'a','caps':{'queue_ms':0}}", "/caps/queue_ms",
+         "must be at least 1 for the 100 requests of queue to wait, found 0 (queue 0: none waits)"},
+        {"{'name':'a','caps':{'exchanges':10,'streams':11}}", "/caps/streams",
+         "must be at most exchanges, which all connections share (10), found 11"},
+        {"{'name':'a','caps':{'header_bytes':1000,'url_bytes':1001}}", "/caps/url_bytes",
+         "must be at most header_bytes, of which it is a part (1000), found 1001"},
     };
     struct dm_json *json = fixture_json("{'name':'a','role':'master_admin','tenant':'t'}");
     struct dm_tenant tenant;
@@ -289,6 +301,14 @@ static void holds_tenants_and_tokens(void **state)
     }
     fixture_read(&dm_schema_tenant, "{'name':'a','compat_date':'2028-02-29','caps':{'exchanges':5}}", &arena, &tenant);
     assert_int_equal(tenant.caps.exchanges, 5);
+    fixture_read(
+        &dm_schema_tenant,
+        "{'name':'a','caps':{'exchanges':10,'streams':10,'header_bytes':1000,'url_bytes':1000,'queue':0,'queue_ms':0,"
+        "'bandwidth_in_bytes':2000,'bandwidth_out_bytes':1024,'body_rate_bytes':1024,'handshakes':5}}",
+        &arena, &tenant);
+    assert_int_equal(tenant.caps.bandwidth_in_bytes, 2000);
+    assert_int_equal(tenant.caps.bandwidth_out_bytes, 1024);
+    assert_int_equal(tenant.caps.handshakes, 5);
     fixture_read(&dm_schema_token, "{'name':'a','role':'tenant_admin','expires_at':'2026-11-01T23:59:59Z'}", &arena,
                  &token);
 }
