@@ -355,6 +355,11 @@ static void heed(struct dm_stream *stream, unsigned ready)
     if ((stream->head || stream->held_bytes > 0) && ready & DM_READY_OUT)
         dm_stream_drain(stream);
     serve(stream);
+    /* It was resumed for what had come before, and nobody reads again: the failure is told by no other event. */
+    if (DM_UNLIKELY(ready & DM_READY_ERR) && stream->is_paused && !stream->is_closing && !stream->is_failed) {
+        check_error(stream);
+        tell_failure(stream);
+    }
 }
 
 static void run_task(struct dm_task *task)
