@@ -4,15 +4,18 @@
 #include "gateway/bandwidth.h"
 #include "gateway/worker.h"
 
-#define HELD_MIN 1000 /* exchanges, connections to backends */
+#define HELD_MIN 1334 /* exchanges, connections to backends: of which the usual weight has 1000 */
 
 static const struct dm_ucaps none;
 
 /* --- derived ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t three_quarters(uint64_t n)
+/* K7. Rounded up. */
+static uint64_t share_of(uint64_t n, uint32_t weight)
 {
-    return n - n / 4;
+    uint64_t own = 3 * (uint64_t)weight, all = own + DM_FLOW_WEIGHT;
+
+    return (n * own + all - 1) / all;
 }
 
 /* K2 */
@@ -20,12 +23,9 @@ void dm_caps_init(struct dm_worker *worker)
 {
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < worker->n_listeners; i++) {
-        struct dm_worker_listener *listener = &worker->listeners[i];
-        listener->tenant_connections = (uint32_t)three_quarters(listener->spec->limits.connections);
-        sum += listener->tenant_connections;
-    }
-    worker->tenant_exchanges = (uint32_t)DM_MAX(sum, (uint64_t)HELD_MIN);
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        sum += worker->listeners[i].spec->limits.connections;
+    worker->held_max = (uint32_t)DM_MAX(sum, (uint64_t)HELD_MIN);
 }
 
 static bool has_request_caps(const struct dm_ucaps *caps)
@@ -37,8 +37,10 @@ static bool has_request_caps(const struct dm_ucaps *caps)
 void dm_caps_set(struct dm_live_tenant *tenant)
 {
     tenant->caps = tenant->grants ? &DM_UNIT_ROOT(tenant->grants, dm_ugrants)->caps : &none;
-    tenant->free_exchanges = has_request_caps(tenant->caps) ? 0 : tenant->env->connections_max;
+    tenant->held_max = (uint32_t)share_of(tenant->env->connections_max, tenant->flow.weight);
+    tenant->free_exchanges = has_request_caps(tenant->caps) ? 0 : tenant->held_max;
     tenant->share.connections_max = tenant->caps->upstream_connections;
+    tenant->share.connections_usual = tenant->held_max;
     dm_bandwidth_set(tenant, tenant->caps->bandwidth_in, tenant->caps->bandwidth_out);
 }
 
@@ -88,7 +90,7 @@ static bool has_room_for_connection(const struct dm_worker_listener *listener, c
     uint64_t own = tenant->counters->connections;
 
     if (tenant->caps->connections == 0)
-        return own < listener->tenant_connections;
+        return own < share_of(listener->spec->limits.connections, tenant->flow.weight);
     return own < tenant->caps->connections &&
            own + dm_counter_pages_others(&listener->worker->pages, tenant->counters,
                                          offsetof(struct dm_tenant_counters, connections)) <
@@ -151,7 +153,7 @@ static bool has_room_for_exchanges(const struct dm_exchange *ex, uint64_t own)
     uint64_t cap = ex->tenant->caps->exchanges;
 
     if (cap == 0)
-        return own <= ex->worker->tenant_exchanges;
+        return own <= ex->tenant->held_max;
     return own <= cap && own + ex->tenant->others <= cap;
 }
 

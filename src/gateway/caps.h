@@ -2,7 +2,7 @@
  *
  * K1. A cap allows nothing that the listener does not. One that is 0 is the listener's, or what is derived from it.
  * K2. connections, exchanges, upstream_connections and buffered_bytes hold for all workers of the gateway together. Two workers that take at the same
- *     time, or within one turn, may pass a cap by what they took meanwhile. Without a cap a tenant may have, in each worker, three quarters
+ *     time, or within one turn, may pass a cap by what they took meanwhile. Without a cap a tenant may have, in each worker, its share (K7)
  *     of the connections of the listener, and of those of all listeners (at least a thousand) as exchanges and as connections to
  *     backends: the rest is the others' (P1).
  * K3. connections and streams, idle and head timeouts are a connection's: they hold from where it becomes the tenant's on, as they were then.
@@ -14,6 +14,8 @@
  *
  * K6. handshakes is a bucket in pages that all workers share, exact over all: it holds what a second brings. A resumption counts as much
  *     as another one: with TLS 1.3 it costs four fifths of it, and what a ClientHello offers is not known to be any good before that.
+ *
+ * K7. A tenant's share of a bound is 3w / (3w + 100) of it, where w is its weight: three quarters with the usual 100, and never all.
  *
  * Cost: a comparison for each request of a tenant without caps. Threads: the worker's. */
 #ifndef DM_GATEWAY_CAPS_H

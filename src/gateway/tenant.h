@@ -37,7 +37,8 @@ struct dm_live_tenant {
     struct dm_tenant_counters *counters;
     struct dm_flow flow;         /* whose work its connections and backends are */
     const struct dm_ucaps *caps; /* in the grants, or all 0; caps.h */
-    uint64_t free_exchanges;     /* with up to so many in this worker, a request needs no look at the caps */
+    uint32_t held_max;       /* exchanges, and connections to backends, in this worker, unless a cap says otherwise */
+    uint64_t free_exchanges; /* with up to so many in this worker, a request needs no look at the caps */
     uint64_t looked_ns, others, others_bytes; /* exchanges in flight and buffers on other workers, at this loop time */
     struct dm_wait_queue waiting;             /* requests, to be in flight; admission.h */
     struct dm_bandwidth *bandwidth;           /* NULL: it never had a bound; bandwidth.h */

@@ -297,7 +297,7 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->client = client_new(worker);
     worker->upstream_env = (struct dm_upstream_env){worker->loop,   dm_dns_new(worker->loop, &dns_defaults),
                                                     worker->client, &worker->system_trust,
-                                                    &worker->pages, worker->tenant_exchanges};
+                                                    &worker->pages, worker->held_max};
     dm_access_log_init(&worker->log, worker->loop);
     return 0;
 }

@@ -31,8 +31,7 @@ struct dm_worker_listener {
     const struct dm_listener_spec *spec;
     struct dm_http_server *server;
     struct dm_listener_counters *counters;
-    struct dm_lobby *lobby;      /* NULL: it has none (entrance.h) */
-    uint32_t tenant_connections; /* that one tenant may have here, in this worker, unless it has a cap of its own */
+    struct dm_lobby *lobby; /* NULL: it has none (entrance.h) */
 };
 
 struct dm_worker {
@@ -50,7 +49,8 @@ struct dm_worker {
     struct dm_limits limits;
     struct dm_counters_page *counters;
     struct dm_counter_pages pages;
-    uint32_t tenant_exchanges; /* that one tenant may have in flight in this worker, unless it has a cap of its own */
+    uint32_t
+        held_max; /* exchanges, and connections to backends, of which each tenant may have its share (caps.h, K7) */
     struct dm_access_log log;
     struct dm_usage_table usage;
     struct dm_usage matched; /* of the request in hand */

@@ -8,11 +8,12 @@ const char *const dm_state_names[] = {"active", "suspended", NULL};
 static const struct dm_field caps_fields[] = {
     {"connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, connections), .max = 1000000,
      .doc = "Client connections open. Beyond: 503 `too_many_connections` and closed; with TLS the handshake is refused "
-            "(alert `internal_error`). 0: three quarters of the listener's, in each worker process."},
+            "(alert `internal_error`). 0: its share of the listener's, in each worker process: "
+            "3w / (3w + 100) of them, where w is the weight (three quarters with 100)."},
     {"exchanges", DM_FIELD_INT, 0, DM_AT(struct dm_caps, exchanges), .max = 1000000,
      .doc =
-         "Requests in flight, tunnels among them. Beyond: wait (`queue`), then 503 `tenant_over_cap`. 0: three quarters of the connections "
-         "of all listeners, at least 1000, in each worker process."},
+         "Requests in flight, tunnels among them. Beyond: wait (`queue`), then 503 `tenant_over_cap`. 0: its share (as of `connections`) of the connections "
+         "of all listeners, at least of 1334, in each worker process."},
     {"buffered_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_caps, buffered_bytes), .max = INT64_C(1) << 40,
      .doc =
          "Memory of buffers: what clients and backends sent and the other side has not taken yet, and what waits to be sent. "

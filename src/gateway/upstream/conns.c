@@ -160,7 +160,7 @@ static bool is_full(const struct dm_upstream *u)
     uint64_t held = u->counters->upstream_connections;
 
     if (u->share->connections_max == 0)
-        return held >= u->env.connections_max;
+        return held >= u->share->connections_usual;
     return held + dm_counter_pages_others(u->env.pages, u->counters,
                                           offsetof(struct dm_tenant_counters, upstream_connections)) >=
            u->share->connections_max;

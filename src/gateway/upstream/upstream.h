@@ -40,7 +40,7 @@ struct dm_upstream_env {
     struct dm_http_client *client;
     struct dm_tls_trust **system_trust; /* the system's CA certificates; read when the first backend needs them */
     const struct dm_counter_pages *pages;
-    uint32_t connections_max; /* of a tenant without a cap of its own, in this worker */
+    uint32_t connections_max; /* of this worker; a tenant without a cap of its own has a share of it (caps.h) */
 };
 
 /* What the upstreams of one tenant share; outlives them. */
@@ -50,7 +50,8 @@ struct dm_upstream_share {
     uint32_t n_told, n_untold;
     struct dm_tenant_counters *counters;
     struct dm_flow *flow;         /* whose work its connections are; NULL: of whoever runs */
-    uint32_t connections_max;     /* of the tenant, in all workers together; 0: as in the env */
+    uint32_t connections_max;     /* of the tenant, in all workers together; 0: there is no such cap */
+    uint32_t connections_usual;   /* and then it has so many in this worker */
     struct dm_upstream *first;    /* those that there are */
     uint32_t n_kept;              /* connections that got free and were waited for */
     struct dm_wait_queue waiting; /* the tenant's requests that wait for a connection (admission.h) */

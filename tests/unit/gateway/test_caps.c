@@ -7,6 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static struct dm_live_tenant *tenant_of(struct rig *rig)
+{
+    return dm_map_get(&rig->worker.tenants, DM_STR("orders"));
+}
+
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
 static void test_connections(void **state)
@@ -85,6 +90,26 @@ static void test_connections_without_a_cap(void **state)
     stage_try(s, GET, OK);
 }
 
+/* Who weighs a tenth has three of thirteen. */
+static void test_connections_by_weight(void **state)
+{
+    struct stage *s = *state;
+    struct rig_socket *sockets[3];
+
+    s->rig.options.listen[0].limits.connections = 13;
+    s->rig.worker.upstream_env.connections_max = 1334;
+    apply_caps(s, "");
+    rig_apply(&s->rig, "orders", 1, DM_UNIT_GRANTS,
+              "{\"state\":\"active\",\"weight\":10,\"domains\":[{\"name\":\"orders.test\"}],"
+              "\"endpoints\":[{\"address\":\"127.0.0.0/8\",\"port\":0}]}");
+    assert_int_equal(tenant_of(&s->rig)->held_max, 308);
+    for (size_t i = 0; i < DM_COUNT(sockets); i++)
+        sockets[i] = stage_ask(s, GET, OK);
+    stage_try(s, GET, CROWDED);
+    for (size_t i = 0; i < DM_COUNT(sockets); i++)
+        leave(s, sockets[i]);
+}
+
 static void test_connections_of_fronts_are_nobodys(void **state)
 {
     struct stage *s = *state;
@@ -137,11 +162,6 @@ static void init_second(struct stage *s, struct rig *second)
     second->next_sequence = 100;
     second->counters = dm_calloc(1, sizeof(*second->counters));
     assert_int_equal(dm_worker_init(&second->worker, dm_sys_real(), &second->options, second->counters, path, &err), 0);
-}
-
-static struct dm_live_tenant *tenant_of(struct rig *rig)
-{
-    return dm_map_get(&rig->worker.tenants, DM_STR("orders"));
 }
 
 /* Over all workers, to the last one: the clock stands in between. */
@@ -379,6 +399,7 @@ int main(void)
         TEST(test_connections_count_from_their_first_request),
         TEST(test_connections_of_other_workers_count),
         TEST(test_connections_without_a_cap),
+        TEST(test_connections_by_weight),
         TEST(test_connections_of_fronts_are_nobodys),
         TEST(test_connections_of_http2),
         TEST(test_handshakes),

@@ -48,7 +48,7 @@ static void test_exchanges_without_a_cap(void **state)
     struct stage *s = *state;
     struct rig_socket *a;
 
-    s->rig.worker.upstream_env.connections_max = s->rig.worker.tenant_exchanges = 1;
+    s->rig.worker.upstream_env.connections_max = 1;
     apply_caps(s, "");
     a = begin(s);
     stage_try(s, GET, OVER_CAP);
