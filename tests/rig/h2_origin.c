@@ -74,12 +74,16 @@ static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buf, siz
     return (ssize_t)len;
 }
 
-static void respond(nghttp2_session *session, int32_t id, struct request *r)
+static void respond(const struct h2_origin *origin, nghttp2_session *session, int32_t id, struct request *r)
 {
-    static const nghttp2_nv ok = {(uint8_t *)":status", (uint8_t *)"200", 7, 3, 0};
+    nghttp2_nv fields[1 + DM_COUNT(origin->fields)];
     nghttp2_data_provider body = {.source.ptr = r, .read_callback = on_source};
+    size_t n = 0;
 
-    nghttp2_submit_response(session, id, &ok, 1, &body);
+    fields[n++] = field(DM_STR(":status"), DM_STR("200"));
+    for (size_t i = 0; i < DM_COUNT(origin->fields) && origin->fields[i][0].len > 0; i++)
+        fields[n++] = field(origin->fields[i][0], origin->fields[i][1]);
+    nghttp2_submit_response(session, id, fields, n, origin->has_no_body ? NULL : &body);
 }
 
 static void answer(struct h2_conn *conn, int32_t id, struct request *r)
@@ -97,9 +101,9 @@ static void answer(struct h2_conn *conn, int32_t id, struct request *r)
     } else if (origin->resets_with > 0) {
         nghttp2_submit_rst_stream(conn->session, 0, id, origin->resets_with);
     } else if (!origin->is_mute) {
-        dm_buf_add_lit(&r->out, "hello");
+        dm_buf_add(&r->out, origin->body.len > 0 ? origin->body : DM_STR("hello"));
         r->is_ended = !origin->is_holding;
-        respond(conn->session, id, r);
+        respond(origin, conn->session, id, r);
     }
     if (origin->goes_away)
         nghttp2_submit_goaway(conn->session, 0, id, NGHTTP2_NO_ERROR, NULL, 0);
@@ -163,7 +167,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         !(r = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id)))
         return 0;
     if (r->is_tunnel && frame->hd.type == NGHTTP2_HEADERS)
-        respond(session, frame->hd.stream_id, r);
+        respond(origin, session, frame->hd.stream_id, r);
     if (is_end && r->is_tunnel) {
         r->is_ended = true;
         nghttp2_session_resume_data(session, frame->hd.stream_id);
@@ -244,12 +248,17 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
     flush(conn);
 }
 
-void h2_origin_init(struct rig *rig, struct h2_origin *origin)
+void h2_origin_init_at(struct rig *rig, struct h2_origin *origin, struct dm_str addr)
 {
     memset(origin, 0, sizeof(*origin));
     origin->rig = rig;
     dm_buf_init(&origin->received, 64u << 20);
-    rig_listen(rig, &origin->listener, DM_STR("127.0.0.1:0"), on_accept);
+    rig_listen(rig, &origin->listener, addr, on_accept);
+}
+
+void h2_origin_init(struct rig *rig, struct h2_origin *origin)
+{
+    h2_origin_init_at(rig, origin, DM_STR("127.0.0.1:0"));
 }
 
 void h2_origin_done(struct h2_origin *origin)

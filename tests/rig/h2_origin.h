@@ -23,12 +23,17 @@ struct h2_origin {
     bool forgets;         /* says GOAWAY in place of an answer, and that it never began the request */
     bool cuts;            /* closes in place of an answer */
     bool knows_no_tunnels;
+    struct dm_str body;           /* in place of "hello" */
+    struct dm_str fields[2][2];   /* name and value: of every answer */
+    bool has_no_body;             /* a head that ends the answer, with the fields */
     struct dm_str trailers[4][2]; /* name and value: of every answer, in place of x-sum */
     size_t n_reset;               /* by the other side */
     uint32_t reset_with;          /* the last of them */
 };
 
 void h2_origin_init(struct rig *rig, struct h2_origin *origin);
+/* At an address, in place of a free port. */
+void h2_origin_init_at(struct rig *rig, struct h2_origin *origin, struct dm_str addr);
 void h2_origin_done(struct h2_origin *origin);
 /* The stage's release, with this backend in the place of the usual. */
 void h2_origin_apply(const struct h2_origin *origin, struct stage *s, struct stage_release release);

@@ -23,6 +23,36 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
     dm_worker_listener_accept(&rig->worker.listeners[0], fd, peer);
 }
 
+/* --- clocks ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t mono_ns(struct dm_sys *sys)
+{
+    return dm_sys_real()->ops->mono_ns(dm_sys_real()) + DM_CONTAINER_OF(sys, struct rig, sys)->mono_shift_ns;
+}
+
+static uint64_t wall_ns(struct dm_sys *sys)
+{
+    return dm_sys_real()->ops->wall_ns(dm_sys_real()) + (uint64_t)DM_CONTAINER_OF(sys, struct rig, sys)->wall_shift_ns;
+}
+
+static void init_sys(struct rig *rig)
+{
+    rig->sys_ops = *dm_sys_real()->ops;
+    rig->sys_ops.mono_ns = mono_ns;
+    rig->sys_ops.wall_ns = wall_ns;
+    rig->sys.ops = &rig->sys_ops;
+}
+
+void rig_pass(struct rig *rig, uint32_t ms, uint32_t step_ms)
+{
+    while (ms > 0) {
+        uint32_t step = DM_MIN(ms, step_ms);
+        rig->mono_shift_ns += step * UINT64_C(1000000);
+        rig_settle(rig);
+        ms -= step;
+    }
+}
+
 #define TENANTS 8 /* more than a test has */
 
 void rig_init(struct rig *rig)
@@ -42,7 +72,8 @@ void rig_init(struct rig *rig)
     rig->options.access_log = false;
     assert_int_equal(dm_listener_parse(DM_STR("127.0.0.1:8080"), rig->options.listen, &rig->options.n_listen, &err), 0);
     rig->counters = dm_calloc(1, sizeof(*rig->counters));
-    if (dm_worker_init(&rig->worker, dm_sys_real(), &rig->options, rig->counters, path, &err) < 0)
+    init_sys(rig);
+    if (dm_worker_init(&rig->worker, &rig->sys, &rig->options, rig->counters, path, &err) < 0)
         fail_msg("%s", err.message);
     assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
     assert_int_equal(dm_listener_open(&rig->door, rig->worker.loop, &any, 64, false, on_accept, &err), 0);

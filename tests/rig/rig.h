@@ -12,6 +12,10 @@
 struct rig_origin;
 
 struct rig {
+    struct dm_sys sys; /* the kernel's, but for the clocks */
+    struct dm_sys_ops sys_ops;
+    uint64_t mono_shift_ns;
+    int64_t wall_shift_ns;
     struct dm_worker worker;
     struct dm_gateway_options options;
     struct dm_counters_page *counters;
@@ -59,6 +63,8 @@ void rig_listen(struct rig *rig, struct dm_listener *listener, struct dm_str add
                 void (*on_peer)(struct dm_listener *listener, int fd, const struct dm_addr *peer));
 /* Turns the loop as long as there is something to do at once. */
 void rig_settle(struct rig *rig);
+/* So much time goes by, in steps of at most step_ms between which the loop turns as long as there is something to do at once. */
+void rig_pass(struct rig *rig, uint32_t ms, uint32_t step_ms);
 /* How often the text stands in s. */
 size_t rig_count(struct dm_str s, const char *text);
 /* Turns until the socket has got the text so many times, or its end (fails the test). */

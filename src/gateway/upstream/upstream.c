@@ -9,6 +9,8 @@
 
 #include <netinet/in.h>
 
+#define RESOLVE_MIN_NS UINT64_C(1000000000) /* between two looks at a name */
+
 /* --- endpoints ---------------------------------------------------------------------------------------------------- */
 
 static void set_numeric(struct dm_upstream_endpoint *e, const struct dm_uendpoint *from)
@@ -108,6 +110,7 @@ static void free_endpoint(struct dm_upstream_endpoint *e)
         dm_free(e->spare);
         e->spare = next;
     }
+    dm_dns_cancel(e->upstream->env.dns, &e->query);
     dm_http_tls_unref(e->tls);
     dm_free(e->host);
     dm_free(e->authority);
@@ -206,6 +209,64 @@ static void set_port(struct dm_addr *addr, uint16_t port)
         ((struct sockaddr_in *)(void *)&addr->ss)->sin_port = htons(port);
 }
 
+/* --- names (U7) --------------------------------------------------------------------------------------------------- */
+
+static bool is_among(const struct dm_upstream_endpoint *e, const struct dm_dns_answer *answer,
+                     const struct dm_addr *peer)
+{
+    for (size_t i = 0; i < answer->count; i++) {
+        struct dm_addr addr = answer->addrs[i];
+        set_port(&addr, e->port);
+        if (dm_addr_eq(&addr, peer))
+            return true;
+    }
+    return false;
+}
+
+static void close_gone(struct dm_upstream_conn *conns, const struct dm_dns_answer *answer)
+{
+    for (struct dm_upstream_conn *c = conns, *next; c; c = next) {
+        next = c->next;
+        if (!is_among(c->endpoint, answer, dm_http_peer_addr(c->peer)))
+            dm_upstream_conn_close(c);
+    }
+}
+
+static void note_addresses(struct dm_upstream_endpoint *e, const struct dm_dns_answer *answer)
+{
+    e->resolve_ns = DM_MAX(answer->expires_ns, dm_loop_now_ns(e->upstream->env.loop) + RESOLVE_MIN_NS);
+    if (answer->count == 0)
+        return;
+    e->n_addresses = (uint32_t)answer->count;
+    if (answer->count == DM_DNS_ADDRS_MAX)
+        return;
+    close_gone(e->idle, answer);
+    close_gone(e->busy, answer);
+}
+
+static void on_renewed(struct dm_dns_query *query, int code, const struct dm_dns_answer *answer)
+{
+    struct dm_upstream_endpoint *e = DM_CONTAINER_OF(query, struct dm_upstream_endpoint, query);
+
+    dm_loop_enter(e->upstream->env.loop, e->upstream->share->flow);
+    if (code == 0)
+        note_addresses(e, answer);
+}
+
+/* Nobody waits for it. */
+static void renew_addresses(struct dm_upstream_endpoint *e)
+{
+    uint64_t now_ns = dm_loop_now_ns(e->upstream->env.loop);
+    const struct dm_dns_answer *answer;
+
+    if (now_ns < e->resolve_ns)
+        return;
+    e->resolve_ns = now_ns + RESOLVE_MIN_NS;
+    e->query.on_done = on_renewed;
+    if (!e->query.link && dm_dns_lookup(e->upstream->env.dns, dm_str_of(e->host), &e->query, &answer) > 0)
+        note_addresses(e, answer);
+}
+
 static void connect_resolved(struct dm_upstream_endpoint *e, const struct dm_dns_answer *answer,
                              struct dm_upstream_request *r)
 {
@@ -215,7 +276,7 @@ static void connect_resolved(struct dm_upstream_endpoint *e, const struct dm_dns
         r->on_call(r, NULL, DM_REASON_BACKEND_UNRESOLVED);
         return;
     }
-    e->n_addresses = (uint32_t)answer->count;
+    note_addresses(e, answer);
     for (size_t i = 0; i < answer->count; i++) {
         addr = answer->addrs[e->next_address++ % answer->count];
         set_port(&addr, e->port);
@@ -265,6 +326,8 @@ void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
         return;
     }
     r->endpoint = (uint32_t)(e - u->endpoints);
+    if (DM_UNLIKELY(!e->is_numeric) && e->idle)
+        renew_addresses(e);
     if (e->idle && dm_upstream_take_idle(e, r))
         return;
     if (e->is_numeric)

@@ -16,6 +16,9 @@
  *     connection, no answer in time, one that is malformed or cut, and the statuses that the backend's settings name. What callers or
  *     the gateway end, and what the team or the master has to mend (grants, weights, certificates), is none.
  *
+ * U7. Where an endpoint is a name, it is looked up again when its answer has run out, and connections to addresses that are its no more
+ *     take no further call. An answer that may not be all (DM_DNS_ADDRS_MAX), or none, ends no connection.
+ *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
 #define DM_GATEWAY_UPSTREAM_UPSTREAM_H

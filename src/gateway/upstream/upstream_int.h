@@ -24,10 +24,12 @@ struct dm_upstream_endpoint {
     struct dm_addr addr;                /* with is_numeric */
     const struct dm_unit *addr_allowed; /* the grants that were found to hold addr; compared, not read */
     uint32_t weight;
-    int32_t credit;        /* of its weight, in percent; the richest has the turn */
-    uint32_t next_address; /* of a name with several: turn by turn */
-    uint32_t n_addresses;  /* when it was last resolved */
-    uint32_t calls_max;    /* on one connection, as HTTP/2 backends last said; 0: unknown */
+    int32_t credit;            /* of its weight, in percent; the richest has the turn */
+    uint32_t next_address;     /* of a name with several: turn by turn */
+    uint32_t n_addresses;      /* when it was last resolved */
+    uint64_t resolve_ns;       /* from then on the addresses may be others (U7) */
+    struct dm_dns_query query; /* whether they are */
+    uint32_t calls_max;        /* on one connection, as HTTP/2 backends last said; 0: unknown */
     uint16_t port;
     bool is_numeric; /* or a Unix socket: nothing to resolve */
     char *host, *authority;
