@@ -76,12 +76,20 @@ static void check_message(struct dm_str message)
     dm_buf_done(&fields);
 }
 
+static void check_status(struct dm_str value)
+{
+    unsigned status = dm_grpc_status_as_http(value);
+
+    REQUIRE(status >= 200 && status <= 503);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct dm_str text = dm_str_n((const char *)data, size);
 
     check_timeout(text);
     check_message(text);
+    check_status(text);
     REQUIRE(!dm_grpc_is(text) || dm_str_ieq(dm_str_n(text.ptr, 16), DM_STR("application/grpc")));
     return 0;
 }

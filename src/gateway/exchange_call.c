@@ -93,13 +93,19 @@ static void note_no_call(struct dm_exchange *ex, enum dm_reason reason)
 }
 
 /* How fast a caller sends is not the backend's doing. */
-static void note_answer(struct dm_exchange *ex, unsigned status)
+static void note_answer(struct dm_exchange *ex, const struct dm_http_head *head)
 {
+    unsigned status = DM_UNLIKELY(ex->is_grpc) ? dm_grpc_call_status(head) : head->status;
     bool is_early = ex->request.framing != DM_HTTP_FRAMING_NONE && !ex->has_request_ended;
     uint64_t asked_ns = DM_MAX(ex->sent_ns, ex->request_ended_ns);
 
     dm_upstream_answered(ex->upstream, &ex->ticket, ex->wish.endpoint, status,
                          is_early ? 0 : ex->answered_ns - asked_ns);
+}
+
+static void note_end(struct dm_exchange *ex, const struct dm_http_head *trailers)
+{
+    dm_upstream_ended(ex->upstream, &ex->ticket, ex->wish.endpoint, dm_grpc_call_end_status(trailers), ex->answered_ns);
 }
 
 /* Nothing left: it is about the request (http/client.h, C3). */
@@ -341,7 +347,7 @@ static void begin_response(struct dm_exchange *ex, struct dm_http_head *head)
         refuse_response(ex);
         return;
     }
-    note_answer(ex, head->status);
+    note_answer(ex, head);
     ex->status = head->status;
     ex->is_responding = true;
     if (DM_UNLIKELY(ex->is_grpc))
@@ -410,6 +416,8 @@ static void on_response_end(void *user, struct dm_http_call *call, const struct 
 {
     struct dm_exchange *ex = user;
 
+    if (DM_UNLIKELY(ex->is_grpc))
+        note_end(ex, trailers);
     if (DM_UNLIKELY(ex->filter != NULL))
         end_filtered(ex, trailers);
     else if (ex->caller)

@@ -85,6 +85,15 @@ enum dm_http2_code dm_grpc_code_of_end(struct dm_http_end end)
     return end.why == DM_HTTP_ABORT_IDLE ? DM_HTTP2_CODE_CANCEL : DM_HTTP2_CODE_INTERNAL;
 }
 
+unsigned dm_grpc_status_as_http(struct dm_str value)
+{
+    static const uint16_t statuses[] = {200, 499, 500, 400, 408, 404, 409, 403, 429,
+                                        400, 409, 400, 501, 500, 503, 500, 401};
+    uint64_t code;
+
+    return dm_str_to_u64(value, &code) == 0 && code < DM_COUNT(statuses) ? statuses[code] : 500;
+}
+
 bool dm_grpc_is_status_field(struct dm_str name)
 {
     return dm_str_ieq(name, DM_STR("grpc-status")) || dm_str_ieq(name, DM_STR("grpc-message")) ||

@@ -32,6 +32,10 @@ enum dm_grpc_status dm_grpc_status_of_end(struct dm_http_end end);
 /* How the caller's stream is reset when it failed later. No code that would blame the caller. */
 enum dm_http2_code dm_grpc_code_of_end(struct dm_http_end end);
 
+/* What a call's status (the value of grpc-status) is among those of HTTP, to tell failures of a backend by: as Envoy has it, but for
+ * DEADLINE_EXCEEDED, which is 408, since as a rule it is the caller who set the deadline. What is no status is 500. */
+unsigned dm_grpc_status_as_http(struct dm_str value);
+
 /* grpc-status, grpc-message, grpc-status-details-bin: how a call ended is between caller and backend. */
 bool dm_grpc_is_status_field(struct dm_str name);
 

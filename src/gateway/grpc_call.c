@@ -5,6 +5,7 @@
 #include "model/backend.h"
 
 #define TIMEOUT DM_STR("grpc-timeout")
+#define STATUS DM_STR("grpc-status")
 #define TIMEOUT_LINE_MAX 32
 #define GRACE_NS UINT64_C(100000000) /* G2 */
 #define WAIT_MAX_MS 3600000u         /* a longer deadline is waited for in parts */
@@ -120,6 +121,20 @@ void dm_grpc_call_response(struct dm_exchange *ex, const struct dm_http_head *he
 {
     ex->may_say_status = dm_http_request_is_http2(ex->caller) && !head->has_content_length &&
                          dm_grpc_is(dm_http_head_value(head, DM_HTTP_FIELD_ID_CONTENT_TYPE));
+}
+
+unsigned dm_grpc_call_end_status(const struct dm_http_head *trailers)
+{
+    const struct dm_http_field *field = trailers ? dm_http_head_find_name(trailers, STATUS) : NULL;
+
+    return field ? dm_grpc_status_as_http(field->value) : 0;
+}
+
+unsigned dm_grpc_call_status(const struct dm_http_head *head)
+{
+    unsigned status = head->status == 200 ? dm_grpc_call_end_status(head) : 0;
+
+    return status ? status : head->status;
 }
 
 void dm_grpc_call_wait(struct dm_exchange *ex)

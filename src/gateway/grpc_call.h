@@ -29,4 +29,9 @@ void dm_grpc_call_wait(struct dm_exchange *ex);
 /* The caller's side is through. */
 void dm_grpc_call_end(struct dm_exchange *ex);
 
+/* What it came to, as a status of HTTP: by the head of the response, when that ends it ("Trailers-Only") or is no success of HTTP's; 200 otherwise. */
+unsigned dm_grpc_call_status(const struct dm_http_head *head);
+/* By its trailers, which may be NULL; 0: they say nothing. */
+unsigned dm_grpc_call_end_status(const struct dm_http_head *trailers);
+
 #endif

@@ -184,6 +184,13 @@ void dm_upstream_broken(struct dm_upstream *u, struct dm_breaker_ticket *ticket,
     tell_change(u);
 }
 
+void dm_upstream_ended(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint32_t endpoint, unsigned status,
+                       uint64_t answered_ns)
+{
+    if (DM_UNLIKELY(status >= 500) && is_failure(u, status) && ticket->step == DM_BREAKER_TICKET_ANSWERED)
+        dm_upstream_broken(u, ticket, endpoint, answered_ns);
+}
+
 void dm_upstream_whole(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint32_t endpoint)
 {
     if (ticket->step == DM_BREAKER_TICKET_ANSWERED)

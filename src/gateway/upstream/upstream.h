@@ -13,7 +13,8 @@
  *     upstream has it, or the wish is answered with TENANT_OVER_CAP; those that wait for room then are told of it; and none is kept
  *     idle that another worker may want the room of.
  * U6. A backend whose calls fail is left alone for a while (breaker.h). An exchange counts once, by its last try. Failures are: no
- *     connection, no answer in time, one that is malformed or cut, and the statuses that the backend's settings name. What callers or
+ *     connection, no answer in time, one that is malformed or cut, and the statuses that the backend's settings name, those of gRPC by
+ *     what they are in HTTP. What callers or
  *     the gateway end, and what the team or the master has to mend (grants, weights, certificates), is none.
  *
  * U7. Where an endpoint is a name, it is looked up again when its answer has run out, and connections to addresses that are its no more
@@ -84,6 +85,9 @@ void dm_upstream_answered(struct dm_upstream *upstream, struct dm_breaker_ticket
 /* There was none, or it broke off: the exchange has no further try. answered_ns: when it began; 0: never. */
 void dm_upstream_broken(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint,
                         uint64_t answered_ns);
+/* It ended as it should and with a status of its own (gRPC's trailers), which is given as one of HTTP; whole follows. */
+void dm_upstream_ended(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint,
+                       unsigned status, uint64_t answered_ns);
 void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint);
 /* It says nothing of the backend: its caller, or the gateway, ended it. */
 void dm_upstream_drop(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);

@@ -214,6 +214,74 @@ static void trailers_are_the_callers(void **state)
     stage_try(s, PLAIN("TE: trailers\r\n"), "0\r\ngrpc-message: no %C3%BC\r\n\r\n"); /* others' are not */
 }
 
+/* --- failures of the backend -------------------------------------------------------------------------------------- */
+
+/* Three calls that end with this status: is the circuit open then? */
+static bool opens(struct stage *s, const char *statuses, const char *status, bool is_trailers_only)
+{
+    static unsigned n;
+    char backend[200];
+    struct rig_socket *c;
+    bool is_open;
+
+    snprintf(backend, sizeof(backend),
+             ",\"protocol\":\"http2\",\"host_header\":\"b%u\",\"breaker\":{\"consecutive_failures\":3,"
+             "\"failure_statuses\":\"%s\"}",
+             n++, statuses);
+    memset(origin.fields, 0, sizeof(origin.fields));
+    memset(origin.trailers, 0, sizeof(origin.trailers));
+    origin.has_no_body = is_trailers_only;
+    origin.fields[0][0] = DM_STR("content-type");
+    origin.fields[0][1] = DM_STR("application/grpc");
+    *(is_trailers_only ? &origin.fields[1][0] : &origin.trailers[0][0]) = DM_STR("grpc-status");
+    *(is_trailers_only ? &origin.fields[1][1] : &origin.trailers[0][1]) = dm_str_of(status);
+    h2_origin_apply(&origin, s, (struct stage_release){.backend = backend});
+    for (int i = 0; i < 3; i++)
+        stage_try(s, CALL("TE: trailers\r\n"), is_trailers_only ? "grpc-status" : "grpc-status: ");
+    c = stage_ask(s, CALL("TE: trailers\r\n"), "\r\n\r\n");
+    is_open = rig_count(dm_buf_str(&c->received), "daemun-reason: circuit_open") +
+                  rig_count(dm_buf_str(&c->received), "Daemun-Reason: circuit_open") >
+              0;
+    rig_settle(&s->rig);
+    rig_close(&s->rig, c);
+    return is_open;
+}
+
+static void statuses_that_are_failures(void **state)
+{
+    static const struct {
+        const char *status;
+        bool unavailable, server_errors;
+    } cases[] = {
+        {"0", false, false}, {"1", false, false},  {"2", false, true},  {"3", false, false},  {"4", false, false},
+        {"5", false, false}, {"8", false, false},  {"12", false, true}, {"13", false, true},  {"14", true, true},
+        {"15", false, true}, {"16", false, false}, {"99", false, true}, {"-1x", false, true},
+    };
+    struct stage *s = *state;
+
+    for (size_t i = 0; i < DM_COUNT(cases); i++)
+        for (int head = 0; head < 2; head++) {
+            if (opens(s, "unavailable", cases[i].status, head) != cases[i].unavailable ||
+                opens(s, "server_errors", cases[i].status, head) != cases[i].server_errors ||
+                opens(s, "none", cases[i].status, head))
+                fail_msg("%s in the %s", cases[i].status, head ? "head" : "trailers");
+        }
+}
+
+/* Of others than gRPC's calls it means nothing. */
+static void of_plain_exchanges_it_is_no_failure(void **state)
+{
+    struct stage *s = *state;
+
+    h2_origin_apply(
+        &origin, s,
+        (struct stage_release){.backend = ",\"protocol\":\"http2\",\"breaker\":{\"consecutive_failures\":1}"});
+    origin.trailers[0][0] = DM_STR("grpc-status");
+    origin.trailers[0][1] = DM_STR("14");
+    for (int i = 0; i < 5; i++)
+        stage_try(s, PLAIN("TE: trailers\r\n"), "hello");
+}
+
 /* --- silence ------------------------------------------------------------------------------------------------------ */
 
 /* A plain exchange that begins later is cut for its silence; the call is not. */
@@ -257,6 +325,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_body_that_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_backend_of_http1, setup, teardown),
         cmocka_unit_test_setup_teardown(trailers_are_the_callers, setup_headers, teardown),
+        cmocka_unit_test_setup_teardown(statuses_that_are_failures, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_plain_exchanges_it_is_no_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(a_call_may_be_silent, setup_impatient, teardown),
         cmocka_unit_test_setup_teardown(but_not_for_ever, setup_short_of_breath, teardown),
     };
