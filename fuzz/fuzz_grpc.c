@@ -1,9 +1,11 @@
 /* What gRPC lets callers say of time, and what the gateway says of ends: a deadline that is read is never longer when it is written
- * for the backend, and a message of any bytes stays one field, from which it can be had back. */
+ * for the backend, and a message of any bytes stays one field, from which it can be had back. What backends say of their health: one
+ * message, which is not SERVING any more when it is cut. */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "gateway/grpc.h"
+#include "gateway/upstream/grpc_health.h"
 
 #define REQUIRE(condition)                                                                                             \
     do {                                                                                                               \
@@ -76,6 +78,15 @@ static void check_message(struct dm_str message)
     dm_buf_done(&fields);
 }
 
+static void check_health(struct dm_str message)
+{
+    if (!dm_grpc_health_is_serving(message))
+        return;
+    REQUIRE(message.len >= 7 && message.ptr[0] == 0);
+    for (size_t n = 0; n < message.len; n++)
+        REQUIRE(!dm_grpc_health_is_serving(dm_str_n(message.ptr, n)));
+}
+
 static void check_status(struct dm_str value)
 {
     unsigned status = dm_grpc_status_as_http(value);
@@ -89,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     check_timeout(text);
     check_message(text);
+    check_health(text);
     check_status(text);
     REQUIRE(!dm_grpc_is(text) || dm_str_ieq(dm_str_n(text.ptr, 16), DM_STR("application/grpc")));
     return 0;

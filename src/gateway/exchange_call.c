@@ -246,22 +246,12 @@ static void on_call(struct dm_upstream_request *wish, struct dm_http_call *call,
         go_on(ex);
 }
 
-/* Of the tenant's domains, as they are now. */
 static bool find_certificate(struct dm_upstream_request *wish, struct dm_str name, struct dm_str *ret_chain,
                              char **ret_key, size_t *ret_key_len)
 {
     const struct dm_exchange *ex = DM_CONTAINER_OF(wish, struct dm_exchange, wish);
-    const struct dm_live_domains *domains = ex->tenant->domains;
-    const struct dm_ucertificate *certificate = domains ? dm_udomains_certificate(domains->unit, name) : NULL;
-    struct dm_err err = {0};
 
-    if (!certificate)
-        return false;
-    *ret_chain = dm_unit_str(domains->unit, certificate->chain);
-    if (dm_live_certificate_key(domains->unit, certificate, ex->worker->vault, ret_key, ret_key_len, &err) == 0)
-        return true;
-    dm_log(DM_LOG_ERROR, "certificate_not_shown", "tenant %s: %s", ex->tenant->name.ptr, err.message);
-    return false;
+    return dm_live_tenant_find_certificate(ex->tenant, name, ret_chain, ret_key, ret_key_len);
 }
 
 void dm_exchange_call(struct dm_exchange *ex)

@@ -1,5 +1,6 @@
 #include "gateway/tenant.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "gateway/admission.h"
 #include "gateway/bandwidth.h"
@@ -16,7 +17,7 @@ static struct dm_upstream *upstream_for(struct dm_live_tenant *tenant, const str
 
     for (uint32_t i = 0; former && i < former->n_upstreams; i++)
         if (dm_upstream_is_same(former->upstreams[i], unit, backend)) {
-            dm_upstream_set(former->upstreams[i], backend);
+            dm_upstream_set(former->upstreams[i], unit, backend);
             return dm_upstream_ref(former->upstreams[i]);
         }
     return dm_upstream_new(tenant->env, unit, backend, &tenant->share);
@@ -69,6 +70,31 @@ static void retire(struct dm_live_release *former, const struct dm_live_release 
     dm_live_release_unref(former);
 }
 
+/* --- certificates ------------------------------------------------------------------------------------------------- */
+
+bool dm_live_tenant_find_certificate(const struct dm_live_tenant *tenant, struct dm_str name, struct dm_str *ret_chain,
+                                     char **ret_key, size_t *ret_key_len)
+{
+    const struct dm_live_domains *domains = tenant->domains;
+    const struct dm_ucertificate *certificate = domains ? dm_udomains_certificate(domains->unit, name) : NULL;
+    struct dm_err err = {0};
+
+    if (!certificate)
+        return false;
+    *ret_chain = dm_unit_str(domains->unit, certificate->chain);
+    if (dm_live_certificate_key(domains->unit, certificate, *tenant->env->vault, ret_key, ret_key_len, &err) == 0)
+        return true;
+    dm_log(DM_LOG_ERROR, "certificate_not_shown", "tenant %s: %s", tenant->name.ptr, err.message);
+    return false;
+}
+
+static bool find_certificate(struct dm_upstream_share *share, struct dm_str name, struct dm_str *ret_chain,
+                             char **ret_key, size_t *ret_key_len)
+{
+    return dm_live_tenant_find_certificate(DM_CONTAINER_OF(share, struct dm_live_tenant, share), name, ret_chain,
+                                           ret_key, ret_key_len);
+}
+
 /* --- tenants ------------------------------------------------------------------------------------------------------ */
 
 static void on_wait(struct dm_flow *flow, uint64_t ns)
@@ -93,6 +119,7 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     dm_flow_init(&tenant->flow, DM_FLOW_WEIGHT, &counters->cpu_ns);
     tenant->flow.on_wait = on_wait;
     tenant->share.tenant = tenant->name;
+    tenant->share.find_certificate = find_certificate;
     dm_admission_init(tenant);
     dm_caps_set(tenant);
     return tenant;
@@ -104,21 +131,6 @@ struct dm_live_tenant *dm_live_tenant_ref(struct dm_live_tenant *tenant)
     return tenant;
 }
 
-void dm_live_tenant_unref(struct dm_live_tenant *tenant)
-{
-    if (!tenant || --tenant->refs > 0)
-        return;
-    dm_admission_done(tenant);
-    dm_bandwidth_free(tenant);
-    dm_live_release_unref(tenant->release);
-    dm_unit_unref(tenant->applications);
-    dm_unit_unref(tenant->grants);
-    dm_live_domains_free(tenant->domains);
-    dm_loop_forget(tenant->env->loop, &tenant->flow);
-    dm_free((void *)(uintptr_t)tenant->name.ptr);
-    dm_free(tenant);
-}
-
 static void set_release(struct dm_live_tenant *tenant, struct dm_live_release *release)
 {
     struct dm_live_release *former = tenant->release;
@@ -127,10 +139,26 @@ static void set_release(struct dm_live_tenant *tenant, struct dm_live_release *r
     retire(former, release);
 }
 
+void dm_live_tenant_unref(struct dm_live_tenant *tenant)
+{
+    if (!tenant || --tenant->refs > 0)
+        return;
+    dm_admission_done(tenant);
+    dm_bandwidth_free(tenant);
+    set_release(tenant, NULL);
+    dm_unit_unref(tenant->applications);
+    dm_unit_unref(tenant->grants);
+    dm_live_domains_free(tenant->domains);
+    dm_loop_forget(tenant->env->loop, &tenant->flow);
+    dm_free((void *)(uintptr_t)tenant->name.ptr);
+    dm_free(tenant);
+}
+
 static void set_grants(struct dm_live_tenant *tenant, struct dm_unit *grants)
 {
     dm_unit_unref(tenant->grants);
     tenant->grants = grants;
+    tenant->share.grants = grants;
     tenant->flow.weight = grants ? DM_UNIT_ROOT(grants, dm_ugrants)->weight : DM_FLOW_WEIGHT;
     dm_caps_set(tenant);
     dm_admission_look(tenant);
@@ -155,7 +183,7 @@ int dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_unit *unit, co
 
     if (header->kind == DM_UNIT_DOMAINS && (rc = dm_live_domains_new(unit, vault, tenant->domains, &domains, err)) < 0)
         return rc;
-    tenant->id = header->tenant_id;
+    tenant->id = tenant->share.tenant_id = header->tenant_id;
     tenant->marks[header->kind] = header->mark;
     switch ((enum dm_unit_kind)header->kind) {
     case DM_UNIT_RELEASE: set_release(tenant, release_new(tenant, unit)); break;

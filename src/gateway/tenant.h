@@ -58,6 +58,10 @@ DM_MUST_USE int dm_live_tenant_apply(struct dm_live_tenant *tenant, struct dm_un
 /* The tenant has no unit of this kind any more. */
 void dm_live_tenant_remove(struct dm_live_tenant *tenant, enum dm_unit_kind kind);
 
+/* Of the tenant's domains, as they are now: as find_certificate of a wish (upstream.h). */
+bool dm_live_tenant_find_certificate(const struct dm_live_tenant *tenant, struct dm_str name, struct dm_str *ret_chain,
+                                     char **ret_key, size_t *ret_key_len);
+
 struct dm_live_release *dm_live_release_ref(struct dm_live_release *release);
 void dm_live_release_unref(struct dm_live_release *release);
 

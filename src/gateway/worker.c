@@ -188,12 +188,13 @@ static struct dm_http_server *server_new(struct dm_worker_listener *listener, st
     return dm_http_server_new(listener->worker->loop, &settings, &dm_exchange_handler, listener);
 }
 
-static struct dm_http_client *client_new(struct dm_worker *worker)
+static struct dm_http_client *client_new(struct dm_worker *worker, const struct dm_http_peer_handler *of_peers,
+                                         const struct dm_http_call_handler *of_calls)
 {
     struct dm_http_client_settings settings = dm_http_client_defaults;
 
     settings.limits.allows_obs_text = true;
-    return dm_http_client_new(worker->loop, &settings, &dm_upstream_peer_handler, &dm_exchange_call_handler);
+    return dm_http_client_new(worker->loop, &settings, of_peers, of_calls);
 }
 
 static void init_listeners(struct dm_worker *worker)
@@ -294,11 +295,24 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     init_secrets(worker, sys);
     worker->acceptor = dm_tls_acceptor_new(dm_connection_select, worker);
     init_listeners(worker);
-    worker->client = client_new(worker);
-    worker->upstream_env = (struct dm_upstream_env){worker->loop,   dm_dns_new(worker->loop, &dns_defaults),
-                                                    worker->client, &worker->system_trust,
-                                                    &worker->pages, worker->held_max};
+    worker->client = client_new(worker, &dm_upstream_peer_handler, &dm_exchange_call_handler);
+    worker->upstream_env = (struct dm_upstream_env){worker->loop,           dm_dns_new(worker->loop, &dns_defaults),
+                                                    worker->client,         &worker->system_trust,
+                                                    &worker->pages,         worker->held_max,
+                                                    .vault = &worker->vault};
     dm_access_log_init(&worker->log, worker->loop);
+    return 0;
+}
+
+int dm_worker_share_health(struct dm_worker *worker, const char *path, struct dm_err *err)
+{
+    int rc = dm_health_table_open(&worker->health, path, err);
+
+    if (rc < 0)
+        return rc;
+    worker->check_client = client_new(worker, &dm_upstream_check_peer_handler, &dm_upstream_check_handler);
+    worker->upstream_env.health = &worker->health;
+    worker->upstream_env.check_client = worker->check_client;
     return 0;
 }
 
@@ -317,6 +331,8 @@ void dm_worker_done(struct dm_worker *worker)
     dm_map_done(&worker->tenants);
     dm_loop_turn(worker->loop, 0); /* connections to backends that were closed are freed */
     dm_dns_free(worker->upstream_env.dns);
+    dm_http_client_free(worker->check_client);
+    dm_health_table_close(&worker->health);
     dm_http_client_free(worker->client);
     dm_tls_trust_unref(worker->system_trust);
     dm_access_log_done(&worker->log);

@@ -20,6 +20,7 @@
 #include "gateway/process/options.h"
 #include "gateway/policy/encoder.h"
 #include "gateway/route.h"
+#include "gateway/upstream/health_table.h"
 #include "http/serialize.h"
 #include "io/dns.h"
 
@@ -42,7 +43,9 @@ struct dm_worker {
     struct dm_flow lobby;    /* connections that are nobody's, or nobody's yet */
     uint64_t lobby_delay_ns; /* the longest that its work waited, since the counters were written */
     struct dm_http_client *client;
-    struct dm_tls_trust *system_trust; /* NULL: not needed yet */
+    struct dm_http_client *check_client; /* of health checks */
+    struct dm_health_table health;       /* of all workers */
+    struct dm_tls_trust *system_trust;   /* NULL: not needed yet */
     struct dm_upstream_env upstream_env;
     struct dm_routes routes;
     struct dm_map tenants; /* name -> struct dm_live_tenant, one reference each */
@@ -75,6 +78,8 @@ int dm_worker_main(const struct dm_gateway_options *options);
 /* Makes what exchanges need, without listeners and keeper. For dm_worker_main and tests. counters: zeroed or shared. */
 DM_MUST_USE int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm_gateway_options *options,
                                struct dm_counters_page *counters, const char *limits_path, struct dm_err *err);
+/* Backends' endpoints are checked from here on, by one of the workers that share the pages at path. Before the first unit. */
+DM_MUST_USE int dm_worker_share_health(struct dm_worker *worker, const char *path, struct dm_err *err);
 void dm_worker_done(struct dm_worker *worker);
 /* Takes over a descriptor that was accepted at the listener's address. */
 void dm_worker_listener_accept(const struct dm_worker_listener *listener, int fd, const struct dm_addr *peer);

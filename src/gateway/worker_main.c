@@ -581,6 +581,9 @@ static int open_pages(struct process *p, struct dm_err *err)
     dm_gateway_path(p->options, path, "run/limits");
     if ((rc = dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err)) < 0)
         return rc;
+    dm_gateway_path(p->options, path, "run/health");
+    if ((rc = dm_worker_share_health(&p->worker, path, err)) < 0)
+        return rc;
     dm_gateway_path(p->options, path, DM_GATEWAY_BOX_KEY);
     return dm_vault_open(dm_sys_real(), path, false, &p->worker.vault, err);
 }

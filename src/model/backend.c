@@ -218,6 +218,64 @@ const struct dm_schema dm_schema_backend_outlier = {
     .validate = check_outlier,
 };
 
+/* --- health ------------------------------------------------------------------------------------------------------- */
+
+const char *const dm_health_type_names[] = {"http", "grpc", NULL};
+const char *const dm_health_method_names[] = {"GET", "HEAD", "OPTIONS", NULL};
+
+static const struct dm_field health_fields[] = {
+    {"type", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_health, type), .names = dm_health_type_names,
+     .doc = "`http`: a request, and the status of its answer. `grpc`: `grpc.health.v1.Health/Check`, which must say "
+            "SERVING; the backend's protocol is `http2` then."},
+    {"method", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_health, method), .names = dm_health_method_names,
+     .doc = "Method of the request."},
+    {"path", DM_FIELD_STRING, 0, DM_AT(struct dm_backend_health, path), .max = DM_PATH_MAX, .def_str = "/",
+     .format = &dm_format_path, .doc = "Path of the request, whole: `base_path` is not put before it."},
+    {"service", DM_FIELD_STRING, 0, DM_AT(struct dm_backend_health, service), .max = DM_HEALTH_SERVICE_MAX,
+     .format = &dm_format_grpc_service,
+     .doc = "With `type: grpc`: the service that is asked for. Left out: the server as a whole."},
+    {"status_min", DM_FIELD_INT, 0, DM_AT(struct dm_backend_health, status_min), .min = 200, .max = 599, .def_int = 200,
+     .doc = "The lowest status of an answer that is well."},
+    {"status_max", DM_FIELD_INT, 0, DM_AT(struct dm_backend_health, status_max), .min = 200, .max = 599, .def_int = 299,
+     .doc = "The highest one."},
+    {"interval_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_health, interval_ms), .min = 100, .max = TIMEOUT_MAX_MS,
+     .def_int = 10000,
+     .doc =
+         "Time from a check of an endpoint to its next, by one gateway with all its workers; a tenth more or less, by chance."},
+    {"timeout_ms", DM_FIELD_INT, 0, DM_AT(struct dm_backend_health, timeout_ms), .min = 10, .max = 60000,
+     .def_int = 2000, .doc = "Time for a check as a whole, from the connection to the end of the answer."},
+    {"unhealthy_threshold", DM_FIELD_INT, 0, DM_AT(struct dm_backend_health, unhealthy_threshold), .min = 1, .max = 100,
+     .def_int = 3,
+     .doc = "So many checks that fail behind one another put an endpoint out of turn; the very first one alone does."},
+    {"healthy_threshold", DM_FIELD_INT, 0, DM_AT(struct dm_backend_health, healthy_threshold), .min = 1, .max = 100,
+     .def_int = 2, .doc = "So many checks that pass behind one another put it back."},
+};
+
+static void check_health(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_health *health = object;
+
+    if (health->status_max < health->status_min)
+        dm_check_fail(check, "/status_max", "must be at least status_min, which is %lld, found %lld",
+                      (long long)health->status_min, (long long)health->status_max);
+    if (health->timeout_ms > health->interval_ms)
+        dm_check_fail(check, "/timeout_ms", "must be at most interval_ms, which is %lld, found %lld",
+                      (long long)health->interval_ms, (long long)health->timeout_ms);
+    if (health->service.len > 0 && health->type != DM_HEALTH_GRPC)
+        dm_check_fail(check, "/service", "must be left out unless type is 'grpc'");
+}
+
+const struct dm_schema dm_schema_backend_health = {
+    .name = "BackendHealth",
+    .doc =
+        "Each endpoint is asked now and then whether it is well, on a connection of its own that is made as those for requests "
+        "are. One that is not gets no requests, unless none is. All backends of a tenant together may have 64 endpoints that are "
+        "checked.",
+    DM_FIELDS(health_fields),
+    .struct_bytes = sizeof(struct dm_backend_health),
+    .validate = check_health,
+};
+
 static void check_slow(const struct dm_backend *backend, struct dm_check *check)
 {
     if (backend->breaker.slow_ms >= backend->response_timeout_ms)
@@ -257,6 +315,8 @@ static void check_backend(const void *object, struct dm_check *check)
     }
     check_server_name(backend, check);
     check_slow(backend, check);
+    if (backend->health && backend->health->type == DM_HEALTH_GRPC && backend->protocol != DM_BACKEND_HTTP2)
+        dm_check_fail(check, "/health/type", "must be 'http' unless protocol is 'http2'");
 }
 
 #define TUNNEL_IDLE_MAX_MS 86400000   /* a day */
@@ -306,6 +366,8 @@ static const struct dm_field fields[] = {
      .doc = "How often requests are sent again."},
     {"breaker", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, breaker), .sub = &dm_schema_backend_breaker,
      .doc = "When calls fail, no more are made for a while."},
+    {"health", DM_FIELD_OBJECT, 0, DM_AT(struct dm_backend, health), .sub = &dm_schema_backend_health,
+     .doc = "Endpoints are asked whether they are well, `{}` with its defaults. Left out: they are not."},
 };
 
 const struct dm_schema dm_schema_backend = {

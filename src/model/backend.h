@@ -73,6 +73,24 @@ struct dm_backend_balance {
     struct dm_str header; /* BY_HEADER: its name */
 };
 
+enum dm_health_type { DM_HEALTH_HTTP, DM_HEALTH_GRPC, DM_HEALTH_TYPES };
+extern const char *const dm_health_type_names[];
+enum dm_health_method { DM_HEALTH_GET, DM_HEALTH_HEAD, DM_HEALTH_OPTIONS, DM_HEALTH_METHODS };
+extern const char *const dm_health_method_names[];
+
+/* How the gateway asks each endpoint whether it is well (gateway/upstream/health.h). */
+struct dm_backend_health {
+    int type;              /* enum dm_health_type */
+    int method;            /* enum dm_health_method; of HTTP */
+    struct dm_str path;    /* of HTTP; base_path is not put before it */
+    struct dm_str service; /* of gRPC; "" = the server as a whole */
+    int64_t status_min, status_max;
+    int64_t interval_ms;
+    int64_t timeout_ms;          /* of a whole check */
+    int64_t unhealthy_threshold; /* checks behind one another that change the verdict */
+    int64_t healthy_threshold;
+};
+
 struct dm_backend {
     struct dm_str name;
     struct dm_str description;
@@ -92,9 +110,12 @@ struct dm_backend {
     struct dm_backend_outlier outlier;
     struct dm_backend_retry retry;
     struct dm_backend_breaker breaker;
+    struct dm_backend_health *health; /* NULL = no checks */
 };
 
 #define DM_BACKEND_ENDPOINTS_MAX 64
+#define DM_HEALTH_ENDPOINTS_MAX 64 /* that are checked, of all backends of a tenant */
+#define DM_HEALTH_SERVICE_MAX 127
 
 extern const struct dm_schema dm_schema_endpoint;
 extern const struct dm_schema dm_schema_backend_tls;
@@ -102,6 +123,7 @@ extern const struct dm_schema dm_schema_backend_breaker;
 extern const struct dm_schema dm_schema_backend_balance;
 extern const struct dm_schema dm_schema_backend_outlier;
 extern const struct dm_schema dm_schema_backend_retry;
+extern const struct dm_schema dm_schema_backend_health;
 extern const struct dm_schema dm_schema_backend;
 
 #endif

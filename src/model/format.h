@@ -36,8 +36,9 @@ extern const struct dm_format dm_format_header_key;    /* a field that carries a
 extern const struct dm_format dm_format_header_name;   /* a field that is only named (CORS) */
 extern const struct dm_format dm_format_header_value;
 extern const struct dm_format dm_format_query_name;
-extern const struct dm_format dm_format_upgrade; /* a protocol of the Upgrade field, in lower case */
-extern const struct dm_format dm_format_key;     /* API key: visible ASCII */
+extern const struct dm_format dm_format_grpc_service; /* "package.Service" */
+extern const struct dm_format dm_format_upgrade;      /* a protocol of the Upgrade field, in lower case */
+extern const struct dm_format dm_format_key;          /* API key: visible ASCII */
 extern const struct dm_format dm_format_media_type;
 extern const struct dm_format dm_format_origin;    /* scheme://host[:port], or "*" */
 extern const struct dm_format dm_format_date;      /* YYYY-MM-DD */

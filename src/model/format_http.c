@@ -30,6 +30,22 @@ static bool check_method(struct dm_str value, struct dm_buf *why)
 const struct dm_format dm_format_method = {"method", "^[A-Z_-]{1,32}$", "a method in upper case, or `ANY`",
                                            check_method};
 
+static bool is_service_byte(char c)
+{
+    return dm_is_alnum(c) || c == '_' || c == '.';
+}
+
+static bool check_grpc_service(struct dm_str value, struct dm_buf *why)
+{
+    if (dm_format_all(value, is_service_byte))
+        return true;
+    return dm_buf_add_lit(why, "must be the full name of a service such as orders.v1.Orders"), false;
+}
+
+const struct dm_format dm_format_grpc_service = {"grpc-service", "^[A-Za-z0-9_.]*$",
+                                                 "the full name of a gRPC service, such as `orders.v1.Orders`",
+                                                 check_grpc_service};
+
 /* h2c and tls would change what the gateway itself reads (RFC 9113 took h2c back; RFC 2817). */
 static bool check_upgrade(struct dm_str value, struct dm_buf *why)
 {

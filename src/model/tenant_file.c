@@ -48,6 +48,29 @@ static void check_mounts(const struct dm_tenant_file *file, const struct dm_map 
     }
 }
 
+/* What a gateway keeps of one tenant's checks is bounded. */
+static void check_checked(const struct dm_tenant_file *file, struct dm_check *check)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < file->n_backends; i++) {
+        const struct dm_backend *backend = &file->backends[i];
+        size_t before = n;
+
+        if (!backend->health)
+            continue;
+        n += backend->n_endpoints;
+        if (before <= DM_HEALTH_ENDPOINTS_MAX && n > DM_HEALTH_ENDPOINTS_MAX) {
+            size_t mark = dm_check_enter(check, "/backends/%zu", i);
+            dm_check_fail(
+                check, "/health",
+                "must leave at most %d endpoints of all backends together that are checked, found %zu up to here",
+                DM_HEALTH_ENDPOINTS_MAX, n);
+            dm_check_leave(check, mark);
+        }
+    }
+}
+
 /* Key of (domain, path) for the map of what is taken; domains hold no space. */
 static struct dm_str place_of(struct dm_arena *arena, struct dm_str domain, struct dm_str path)
 {
@@ -185,6 +208,7 @@ void dm_tenant_file_check(const struct dm_tenant_file *file, struct dm_check *ch
     for (size_t i = 0; i < file->n_products; i++)
         dm_map_put(&products, file->products[i].name, &file->products[i]);
     check_mounts(file, &backends, check);
+    check_checked(file, check);
     dm_tenant_file_check_authorities(file, check);
     check_domains(file, check);
     for (size_t i = 0; i < file->n_applications; i++)

@@ -73,11 +73,21 @@ static bool balance_ok(const struct check *c, const struct dm_ubalance *b)
     return b->method < DM_BALANCE_METHODS && b->hash_by < DM_BALANCE_HASHES && str_ok(c, b->header);
 }
 
+static bool health_ok(const struct check *c, dm_off at)
+{
+    const struct dm_uhealth *h = ITEMS(c, at, struct dm_uhealth);
+
+    return at == 0 ||
+           (FITS(c, at, 1, struct dm_uhealth) && str_ok(c, h->path) && str_ok(c, h->service) &&
+            h->type < DM_HEALTH_TYPES && h->method < DM_HEALTH_METHODS && h->interval_ms > 0 && h->timeout_ms > 0 &&
+            h->unhealthy_threshold > 0 && h->healthy_threshold > 0 && h->service.len <= DM_HEALTH_SERVICE_MAX);
+}
+
 static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
 {
     if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !backend_tls_ok(c, b->tls) ||
         !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint) || !breaker_ok(&b->breaker) ||
-        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance))
+        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance) || !health_ok(c, b->health))
         return false;
     for (uint32_t i = 0; i < b->n_endpoints; i++)
         if (!endpoint_ok(c, &ITEMS(c, b->endpoints, struct dm_uendpoint)[i]))

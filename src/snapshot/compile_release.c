@@ -94,6 +94,25 @@ static struct dm_ubreaker breaker_of(const struct dm_backend_breaker *from)
                                 .probes_max = (uint16_t)from->probes};
 }
 
+static dm_off add_health(struct dm_builder *b, const struct dm_backend_health *from)
+{
+    struct dm_uhealth out = {0};
+
+    if (!from)
+        return 0;
+    out.path = dm_builder_str(b, from->path);
+    out.service = dm_builder_str(b, from->service);
+    out.interval_ms = (uint32_t)from->interval_ms;
+    out.timeout_ms = (uint32_t)from->timeout_ms;
+    out.status_min = (uint16_t)from->status_min;
+    out.status_max = (uint16_t)from->status_max;
+    out.type = (uint8_t)from->type;
+    out.method = (uint8_t)from->method;
+    out.unhealthy_threshold = (uint8_t)from->unhealthy_threshold;
+    out.healthy_threshold = (uint8_t)from->healthy_threshold;
+    return DM_BUILDER_ADD(b, &out, 1, struct dm_uhealth);
+}
+
 static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *body)
 {
     struct dm_ubackend *out DM_CLEANUP(dm_freep) = dm_calloc(body->n_backends, sizeof(*out));
@@ -125,6 +144,7 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].retry.tries = (uint8_t)backend->retry.tries;
         out[i].retry.budget_percent = (uint8_t)backend->retry.budget_percent;
         out[i].retry.budget_min = (uint32_t)backend->retry.budget_min;
+        out[i].health = add_health(b, backend->health);
     }
     return DM_BUILDER_ADD(b, out, body->n_backends, struct dm_ubackend);
 }

@@ -58,6 +58,26 @@ struct dm_ubalance {
     uint8_t unused[6];
 };
 
+struct dm_uhealth {
+    struct dm_ustr path;    /* of HTTP */
+    struct dm_ustr service; /* of gRPC */
+    uint32_t interval_ms, timeout_ms;
+    uint16_t status_min, status_max;
+    uint8_t type;   /* enum dm_health_type */
+    uint8_t method; /* enum dm_health_method */
+    uint8_t unhealthy_threshold, healthy_threshold;
+};
+
+/* What replaces the gateway's own answer for one reason. */
+struct dm_uerror {
+    uint32_t reason;  /* enum dm_reason */
+    uint16_t status;  /* 0 = the reason's own */
+    uint8_t has_body; /* false: problem details as always */
+    uint8_t unused;
+    struct dm_ustr content_type;
+    struct dm_ustr body;
+};
+
 struct dm_ubackend {
     uint64_t id;
     struct dm_ustr name;
@@ -74,6 +94,8 @@ struct dm_ubackend {
     struct dm_uretry retry;
     struct dm_uoutlier outlier;
     struct dm_ubalance balance;
+    dm_off health; /* struct dm_uhealth; 0 = none */
+    dm_off unused2;
 };
 
 struct dm_umetric {
@@ -109,16 +131,6 @@ struct dm_umount {
     struct dm_ustr path; /* longest first; without a trailing slash; "" for the root */
     uint32_t backend;    /* index */
     uint32_t unused;
-};
-
-/* What replaces the gateway's own answer for one reason. */
-struct dm_uerror {
-    uint32_t reason;  /* enum dm_reason */
-    uint16_t status;  /* 0 = the reason's own */
-    uint8_t has_body; /* false: problem details as always */
-    uint8_t unused;
-    struct dm_ustr content_type;
-    struct dm_ustr body;
 };
 
 enum dm_upolicy_type {

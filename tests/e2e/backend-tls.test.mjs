@@ -77,5 +77,11 @@ suite('backend-tls', () => {
     const put = await world.api.put('/tenants/alpha/certificates/mine?wait=live&timeout_ms=60000', { chain: second.chain, key: second.key });
     assert.equal(put.status, 200, put.text);
     assert.equal(JSON.parse((await ask()).text).shown, pki.fingerprint(second));
+    const health = { interval_ms: 200, timeout_ms: 200 }; // checks show it too
+    const patch = await world.api.patch('/tenants/alpha/backends/service?wait=live&timeout_ms=60000', { health });
+    assert.equal(patch.status, 200, patch.text);
+    const checks = (result) => world.gateway.metric('daemun_endpoint_checks_total', { tenant: 'alpha', result });
+    await until('checks that pass', async () => (await checks('passed')) > 2);
+    assert.equal((await checks('failed')) + (await checks('skipped')), 0);
   });
 });

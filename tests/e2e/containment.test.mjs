@@ -68,7 +68,7 @@ suite('containment', () => {
       await call('dying');
       return (await metric('daemun_circuits_open', 'dying')) === 0;
     });
-    assert.ok(events('circuit_closed', 'dying').some((one) => one.cause === 'probe'));
+    assert.ok((await metric('daemun_circuit_changes_total', 'dying', { state: 'closed' })) > 0);
   });
 
   test('what one team’s calls come to counts for no other at the same address', async () => {
@@ -105,6 +105,8 @@ suite('containment', () => {
       [{ breaker: { slow_ms: 1000 }, response_timeout_ms: 1000 }, '/breaker/slow_ms'],
       [{ outlier: { eject_ms: 2000, eject_max_ms: 1000 } }, '/outlier/eject_max_ms'],
       [{ balance: { method: 'hash', hash_by: 'header' } }, '/balance'],
+      [{ health: { interval_ms: 1000, timeout_ms: 2000 } }, '/health/timeout_ms'],
+      [{ health: { type: 'grpc' } }, '/health/type'],
     ]) {
       const answer = await world.api.patch('/tenants/contrary/backends/service', change);
       assert.equal(answer.status, 422, answer.text);
@@ -123,5 +125,44 @@ suite('containment', () => {
     assert.equal(good.requests.length, 60);
     assert.ok((await metric('daemun_endpoints_out_total', 'several')) >= 1);
     assert.equal(await metric('daemun_circuit_changes_total', 'several'), 0, 'the backend is well');
+  });
+
+  test('an endpoint whose checks fail gets no requests, on any worker, until they pass again', async () => {
+    let isSick = false;
+    const well = await startUpstream();
+    const sick = await startUpstream({
+      respond: ({ url }, response) => response.writeHead(url === '/health' && isSick ? 503 : 200).end('said'),
+    });
+    const asked = () => sick.requests.filter(({ url }) => url !== '/health').length;
+    const checks = () => sick.requests.filter(({ url }) => url === '/health');
+    const file = teamFile('checked', well.port, {
+      backend: {
+        endpoints: [well, sick].map(({ port }) => ({ host: '127.0.0.1', port })),
+        health: { path: '/health', interval_ms: 200, timeout_ms: 200 },
+        outlier: { slow_start_ms: 0 },
+        host_header: 'service.internal',
+      },
+    });
+    file.grants.endpoints.push({ address: '127.0.0.1', port: sick.port });
+    await world.api.apply(file);
+    await until('checks', () => checks().length > 3);
+    assert.equal(checks()[0].headers.host, 'service.internal');
+    await callTimes(40, 'checked');
+    assert.ok(asked() > 0);
+    isSick = true;
+    await until('every worker knows', async () => (await metric('daemun_endpoints_unhealthy', 'checked')) === WORKERS);
+    const before = asked();
+    assert.deepEqual(await callTimes(40, 'checked'), { undefined: 40 });
+    assert.equal(asked(), before);
+    isSick = false;
+    await until('every worker knows', async () => (await metric('daemun_endpoints_unhealthy', 'checked')) === 0);
+    await callTimes(40, 'checked');
+    assert.ok(asked() > before);
+    assert.equal(await metric('daemun_endpoint_health_changes_total', 'checked', { state: 'unhealthy' }), 1, 'told by one');
+    assert.ok((await metric('daemun_endpoint_checks_total', 'checked', { result: 'failed' })) >= 3);
+    const [event] = await until('the event', () => events('endpoint_unhealthy', 'checked').length > 0 && events('endpoint_unhealthy', 'checked'));
+    assert.equal(event.cause, 'status');
+    assert.match(event.message, /out of turn after 3 checks behind one another; the last took \d+ ms, status 503/);
+    await until('the other event', () => events('endpoint_healthy', 'checked').length === 1);
   });
 });

@@ -75,6 +75,10 @@ void rig_init(struct rig *rig)
     init_sys(rig);
     if (dm_worker_init(&rig->worker, &rig->sys, &rig->options, rig->counters, path, &err) < 0)
         fail_msg("%s", err.message);
+    dm_buf_init_fixed(&text, path, sizeof(path));
+    dm_buf_printf(&text, "%s/health%c", rig->dir, 0);
+    if (dm_worker_share_health(&rig->worker, path, &err) < 0)
+        fail_msg("%s", err.message);
     assert_int_equal(dm_addr_parse(DM_STR("127.0.0.1:0"), &any, NULL), 0);
     assert_int_equal(dm_listener_open(&rig->door, rig->worker.loop, &any, 64, false, on_accept, &err), 0);
     rig->addr = rig->door.addr;
@@ -93,6 +97,9 @@ void rig_done(struct rig *rig)
     }
     dm_buf_init_fixed(&text, path, sizeof(path));
     dm_buf_printf(&text, "%s/limits%c", rig->dir, 0);
+    unlink(path);
+    dm_buf_init_fixed(&text, path, sizeof(path));
+    dm_buf_printf(&text, "%s/health%c", rig->dir, 0);
     unlink(path);
     rmdir(rig->dir);
     dm_free(rig->counters);

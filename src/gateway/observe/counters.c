@@ -20,6 +20,8 @@ static void end_tenant(struct dm_tenant_counters *counters)
         counters->buffered_bytes = 0;
     if (counters->circuits_open != 0)
         counters->circuits_open = 0;
+    if (counters->endpoints_unhealthy != 0)
+        counters->endpoints_unhealthy = 0;
     for (size_t i = 0; i < DM_WAIT_COUNT; i++)
         if (counters->waiting[i] != 0)
             counters->waiting[i] = 0;

@@ -87,6 +87,9 @@ struct dm_tenant_counters {
     uint64_t shed_requests, shed_handshakes; /* refused because its work waited too long */
     uint64_t handshakes;                     /* of TLS, begun for its domains */
     uint64_t bandwidth_waits[2];             /* of bodies, by direction (enum dm_bandwidth_way) */
+    uint64_t checks[3];                      /* of endpoints' health, by what they said (enum dm_check_verdict) */
+    uint64_t health_changes[2];              /* of verdicts: to well, to unwell */
+    uint64_t endpoints_unhealthy;            /* that this worker has put out of turn for it, now */
 };
 
 struct dm_worker_counters {

@@ -52,6 +52,8 @@ static const struct family tenant_families[] = {
      TENANT(endpoints_out), 0},
     {"daemun_circuits_open", "gauge", "Backends whose circuit is not closed, counted in each worker.",
      TENANT(circuits_open), 0},
+    {"daemun_endpoints_unhealthy", "gauge", "Endpoints that health checks found unwell, counted in each worker.",
+     TENANT(endpoints_unhealthy), 0},
 };
 
 static const struct family worker_families[] = {
@@ -338,6 +340,37 @@ static void write_circuit_changes(const struct sums *sums, struct dm_buf *ret)
         }
 }
 
+static void write_labelled(const struct sums *sums, const char *name, const char *label, const char *const *labels,
+                           size_t n_labels, size_t offset, struct dm_buf *ret)
+{
+    for (size_t i = 0; i < sums->count; i++)
+        for (size_t k = 0; k < n_labels; k++) {
+            const char *counters = (const char *)&sums->items[i].counters;
+            uint64_t n = ((const uint64_t *)(const void *)(counters + offset))[k];
+            if (n == 0)
+                continue;
+            begin_sample(ret, name, "", "tenant", sums->items[i].tenant->name);
+            add_label(ret, label, labels[k]);
+            end_sample(ret, n);
+        }
+}
+
+/* Only what occurred. */
+static void write_checks(const struct sums *sums, struct dm_buf *ret)
+{
+    static const char *const results[] = {"failed", "passed", "skipped"}, *const states[] = {"healthy", "unhealthy"};
+
+    _Static_assert(DM_COUNT(results) == DM_COUNT(((struct dm_tenant_counters *)NULL)->checks), "a name for each");
+    begin(
+        ret, "daemun_endpoint_checks_total", "counter",
+        "Health checks of a tenant's endpoints, by result; skipped: it could not be made, for no fault of the backend's.");
+    write_labelled(sums, "daemun_endpoint_checks_total", "result", results, DM_COUNT(results), TENANT(checks), ret);
+    begin(ret, "daemun_endpoint_health_changes_total", "counter",
+          "Changes of what health checks say of a tenant's endpoints, by the state that began.");
+    write_labelled(sums, "daemun_endpoint_health_changes_total", "state", states, DM_COUNT(states),
+                   TENANT(health_changes), ret);
+}
+
 struct wait_family {
     const char *name, *type, *help;
     size_t offset;
@@ -465,6 +498,7 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_refused(&sums, ret);
     write_timeouts(&sums, ret);
     write_circuit_changes(&sums, ret);
+    write_checks(&sums, ret);
     write_waits(&sums, ret);
     write_latencies(&sums, ret);
     write_marks(&sums, ret);

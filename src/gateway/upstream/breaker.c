@@ -63,6 +63,7 @@ static void change(struct dm_breaker *b, enum dm_breaker_state to, enum dm_break
     b->state = to;
     b->since_ns = now_ns;
     b->probes_out = b->probes_passed = 0;
+    b->is_hurried = false;
     if (to != DM_BREAKER_HALF_OPEN)
         clear(b, now_ns);
 }
@@ -131,6 +132,11 @@ void dm_breaker_set(struct dm_breaker *b, const struct dm_breaker_settings *sett
         clear(b, now_ns);
 }
 
+void dm_breaker_hurry(struct dm_breaker *b)
+{
+    b->is_hurried = b->state == DM_BREAKER_OPEN && b->open_for_ns != UINT64_MAX;
+}
+
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 
 /* B2. Those that are out for too long are not waited for. */
@@ -162,7 +168,7 @@ bool dm_breaker_take_probe(struct dm_breaker *b, struct dm_breaker_ticket *ticke
 
 uint64_t dm_breaker_wait_ns(const struct dm_breaker *b, uint64_t now_ns)
 {
-    if (b->state != DM_BREAKER_OPEN)
+    if (b->state != DM_BREAKER_OPEN || b->is_hurried)
         return 0;
     if (b->open_for_ns == UINT64_MAX)
         return UINT64_MAX;

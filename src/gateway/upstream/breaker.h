@@ -4,7 +4,7 @@
  *   state      calls are              ends by
  *   CLOSED     let through            run_max failures (or cut answers) behind one another, or failed or slow calls at their share
  *                                     of a window with at least calls_min: OPEN
- *   OPEN       refused                the first call behind open_for_ns, which becomes a probe: HALF_OPEN
+ *   OPEN       refused                the first call behind open_for_ns, or behind dm_breaker_hurry(), which becomes a probe: HALF_OPEN
  *   HALF_OPEN  let through as probes  probes_max that passed: CLOSED with an empty window; one that failed, or was slow: OPEN for
  *                                     twice as long, up to open_max_ns
  *   The mode says what people want: AUTO as above; HELD_CLOSED: always let through; HELD_OPEN: always refused. Each change of it begins
@@ -75,6 +75,7 @@ struct dm_breaker {
     uint64_t since_ns, open_for_ns;
     uint64_t probed_ns; /* when the last probe was let through */
     bool has_changed;
+    bool is_hurried; /* of OPEN */
     struct dm_breaker_change change;
 };
 
@@ -88,6 +89,9 @@ enum { DM_BREAKER_TICKET_NONE, DM_BREAKER_TICKET_OUT, DM_BREAKER_TICKET_ANSWERED
 void dm_breaker_init(struct dm_breaker *breaker, const struct dm_breaker_settings *settings, uint64_t now_ns);
 /* What was counted stays, unless the mode is another one. */
 void dm_breaker_set(struct dm_breaker *breaker, const struct dm_breaker_settings *settings, uint64_t now_ns);
+
+/* Somebody knows that the calls' other side is well again: the next one is a probe, whatever is left of the time open. */
+void dm_breaker_hurry(struct dm_breaker *breaker);
 
 /* May a call be made? Then its ticket is followed by answer, fail or drop. */
 static inline bool dm_breaker_take(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, uint64_t now_ns);

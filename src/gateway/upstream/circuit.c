@@ -77,7 +77,7 @@ static void tell_change(struct dm_upstream *u)
         tell(u);
 }
 
-void dm_upstream_set(struct dm_upstream *u, const struct dm_ubackend *backend)
+void dm_upstream_set(struct dm_upstream *u, const struct dm_unit *release, const struct dm_ubackend *backend)
 {
     const struct dm_ubreaker *from = &backend->breaker;
     struct dm_breaker_settings settings = {.mode = from->mode,
@@ -103,6 +103,7 @@ void dm_upstream_set(struct dm_upstream *u, const struct dm_ubackend *backend)
     else
         dm_breaker_set(&u->breaker, &settings, now_ns(u));
     tell_change(u);
+    dm_upstream_checks_set(u, release, backend);
 }
 
 void dm_upstream_circuit_done(struct dm_upstream *u)

@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "base/mix.h"
 
 struct dm_upstream_tls *dm_upstream_tls_new(const struct dm_unit *release, const struct dm_ubackend *backend)
 {
@@ -29,6 +30,17 @@ bool dm_upstream_tls_is_same(const struct dm_upstream_tls *tls, const struct dm_
     return tls->verifies == (now->verifies != 0) && dm_str_eq(dm_str_of(tls->ca), dm_unit_str(release, now->ca)) &&
            dm_str_eq(dm_str_of(tls->server_name), dm_unit_str(release, now->server_name)) &&
            dm_str_eq(dm_str_of(tls->client_certificate), dm_unit_str(release, now->client_certificate));
+}
+
+uint64_t dm_upstream_tls_id(const struct dm_upstream_tls *tls)
+{
+    uint64_t id;
+
+    if (!tls)
+        return 0;
+    id = dm_mix64(dm_unit_name_id(dm_str_of(tls->ca)) ^ tls->verifies);
+    id = dm_mix64(id ^ dm_unit_name_id(dm_str_of(tls->server_name)));
+    return dm_mix64(id ^ dm_unit_name_id(dm_str_of(tls->client_certificate)));
 }
 
 void dm_upstream_tls_free(struct dm_upstream_tls *tls)

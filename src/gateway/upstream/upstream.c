@@ -78,7 +78,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
         e->hash = dm_unit_name_id(dm_str_of(e->host)) ^ dm_mix64(e->port);
         set_numeric(e, &from[i]);
     }
-    dm_upstream_set(u, backend);
+    dm_upstream_set(u, release, backend);
     return u;
 }
 
@@ -126,6 +126,7 @@ void dm_upstream_unref(struct dm_upstream *u)
 {
     if (!u || --u->refs > 0)
         return;
+    dm_upstream_checks_done(u);
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         free_endpoint(&u->endpoints[i]);
     dm_upstream_circuit_done(u);
@@ -164,6 +165,16 @@ static bool is_allowed(struct dm_upstream_endpoint *e, const struct dm_addr *add
     return true;
 }
 
+/* K1: nobody else gets a call on it, and it ends behind this one. */
+static void connect_apart(struct dm_upstream *u, const struct dm_http_peer_settings *settings,
+                          struct dm_upstream_request *r)
+{
+    struct dm_http_peer *peer = dm_http_client_connect(u->env.check_client, settings, NULL);
+
+    r->on_call(r, dm_http_peer_open(peer, &r->timeouts), DM_REASON_NONE);
+    dm_http_peer_close(peer);
+}
+
 static void connect_to(struct dm_upstream_endpoint *e, const struct dm_addr *addr, struct dm_upstream_request *r)
 {
     struct dm_upstream *u = e->upstream;
@@ -192,6 +203,10 @@ static void connect_to(struct dm_upstream_endpoint *e, const struct dm_addr *add
     if (DM_UNLIKELY(u->is_http2))
         settings.calls_max = dm_upstream_known_calls_max(e);
     u->counters->upstream_connects++;
+    if (DM_UNLIKELY(r->is_check)) {
+        connect_apart(u, &settings, r);
+        return;
+    }
     c = dm_upstream_conn_new(e);
     c->peer = dm_http_client_connect(u->env.client, &settings, c);
     call = dm_http_peer_open(c->peer, &r->timeouts);
@@ -330,6 +345,11 @@ void dm_upstream_get(struct dm_upstream *u, struct dm_upstream_request *r)
         renew_addresses(e);
     if (e->idle && dm_upstream_take_idle(e, r))
         return;
+    dm_upstream_get_at(e, r);
+}
+
+void dm_upstream_get_at(struct dm_upstream_endpoint *e, struct dm_upstream_request *r)
+{
     if (e->is_numeric)
         connect_to(e, &e->addr, r);
     else
@@ -362,4 +382,5 @@ void dm_upstream_recheck(struct dm_upstream *u, const struct dm_unit *grants)
         recheck(u->endpoints[i].busy, grants);
     }
     u->is_retired = grants == NULL;
+    dm_upstream_checks_look(u);
 }

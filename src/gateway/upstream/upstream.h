@@ -19,6 +19,7 @@
  *
  * U7. Where an endpoint is a name, it is looked up again when its answer has run out, and connections to addresses that are its no more
  *     take no further call. An answer that may not be all (DM_DNS_ADDRS_MAX), or none, ends no connection.
+ * U8. Where a backend has health checks, an endpoint that they find unwell is out of turn until they find it well (checks.h).
  *
  * Threads: the worker's. */
 #ifndef DM_GATEWAY_UPSTREAM_UPSTREAM_H
@@ -35,7 +36,10 @@
 
 struct dm_upstream;
 struct dm_upstream_request;
+struct dm_upstream_share;
 struct dm_tenant_counters;
+struct dm_health_table;
+struct dm_vault;
 
 /* What upstreams of one worker share; borrowed. */
 struct dm_upstream_env {
@@ -45,11 +49,21 @@ struct dm_upstream_env {
     struct dm_tls_trust **system_trust; /* the system's CA certificates; read when the first backend needs them */
     const struct dm_counter_pages *pages;
     uint32_t connections_max; /* of this worker; a tenant without a cap of its own has a share of it (caps.h) */
+    /* Of health checks; NULL: none are made. */
+    struct dm_health_table *health;
+    struct dm_http_client *check_client; /* with the handlers below */
+    struct dm_vault *const *vault;       /* the worker's, which opens keys of certificates that backends are shown */
 };
 
 /* What the upstreams of one tenant share; outlives them. */
 struct dm_upstream_share {
-    struct dm_str tenant;   /* its name; borrowed */
+    struct dm_str tenant; /* its name; borrowed */
+    uint64_t tenant_id;
+    const struct dm_unit *grants; /* borrowed; NULL: none. dm_upstream_recheck() follows each change */
+    /* As that of a wish, for checks; may be NULL. */
+    bool (*find_certificate)(struct dm_upstream_share *share, struct dm_str name, struct dm_str *ret_chain,
+                             char **ret_key, size_t *ret_key_len);
+    uint32_t n_checks;      /* in hand */
     uint64_t told_until_ns; /* lines of the log about its backends, in this second */
     uint32_t n_told, n_untold;
     struct dm_tenant_counters *counters;
@@ -71,7 +85,7 @@ bool dm_upstream_is_same(const struct dm_upstream *upstream, const struct dm_uni
                          const struct dm_ubackend *backend);
 
 /* What a release may change without another upstream taking the place of this one. */
-void dm_upstream_set(struct dm_upstream *upstream, const struct dm_ubackend *backend);
+void dm_upstream_set(struct dm_upstream *upstream, const struct dm_unit *release, const struct dm_ubackend *backend);
 
 /* --- containment (circuit.c): what exchanges come to, so that a backend that fails is left alone; U6 ---------------------------- */
 
@@ -119,6 +133,7 @@ struct dm_upstream_request {
         tls_reason;    /* why TLS can't be spoken: no trusted CA, or our own certificate is missing or unfit */
     bool wants_fresh;  /* no idle connection (a second try) */
     bool is_in_flight; /* its call is counted at the endpoint: dm_upstream_left */
+    bool is_check;     /* checks.h, K1 */
 };
 
 /* on_call is called before this returns, or later from the loop. Whoever asks has a reference on the upstream until then; on_call may let go of the last. */
@@ -148,5 +163,8 @@ void dm_upstream_share_yield(struct dm_upstream_share *share);
 void dm_upstream_recheck(struct dm_upstream *upstream, const struct dm_unit *grants);
 /* Of the client whose connections upstreams own. */
 extern const struct dm_http_peer_handler dm_upstream_peer_handler;
+/* Of the client that makes checks (check_call.c). */
+extern const struct dm_http_peer_handler dm_upstream_check_peer_handler;
+extern const struct dm_http_call_handler dm_upstream_check_handler;
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "gateway/upstream/upstream.h"
 
+struct dm_checks;
+
 /* One connection, from connect to its end. Idle ones (HTTP/2: those with room for a call) are a stack, so that the rest grows
  * old and ends; below those that stand are those that are being made. */
 struct dm_upstream_conn {
@@ -63,8 +65,22 @@ struct dm_upstream {
     uint32_t out_percent; /* of endpoints that may be out for failures that are not hard */
     struct dm_retry_settings retry;
     struct dm_retry_budget retry_budget;
+    struct dm_checks *checks; /* NULL: none */
     struct dm_upstream_endpoint endpoints[];
 };
+
+/* upstream.c */
+
+/* As dm_upstream_get, of this endpoint and on a connection of its own; the wish's endpoint is set. */
+void dm_upstream_get_at(struct dm_upstream_endpoint *endpoint, struct dm_upstream_request *request);
+
+/* checks.c */
+
+void dm_upstream_checks_set(struct dm_upstream *upstream, const struct dm_unit *release,
+                            const struct dm_ubackend *backend);
+/* Grants or the upstream's being live have changed (K3). */
+void dm_upstream_checks_look(struct dm_upstream *upstream);
+void dm_upstream_checks_done(struct dm_upstream *upstream);
 
 /* balance.c */
 
@@ -103,6 +119,8 @@ void dm_upstream_circuit_done(struct dm_upstream *upstream);
 struct dm_upstream_tls *dm_upstream_tls_new(const struct dm_unit *release, const struct dm_ubackend *backend);
 bool dm_upstream_tls_is_same(const struct dm_upstream_tls *tls, const struct dm_unit *release,
                              const struct dm_ubackend *backend);
+/* Of what it says; 0: clear text. */
+uint64_t dm_upstream_tls_id(const struct dm_upstream_tls *tls);
 void dm_upstream_tls_free(struct dm_upstream_tls *tls);
 /* The endpoint's client, once, with its first connection. False: request->tls_reason says why not. */
 bool dm_upstream_tls_make(struct dm_upstream_endpoint *endpoint, struct dm_upstream_request *request);

@@ -1,4 +1,5 @@
 /* Backends behind TLS and on Unix sockets, through a whole worker. */
+#include "gateway/upstream/checks.h"
 #include "rig/h2_origin.h"
 #include "rig/stage.h"
 
@@ -270,6 +271,32 @@ static void client_certificates(void **state)
     stage_try(s, GET, "\"backend_tls\"");
 }
 
+/* With the same trust and names, and with the sessions that are there; what is missing on our side says nothing of the backend. */
+static void checks_go_the_way_of_requests(void **state)
+{
+    static const char health[] = "},\"health\":{\"interval_ms\":1000,\"timeout_ms\":500}";
+    struct pki_identity *other = pki_make(&(struct pki_spec){.subject = "other", .is_ca = true}, NULL);
+    struct stage *s = *state;
+    uint16_t port = rig_origin_port(&s->origin);
+    char missing[200];
+
+    s->origin.tls = acceptor;
+    apply(s, port, root, health);
+    rig_pass(&s->rig, 6000, 50);
+    assert_true(stage_counters(s)->checks[DM_CHECK_PASSED] >= 4);
+    assert_true(s->origin.n_resumed >= 3);
+    assert_int_equal(stage_counters(s)->checks[DM_CHECK_FAILED], 0);
+    apply(s, port, other, health);
+    rig_pass(&s->rig, 3000, 50);
+    assert_int_equal(stage_counters(s)->endpoints_unhealthy, 1);
+    snprintf(missing, sizeof(missing), ",\"client_certificate\":\"none\"%s", health);
+    apply(s, port, root, missing);
+    rig_pass(&s->rig, 3000, 50);
+    assert_int_equal(stage_counters(s)->endpoints_unhealthy, 0);
+    assert_true(stage_counters(s)->checks[DM_CHECK_SAYS_NOTHING] >= 1);
+    pki_free(other);
+}
+
 static void unix_sockets(void **state)
 {
     static const char body[] = "{\"state\":\"active\",\"weight\":100,\"domains\":[{\"name\":\"orders.test\"}],"
@@ -304,6 +331,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sessions_are_used_again, setup, teardown),
         cmocka_unit_test_setup_teardown(http2_by_agreement, setup, teardown),
         cmocka_unit_test_setup_teardown(client_certificates, setup, teardown),
+        cmocka_unit_test_setup_teardown(checks_go_the_way_of_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(unix_sockets, setup, teardown),
     };
 

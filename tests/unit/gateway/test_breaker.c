@@ -260,6 +260,29 @@ static void test_by_hand(void **unused)
     assert_true(call(&b, DM_BREAKER_FAILED, 4));
 }
 
+/* Ends the waiting of one opening, and nothing else. */
+static void test_in_a_hurry(void **unused)
+{
+    struct dm_breaker_settings s = defaults();
+    struct dm_breaker b;
+
+    dm_breaker_init(&b, &s, 0);
+    dm_breaker_hurry(&b);
+    fail_times(&b, 10, 1);
+    assert_true(b.state == DM_BREAKER_OPEN && dm_breaker_wait_ns(&b, 1) == S);
+    dm_breaker_hurry(&b);
+    assert_int_equal(dm_breaker_wait_ns(&b, 1), 0);
+    assert_true(call(&b, DM_BREAKER_FAILED, 2));
+    assert_true(b.state == DM_BREAKER_OPEN && dm_breaker_wait_ns(&b, 2) == 2 * S); /* not hurried any more */
+    dm_breaker_hurry(&b);
+    assert_true(call(&b, DM_BREAKER_OK, 3));
+    assert_int_equal(b.state, DM_BREAKER_CLOSED);
+    s.mode = DM_BREAKER_HELD_OPEN;
+    dm_breaker_set(&b, &s, 4);
+    dm_breaker_hurry(&b);
+    assert_false(call(&b, DM_BREAKER_OK, 5)); /* people want it so */
+}
+
 /* --- against a reference ------------------------------------------------------------------------------------------ */
 
 #define CALLS 4000
@@ -555,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_fewer_probes_may_be_enough),
         cmocka_unit_test(test_answers_that_are_cut),
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_in_a_hurry),
         cmocka_unit_test(test_as_the_reference),
         cmocka_unit_test(test_innocents_are_let_through),
         cmocka_unit_test(test_the_dead_are_cut_off_and_come_back),

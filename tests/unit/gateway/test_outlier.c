@@ -57,6 +57,42 @@ static void test_time_grows_and_share_comes_back(void **unused)
     assert_int_equal(o.for_ns, 1 * S);
 }
 
+/* O3 */
+static void test_held(void **unused)
+{
+    struct dm_outlier o = {0};
+
+    assert_true(dm_outlier_fail(&o, &settings, DM_OUTLIER_HARD, true, S));
+    dm_outlier_hold(&o);
+    assert_true(dm_outlier_is_out(&o, 1000000 * S));
+    assert_false(dm_outlier_fail(&o, &settings, DM_OUTLIER_HARD, true, 2 * S));
+    dm_outlier_reached(&o, 3 * S);
+    assert_true(dm_outlier_is_out(&o, 3 * S));
+    assert_int_equal(dm_outlier_share(&o, &settings, 3 * S), 100); /* when all are out */
+    dm_outlier_release(&o, 10 * S);
+    assert_false(dm_outlier_is_out(&o, 10 * S));
+    assert_int_equal(dm_outlier_share(&o, &settings, 10 * S), 10);
+    assert_int_equal(dm_outlier_share(&o, &settings, 14 * S), 100);
+    assert_false(dm_outlier_fail(&o, &settings, DM_OUTLIER_SOFT, true, 10 * S)); /* it begins anew */
+    assert_true(dm_outlier_fail(&o, &settings, DM_OUTLIER_HARD, true, 10 * S));
+    assert_int_equal(o.for_ns, 1 * S);
+}
+
+static void test_one_that_was_reached(void **unused)
+{
+    struct dm_outlier o = {0};
+
+    dm_outlier_reached(&o, S);
+    assert_int_equal(o.until_ns, 0);
+    assert_true(dm_outlier_fail(&o, &settings, DM_OUTLIER_HARD, true, 10 * S));
+    dm_outlier_reached(&o, 10 * S + 1);
+    assert_false(dm_outlier_is_out(&o, 10 * S + 1));
+    assert_true(dm_outlier_fail(&o, &settings, DM_OUTLIER_SOFT, true, 10 * S + 2)); /* again, so for longer */
+    assert_int_equal(o.for_ns, 2 * S);
+    dm_outlier_reached(&o, 10 * S + 3); /* which says nothing of calls that fail */
+    assert_true(dm_outlier_is_out(&o, 10 * S + 3));
+}
+
 /* Is out exactly from a failure that counts on, for its time; never for longer than the longest. */
 static void test_random_events(void **unused)
 {
@@ -93,6 +129,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failures_behind_one_another),
         cmocka_unit_test(test_time_grows_and_share_comes_back),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_one_that_was_reached),
         cmocka_unit_test(test_random_events),
     };
 
