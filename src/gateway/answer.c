@@ -5,13 +5,40 @@
 #include "gateway/grpc_call.h"
 #include "gateway/policy/policy.h"
 #include "gateway/worker.h"
+#include "model/backend.h"
+
+static bool falls_back(const struct dm_ufallback *fallback, enum dm_reason reason)
+{
+    switch (reason) {
+    case DM_REASON_CIRCUIT_OPEN: return fallback->on >> DM_FALLBACK_CIRCUIT_OPEN & 1;
+    case DM_REASON_BACKEND_UNREACHABLE:
+    case DM_REASON_BACKEND_UNRESOLVED:
+    case DM_REASON_BACKEND_TLS: return fallback->on >> DM_FALLBACK_UNREACHABLE & 1;
+    case DM_REASON_BACKEND_TIMEOUT: return fallback->on >> DM_FALLBACK_TIMEOUT & 1;
+    default: return false;
+    }
+}
+
+/* What the backend would have said, which is counted; or NULL. */
+static const struct dm_uerror *fallback(const struct dm_exchange *ex, enum dm_reason reason)
+{
+    const struct dm_ufallback *fallback;
+
+    if (!ex->backend || ex->backend->fallback == 0)
+        return NULL;
+    fallback = DM_UNIT_GET(ex->release->unit, dm_ufallback, ex->backend->fallback);
+    if (!falls_back(fallback, reason))
+        return NULL;
+    ex->tenant->counters->fallback_answers++;
+    return &fallback->answer;
+}
 
 static const struct dm_uerror *wording(const struct dm_exchange *ex, enum dm_reason reason)
 {
-    const struct dm_uerror *errors;
+    const struct dm_uerror *errors, *of_backend = fallback(ex, reason);
 
-    if (!ex->version)
-        return NULL;
+    if (of_backend || !ex->version)
+        return of_backend;
     errors = dm_unit_at(ex->release->unit, ex->version->errors);
     for (uint32_t i = 0; i < ex->version->n_errors; i++)
         if (errors[i].reason == reason)
@@ -88,7 +115,7 @@ static void write_fields(struct dm_exchange *ex, enum dm_reason reason, unsigned
     write_common(ex->worker, fields, content_type, dm_reason_info(reason)->code, ex->request_id);
     if (status == 401 && ex->product)
         write_challenge(ex, fields);
-    if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0)
+    if (ex->verdict.reason != DM_REASON_NONE && ex->verdict.retry_after_s > 0 && status >= 400)
         dm_http_write_field_u64(fields, DM_STR("Retry-After"), ex->verdict.retry_after_s);
     else if (status == 503)
         dm_buf_add_lit(fields, "Retry-After: 1\r\n");
@@ -164,7 +191,7 @@ void dm_answer_grpc_fault(struct dm_exchange *ex, struct dm_http_end end, struct
 void dm_answer(struct dm_exchange *ex, enum dm_reason reason)
 {
     const struct dm_reason_info *info = dm_reason_info(reason);
-    const struct dm_uerror *worded = wording(ex, reason);
+    const struct dm_uerror *worded = ex->is_grpc ? NULL : wording(ex, reason);
     struct dm_buf *fields = dm_worker_scratch(ex->worker), *body = &ex->worker->answer;
     struct dm_http_message message = {.status = worded && worded->status ? worded->status : (unsigned)info->status};
     struct dm_str content_type = DM_STR("application/problem+json");

@@ -1,5 +1,5 @@
 /* Answers that the gateway makes itself: problem details (RFC 9457) with reason and request id, or the wording that the
- * version gives to the reason. */
+ * version gives to the reason, or what the backend falls back on. */
 #ifndef DM_GATEWAY_ANSWER_H
 #define DM_GATEWAY_ANSWER_H
 

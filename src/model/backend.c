@@ -276,6 +276,44 @@ const struct dm_schema dm_schema_backend_health = {
     .validate = check_health,
 };
 
+/* --- instead of the backend ----------------------------------------------------------------------------------------- */
+
+static const char *const fallback_names[] = {"circuit_open", "unreachable", "timeout", NULL};
+
+static const struct dm_field fallback_fields[] = {
+    {"on", DM_FIELD_FLAGS, 0, DM_AT(struct dm_backend_fallback, on), .min = 1, .names = fallback_names,
+     .def_int = (1 << DM_FALLBACK_CIRCUIT_OPEN | 1 << DM_FALLBACK_UNREACHABLE | 1 << DM_FALLBACK_TIMEOUT),
+     .doc = "When: `circuit_open`; `unreachable`: no connection (`backend_unreachable`, `backend_unresolved`, "
+            "`backend_tls`); `timeout`: no connection or no head of an answer in time (`backend_timeout`)."},
+    {"status", DM_FIELD_INT, 0, DM_AT(struct dm_backend_fallback, status), .min = 200, .max = 599, .def_int = 200,
+     .doc = "Status of the answer; with 204, 205 and 304 there is no body."},
+    {"content_type", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_backend_fallback, content_type), .max = 128,
+     .format = &dm_format_media_type, .doc = "Type of the body. Left out: text/plain; charset=utf-8."},
+    {"body", DM_FIELD_STRING, 0, DM_AT(struct dm_backend_fallback, body), .max = DM_FALLBACK_BODY_MAX,
+     .format = &dm_format_text_body, .doc = "Body, as it stands."},
+};
+
+static void check_fallback(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_fallback *fallback = object;
+    bool has_none = fallback->status == 204 || fallback->status == 205 || fallback->status == 304;
+
+    if (has_none && fallback->body.len > 0)
+        dm_check_fail(check, "/body", "must be left out with status %lld", (long long)fallback->status);
+    if (fallback->content_type.len > 0 && fallback->body.len == 0)
+        dm_check_fail(check, "/content_type", "must come with a body");
+}
+
+const struct dm_schema dm_schema_backend_fallback = {
+    .name = "BackendFallback",
+    .doc =
+        "What callers get when the backend can't be used and nothing of an answer has come. It goes before the version's own wording of "
+        "errors, and says the reason in `Daemun-Reason` as these do; gRPC calls get their status as always.",
+    DM_FIELDS(fallback_fields),
+    .struct_bytes = sizeof(struct dm_backend_fallback),
+    .validate = check_fallback,
+};
+
 static void check_slow(const struct dm_backend *backend, struct dm_check *check)
 {
     if (backend->breaker.slow_ms >= backend->response_timeout_ms)
@@ -368,6 +406,8 @@ static const struct dm_field fields[] = {
      .doc = "When calls fail, no more are made for a while."},
     {"health", DM_FIELD_OBJECT, 0, DM_AT(struct dm_backend, health), .sub = &dm_schema_backend_health,
      .doc = "Endpoints are asked whether they are well, `{}` with its defaults. Left out: they are not."},
+    {"fallback", DM_FIELD_OBJECT, 0, DM_AT(struct dm_backend, fallback), .sub = &dm_schema_backend_fallback,
+     .doc = "The answer when it can't be used. Left out: the gateway's own, with the reason."},
 };
 
 const struct dm_schema dm_schema_backend = {

@@ -91,6 +91,15 @@ struct dm_backend_health {
     int64_t healthy_threshold;
 };
 
+/* What the caller gets where the backend can't be used. */
+struct dm_backend_fallback {
+    unsigned on; /* bits of enum dm_fallback_on */
+    int64_t status;
+    struct dm_str content_type; /* "" = text/plain; charset=utf-8 */
+    struct dm_str body;
+};
+enum dm_fallback_on { DM_FALLBACK_CIRCUIT_OPEN, DM_FALLBACK_UNREACHABLE, DM_FALLBACK_TIMEOUT };
+
 struct dm_backend {
     struct dm_str name;
     struct dm_str description;
@@ -110,12 +119,14 @@ struct dm_backend {
     struct dm_backend_outlier outlier;
     struct dm_backend_retry retry;
     struct dm_backend_breaker breaker;
-    struct dm_backend_health *health; /* NULL = no checks */
+    struct dm_backend_health *health;     /* NULL = no checks */
+    struct dm_backend_fallback *fallback; /* NULL = the gateway's own answer */
 };
 
 #define DM_BACKEND_ENDPOINTS_MAX 64
 #define DM_HEALTH_ENDPOINTS_MAX 64 /* that are checked, of all backends of a tenant */
 #define DM_HEALTH_SERVICE_MAX 127
+#define DM_FALLBACK_BODY_MAX 16384
 
 extern const struct dm_schema dm_schema_endpoint;
 extern const struct dm_schema dm_schema_backend_tls;
@@ -124,6 +135,7 @@ extern const struct dm_schema dm_schema_backend_balance;
 extern const struct dm_schema dm_schema_backend_outlier;
 extern const struct dm_schema dm_schema_backend_retry;
 extern const struct dm_schema dm_schema_backend_health;
+extern const struct dm_schema dm_schema_backend_fallback;
 extern const struct dm_schema dm_schema_backend;
 
 #endif

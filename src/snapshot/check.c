@@ -83,11 +83,20 @@ static bool health_ok(const struct check *c, dm_off at)
             h->unhealthy_threshold > 0 && h->healthy_threshold > 0 && h->service.len <= DM_HEALTH_SERVICE_MAX);
 }
 
+static bool fallback_ok(const struct check *c, dm_off at)
+{
+    const struct dm_ufallback *f = ITEMS(c, at, struct dm_ufallback);
+
+    return at == 0 || (FITS(c, at, 1, struct dm_ufallback) && f->answer.status >= 200 && f->answer.status <= 599 &&
+                       str_ok(c, f->answer.content_type) && str_ok(c, f->answer.body));
+}
+
 static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
 {
     if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !backend_tls_ok(c, b->tls) ||
         !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint) || !breaker_ok(&b->breaker) ||
-        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance) || !health_ok(c, b->health))
+        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance) || !health_ok(c, b->health) ||
+        !fallback_ok(c, b->fallback))
         return false;
     for (uint32_t i = 0; i < b->n_endpoints; i++)
         if (!endpoint_ok(c, &ITEMS(c, b->endpoints, struct dm_uendpoint)[i]))

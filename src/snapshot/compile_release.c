@@ -113,6 +113,23 @@ static dm_off add_health(struct dm_builder *b, const struct dm_backend_health *f
     return DM_BUILDER_ADD(b, &out, 1, struct dm_uhealth);
 }
 
+#define TEXT DM_STR("text/plain; charset=utf-8")
+
+static dm_off add_fallback(struct dm_builder *b, const struct dm_backend_fallback *from)
+{
+    struct dm_ufallback out = {0};
+
+    if (!from)
+        return 0;
+    out.on = from->on;
+    out.answer.status = (uint16_t)from->status;
+    out.answer.has_body = true;
+    if (from->body.len > 0)
+        out.answer.content_type = dm_builder_str(b, from->content_type.len > 0 ? from->content_type : TEXT);
+    out.answer.body = dm_builder_str(b, from->body);
+    return DM_BUILDER_ADD(b, &out, 1, struct dm_ufallback);
+}
+
 static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *body)
 {
     struct dm_ubackend *out DM_CLEANUP(dm_freep) = dm_calloc(body->n_backends, sizeof(*out));
@@ -145,6 +162,7 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
         out[i].retry.budget_percent = (uint8_t)backend->retry.budget_percent;
         out[i].retry.budget_min = (uint32_t)backend->retry.budget_min;
         out[i].health = add_health(b, backend->health);
+        out[i].fallback = add_fallback(b, backend->fallback);
     }
     return DM_BUILDER_ADD(b, out, body->n_backends, struct dm_ubackend);
 }
@@ -304,8 +322,7 @@ static dm_off add_errors(struct dm_builder *b, const struct dm_version *version)
         out[i].reason = dm_reason_of(e->reason);
         out[i].status = (uint16_t)e->status;
         out[i].has_body = e->body.len > 0;
-        out[i].content_type =
-            dm_builder_str(b, e->content_type.len > 0 ? e->content_type : DM_STR("text/plain; charset=utf-8"));
+        out[i].content_type = dm_builder_str(b, e->content_type.len > 0 ? e->content_type : TEXT);
         out[i].body = dm_builder_str(b, e->body);
     }
     return DM_BUILDER_ADD(b, out, version->n_errors, struct dm_uerror);

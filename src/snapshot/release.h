@@ -78,6 +78,13 @@ struct dm_uerror {
     struct dm_ustr body;
 };
 
+/* What replaces the gateway's own answer where the backend can't be used. */
+struct dm_ufallback {
+    struct dm_uerror answer; /* reason is 0; has_body is true, also where it is empty */
+    uint32_t on;             /* bits of enum dm_fallback_on */
+    uint32_t unused;
+};
+
 struct dm_ubackend {
     uint64_t id;
     struct dm_ustr name;
@@ -94,8 +101,8 @@ struct dm_ubackend {
     struct dm_uretry retry;
     struct dm_uoutlier outlier;
     struct dm_ubalance balance;
-    dm_off health; /* struct dm_uhealth; 0 = none */
-    dm_off unused2;
+    dm_off health;   /* struct dm_uhealth; 0 = none */
+    dm_off fallback; /* struct dm_ufallback; 0 = none */
 };
 
 struct dm_umetric {

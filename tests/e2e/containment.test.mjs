@@ -107,6 +107,7 @@ suite('containment', () => {
       [{ balance: { method: 'hash', hash_by: 'header' } }, '/balance'],
       [{ health: { interval_ms: 1000, timeout_ms: 2000 } }, '/health/timeout_ms'],
       [{ health: { type: 'grpc' } }, '/health/type'],
+      [{ fallback: { status: 204, body: 'x' } }, '/fallback/body'],
     ]) {
       const answer = await world.api.patch('/tenants/contrary/backends/service', change);
       assert.equal(answer.status, 422, answer.text);
@@ -164,5 +165,23 @@ suite('containment', () => {
     assert.equal(event.cause, 'status');
     assert.match(event.message, /out of turn after 3 checks behind one another; the last took \d+ ms, status 503/);
     await until('the other event', () => events('endpoint_healthy', 'checked').length === 1);
+  });
+
+  test('what a backend falls back on, where it can’t be used', async () => {
+    const service = await startUpstream();
+    const fallback = { content_type: 'application/json', body: '{"items":[]}' };
+    await world.api.apply(teamFile('falling', service.port, { backend: { fallback } }));
+    assert.equal((await call('falling')).headers['daemun-reason'], undefined);
+    await service.close();
+    for (const reason of ['backend_unreachable', 'circuit_open']) {
+      if (reason === 'circuit_open') await setBreaker('falling', { mode: 'open' });
+      const answer = await call('falling');
+      assert.equal(answer.status, 200);
+      assert.deepEqual(answer.json, { items: [] });
+      assert.equal(answer.headers['daemun-reason'], reason);
+      assert.ok((await metric('daemun_refusals_total', 'falling', { reason })) >= 1);
+    }
+    assert.equal(await metric('daemun_fallback_answers_total', 'falling'), 2);
+    assert.equal(await metric('daemun_responses_total', 'falling', { class: '5xx' }), 0);
   });
 });

@@ -90,6 +90,7 @@ struct dm_tenant_counters {
     uint64_t checks[3];                      /* of endpoints' health, by what they said (enum dm_check_verdict) */
     uint64_t health_changes[2];              /* of verdicts: to well, to unwell */
     uint64_t endpoints_unhealthy;            /* that this worker has put out of turn for it, now */
+    uint64_t fallback_answers;
 };
 
 struct dm_worker_counters {

@@ -54,6 +54,8 @@ static const struct family tenant_families[] = {
      TENANT(circuits_open), 0},
     {"daemun_endpoints_unhealthy", "gauge", "Endpoints that health checks found unwell, counted in each worker.",
      TENANT(endpoints_unhealthy), 0},
+    {"daemun_fallback_answers_total", "counter", "Answers that a backend's fallback gave in its place.",
+     TENANT(fallback_answers), 0},
 };
 
 static const struct family worker_families[] = {
