@@ -159,8 +159,8 @@ static void resume_response(struct dm_task *task)
 
 /* Who has waited for weeks has its turn. */
 static const struct dm_wait_handler handlers[DM_BANDWIDTH_WAYS] = {
-    [DM_BANDWIDTH_IN] = {has_room_in, on_turn_in, on_turn_in},
-    [DM_BANDWIDTH_OUT] = {has_room_out, on_turn_out, on_turn_out},
+    [DM_BANDWIDTH_IN] = {.has_room = has_room_in, .on_turn = on_turn_in, .on_expired = on_turn_in},
+    [DM_BANDWIDTH_OUT] = {.has_room = has_room_out, .on_turn = on_turn_out, .on_expired = on_turn_out},
 };
 
 /* --- bodies ------------------------------------------------------------------------------------------------------- */
