@@ -27,7 +27,14 @@ static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr
 
 static uint64_t mono_ns(struct dm_sys *sys)
 {
-    return dm_sys_real()->ops->mono_ns(dm_sys_real()) + DM_CONTAINER_OF(sys, struct rig, sys)->mono_shift_ns;
+    const struct rig *rig = DM_CONTAINER_OF(sys, const struct rig, sys);
+
+    return (rig->held_ns ? rig->held_ns : dm_sys_real()->ops->mono_ns(dm_sys_real())) + rig->mono_shift_ns;
+}
+
+void rig_hold_clock(struct rig *rig)
+{
+    rig->held_ns = dm_sys_real()->ops->mono_ns(dm_sys_real());
 }
 
 static uint64_t wall_ns(struct dm_sys *sys)

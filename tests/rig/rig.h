@@ -14,7 +14,7 @@ struct rig_origin;
 struct rig {
     struct dm_sys sys; /* the kernel's, but for the clocks */
     struct dm_sys_ops sys_ops;
-    uint64_t mono_shift_ns;
+    uint64_t mono_shift_ns, held_ns; /* held_ns: 0, or when the clock was held */
     int64_t wall_shift_ns;
     struct dm_worker worker;
     struct dm_gateway_options options;
@@ -63,6 +63,8 @@ void rig_listen(struct rig *rig, struct dm_listener *listener, struct dm_str add
                 void (*on_peer)(struct dm_listener *listener, int fd, const struct dm_addr *peer));
 /* Turns the loop as long as there is something to do at once. */
 void rig_settle(struct rig *rig);
+/* From here on no time goes by but with rig_pass(), however slow the machine is. */
+void rig_hold_clock(struct rig *rig);
 /* So much time goes by, in steps of at most step_ms between which the loop turns as long as there is something to do at once. */
 void rig_pass(struct rig *rig, uint32_t ms, uint32_t step_ms);
 /* How often the text stands in s. */

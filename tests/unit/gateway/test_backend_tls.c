@@ -280,6 +280,7 @@ static void checks_go_the_way_of_requests(void **state)
     uint16_t port = rig_origin_port(&s->origin);
     char missing[200];
 
+    rig_hold_clock(&s->rig);
     s->origin.tls = acceptor;
     apply(s, port, root, health);
     rig_pass(&s->rig, 6000, 50);

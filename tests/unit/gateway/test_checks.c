@@ -31,6 +31,7 @@ static int setup(void **state)
     if (stage_setup(state) < 0)
         return -1;
     s = *state;
+    rig_hold_clock(&s->rig);
     for (size_t i = 0; i < ORIGINS; i++) {
         rig_origin_init(&s->rig, &origins[i], DM_STR(STAGE_OK));
         origins[i].next_answer = DM_STR(STAGE_OK);
@@ -319,6 +320,7 @@ static void test_two_workers(void **state)
     dm_health_table_close(&other->rig.worker.health);
     snprintf(path, sizeof(path), "%s/health", s->rig.dir);
     assert_int_equal(dm_health_table_open(&other->rig.worker.health, path, NULL), 0);
+    other->rig.held_ns = s->rig.held_ns; /* one clock */
     other->rig.mono_shift_ns = s->rig.mono_shift_ns;
     apply_some(s, 2, HEALTH);
     apply_some(other, 2, HEALTH);
@@ -430,6 +432,7 @@ static int setup_http2(void **state)
 {
     if (stage_setup(state) < 0)
         return -1;
+    rig_hold_clock(&((struct stage *)*state)->rig);
     h2_origin_init(&((struct stage *)*state)->rig, &h2);
     return 0;
 }

@@ -108,6 +108,7 @@ static void test_a_backend_that_answers_before_it_reads(void **state)
 {
     struct stage *s = *state;
 
+    rig_hold_clock(&s->rig);
     apply(s, ",\"breaker\":{\"slow_ms\":1000,\"slow_percent\":1,\"min_requests\":1,\"consecutive_failures\":3}");
     s->origin.answers_early = true;
     for (int i = 0; i < 5; i++) {

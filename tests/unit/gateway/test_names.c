@@ -24,6 +24,7 @@ static int setup(void **state)
     if (stage_setup(state) < 0)
         return -1;
     s = *state;
+    rig_hold_clock(&s->rig);
     rig_origin_init(&s->rig, &origins[0], DM_STR(STAGE_OK));
     snprintf(addr, sizeof(addr), "127.0.0.2:%u", rig_origin_port(&origins[0]));
     rig_origin_init_at(&s->rig, &origins[1], dm_str_of(addr), DM_STR(STAGE_OK));
