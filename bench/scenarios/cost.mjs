@@ -7,6 +7,7 @@ import { STARTS, inTurn } from '../lib/rounds.mjs';
 import { median, summary } from '../lib/stats.mjs';
 
 const AGAIN = 'same_again';
+const CYCLES_PER_ROUND = 3;
 
 // The medians of each start's slices: those of one start have its luck in common.
 function byStart(values) {
@@ -25,7 +26,7 @@ async function inTurnRows(bench, { all, without, none }) {
   const again = { ...all, name: 'daemun_again', title: `${all.title}, again` };
   const contestants = [all, again, ...without.map(({ contestant }) => contestant), none];
   bench.say(`in turn: ${contestants.map(({ title }) => title).join(', ')}`);
-  const results = await inTurn(bench, contestants);
+  const results = await inTurn({ ...bench, cyclesPerRound: CYCLES_PER_ROUND }, contestants);
   const others = [{ name: AGAIN, contestant: again }, ...without, { name: 'mechanisms_in_turn', contestant: none }];
   const rows = others.map(({ name, contestant }) => mechanismRow(name, results.get(all.name), results.get(contestant.name)));
   rows.forEach(bench.sayRow);

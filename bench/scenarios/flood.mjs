@@ -21,6 +21,7 @@ const SECONDS = 4;
 const SECONDS_MAX = 60;
 const WARM_MS = 3000;
 export const AGGRESSOR_CONNECTIONS = 256;
+const PEERS_EVERY = 2;
 const PER_MINUTE = 1;
 const REFUSED_LEAST = 0.99;
 
@@ -62,6 +63,7 @@ function settingOf(backends) {
       { name: 'flood', start: (bench, instance) => startFlood(bench, instance, aggressor), check: expectSuccess },
       { name: 'refused', start: (bench, instance) => startFlood(bench, instance, refused), check: expectRefusals },
     ],
+    peersEvery: PEERS_EVERY,
   };
 }
 

@@ -13,7 +13,8 @@ import { VICTIM, contestantsOf, peersOf, victimText } from './flood.mjs';
 
 const SECONDS = 3;
 const SECONDS_MAX = 60;
-const PEERS_EVERY = 3;
+const ROUNDS_MAX = 7;
+const PEERS_EVERY = 4;
 const OPEN_MS = 3000;
 const BIG_BYTES = 1e9;
 const SLOW_BYTES = 1e6;
@@ -134,7 +135,8 @@ const aboutHandshakes =
 
 export const slow = {
   name: 'slow',
-  async run(bench) {
+  async run(wide) {
+    const bench = { ...wide, rounds: Math.min(wide.rounds, ROUNDS_MAX) };
     bench.say(`one party is slow or big, resets, or floods with handshakes: ${SLOW.map(({ name }) => name).join(', ')}, ${RESETS}`);
     const backends = {
       victim: await startBackend(bench, { isRealtime: true }),

@@ -12,7 +12,7 @@ import { ownersOf, portsFor } from '../lib/spread.mjs';
 import { AGGRESSOR_CONNECTIONS, PEERS, VICTIM, victimText } from './flood.mjs';
 
 const WORKERS = 2;
-const ROUNDS_MAX = 5;
+const ROUNDS_MAX = 3;
 const PEERS_EVERY = 3;
 const SECONDS = 3;
 const SECONDS_MAX = 60;
