@@ -19,6 +19,7 @@ static struct dm_connection *connection_new(struct dm_http_conn *conn, struct dm
     *connection = (struct dm_connection){.worker = listener->worker, .tenant = dm_live_tenant_ref(tenant)};
     dm_http_conn_set_user(conn, connection);
     dm_http_conn_set_account(conn, &tenant->counters->buffered_bytes);
+    dm_http_conn_set_traffic(conn, &tenant->counters->client);
     dm_http_conn_set_flow(conn, &tenant->flow);
     dm_caps_bound_connection(listener, tenant, conn);
     return connection;
@@ -29,7 +30,7 @@ void dm_connection_end(void *arg, struct dm_http_conn *conn)
     struct dm_connection *connection = dm_http_conn_user(conn);
 
     if (!connection) {
-        dm_entrance_leave(arg, conn);
+        dm_entrance_end(arg, conn);
         return;
     }
     dm_http_conn_set_flow(conn, NULL);

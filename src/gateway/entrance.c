@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "gateway/lobby.h"
+#include "io/stream.h"
 
 #define PART_OF_CONNECTIONS 4 /* of the listener's, that the lobby may have */
 #define ROOM_MIN 64
@@ -41,9 +42,9 @@ static void count(const struct dm_worker_listener *listener)
     listener->counters->lobby_sources = dm_lobby_sources(listener->lobby);
 }
 
-static bool is_in_lobby(const struct dm_worker_listener *listener, const struct dm_addr *from)
+static bool is_front(const struct dm_worker_listener *listener, const struct dm_addr *from)
 {
-    return listener->lobby && !dm_listener_sources_hold(&listener->spec->trusted_fronts, from);
+    return dm_listener_sources_hold(&listener->spec->trusted_fronts, from);
 }
 
 /* NULL: there is no room, for the reason in *ret_why. */
@@ -67,6 +68,16 @@ static struct dm_lobby_guest *enter(const struct dm_worker_listener *listener, c
     return guest;
 }
 
+/* Until it is a tenant's, which takes over what came in clear text: that is the lobby's only if none does (I3). */
+static void charge_to_lobby(const struct dm_worker_listener *listener, struct dm_http_conn *conn)
+{
+    struct dm_worker_counters *counters = &listener->worker->counters->worker;
+
+    dm_http_conn_set_account(conn, &counters->lobby_buffered_bytes);
+    if (listener->spec->is_tls)
+        dm_http_conn_set_traffic(conn, &counters->lobby);
+}
+
 static void settle_in(struct dm_lobby_guest *guest, struct dm_http_conn *conn)
 {
     dm_lobby_set_who(guest, conn);
@@ -83,6 +94,7 @@ static void accept_guest(const struct dm_worker_listener *listener, int fd, cons
         dm_http_server_turn_away(listener->server, fd, why);
     } else if ((conn = dm_http_server_accept(listener->server, fd, peer))) {
         settle_in(guest, conn);
+        charge_to_lobby(listener, conn);
     } else {
         dm_lobby_leave(listener->lobby, guest);
         count(listener);
@@ -91,12 +103,16 @@ static void accept_guest(const struct dm_worker_listener *listener, int fd, cons
 
 void dm_entrance_accept(const struct dm_worker_listener *listener, int fd, const struct dm_addr *peer)
 {
+    struct dm_http_conn *conn;
+
     if (dm_listener_sources_hold(&listener->spec->proxy_protocol, peer))
         dm_http_server_accept_proxied(listener->server, fd, peer);
-    else if (is_in_lobby(listener, peer))
-        accept_guest(listener, fd, peer);
-    else
+    else if (is_front(listener, peer))
         (void)dm_http_server_accept(listener->server, fd, peer);
+    else if (listener->lobby)
+        accept_guest(listener, fd, peer);
+    else if ((conn = dm_http_server_accept(listener->server, fd, peer)))
+        charge_to_lobby(listener, conn);
 }
 
 int dm_entrance_on_source(void *arg, struct dm_http_conn *conn)
@@ -107,7 +123,10 @@ int dm_entrance_on_source(void *arg, struct dm_http_conn *conn)
     struct dm_addr source;
 
     dm_http_conn_peer(conn, &source);
-    if (!is_in_lobby(listener, &source))
+    if (is_front(listener, &source))
+        return 0;
+    charge_to_lobby(listener, conn);
+    if (!listener->lobby)
         return 0;
     if (!(guest = enter(listener, &source, &why))) {
         dm_http_server_count_refusal(listener->server, why);
@@ -126,4 +145,18 @@ void dm_entrance_leave(const struct dm_worker_listener *listener, struct dm_http
     dm_http_conn_set_entry(conn, NULL);
     dm_lobby_leave(listener->lobby, guest);
     count(listener);
+}
+
+void dm_entrance_end(const struct dm_worker_listener *listener, struct dm_http_conn *conn)
+{
+    const struct dm_stream *stream = dm_http_conn_stream(conn);
+    struct dm_stream_traffic *lobby = &listener->worker->counters->worker.lobby;
+    struct dm_addr peer;
+
+    dm_entrance_leave(listener, conn);
+    dm_http_conn_peer(conn, &peer);
+    if (listener->spec->is_tls || is_front(listener, &peer))
+        return;
+    lobby->in += stream->bytes_in;
+    lobby->out += stream->bytes_out;
 }

@@ -135,6 +135,15 @@ static uint64_t served_ns(const struct dm_exchange *ex)
     return (DM_UNLIKELY(ex->tunnel != NULL) ? ex->answered_ns : dm_loop_now_ns(ex->worker->loop)) - ex->begun_ns;
 }
 
+/* What a connection of many tenants brings is counted by its requests. */
+static void count_behind_front(const struct dm_exchange *ex)
+{
+    if (dm_http_conn_user(dm_http_request_conn(ex->caller)))
+        return;
+    ex->tenant->counters->client.in += ex->bytes_in;
+    ex->tenant->counters->client.out += ex->bytes_out;
+}
+
 static void count(const struct dm_exchange *ex)
 {
     struct dm_tenant_counters *c = ex->tenant->counters;
@@ -146,8 +155,8 @@ static void count(const struct dm_exchange *ex)
     c->tunnels_ended += ex->tunnel != NULL;
     c->status[ex->status / 100 % 6]++;
     c->reasons[ex->reason]++;
-    c->bytes_in += ex->bytes_in;
-    c->bytes_out += ex->bytes_out;
+    if (DM_UNLIKELY(!ex->is_direct))
+        count_behind_front(ex);
     c->latency[dm_latency_bucket(us)]++;
     c->latency_us_sum += us;
     if (ex->answered_ns) {

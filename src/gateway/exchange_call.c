@@ -15,16 +15,8 @@
 #include "gateway/worker.h"
 #include "model/backend.h"
 
-void dm_exchange_count_upstream(struct dm_exchange *ex, const struct dm_http_call *call)
-{
-    ex->tenant->counters->upstream_bytes_in += dm_http_call_bytes_in(call);
-    ex->tenant->counters->upstream_bytes_out += dm_http_call_bytes_out(call);
-}
-
 static void cancel_call(struct dm_exchange *ex)
 {
-    if (ex->call && dm_http_call_has_response(ex->call))
-        dm_exchange_count_upstream(ex, ex->call);
     if (ex->call) {
         dm_http_call_cancel(ex->call);
         dm_upstream_left(ex->upstream, &ex->wish);
@@ -426,7 +418,6 @@ static void on_call_done(void *user, struct dm_http_call *call)
 {
     struct dm_exchange *ex = user;
 
-    dm_exchange_count_upstream(ex, call);
     dm_upstream_whole(ex->upstream, &ex->ticket, ex->wish.endpoint);
     dm_upstream_left(ex->upstream, &ex->wish);
     ex->call = NULL;
@@ -481,9 +472,7 @@ static void on_call_abort(void *user, struct dm_http_call *call, struct dm_http_
     dm_upstream_left(ex->upstream, &ex->wish);
     if (DM_UNLIKELY(end.why == DM_HTTP_ABORT_TLS))
         note_tls_failure(ex, (unsigned)end.error);
-    if (did_connect(end))
-        dm_exchange_count_upstream(ex, call);
-    else
+    if (!did_connect(end))
         dm_upstream_endpoint_failed(ex->upstream, ex->wish.endpoint, DM_OUTLIER_HARD);
     if (!again)
         note_abort(ex, call, end);

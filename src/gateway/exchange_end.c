@@ -67,7 +67,6 @@ static void leave_backend(struct dm_exchange *ex, enum dm_reason reason)
     char buf[DM_WEBSOCKET_CLOSE_MAX];
     struct dm_str last = dm_tunnel_goodbye(ex, DM_TUNNEL_BACKEND, reason, buf);
 
-    dm_exchange_count_upstream(ex, call);
     ex->call = NULL;
     dm_upstream_left(ex->upstream, &ex->wish);
     dm_http_call_leave(call, last);

@@ -37,7 +37,6 @@ void dm_exchange_call(struct dm_exchange *ex);
 bool dm_exchange_is_replaying(const struct dm_exchange *ex);
 /* Cancels it, or the wish for one. */
 void dm_exchange_drop_call(struct dm_exchange *ex);
-void dm_exchange_count_upstream(struct dm_exchange *ex, const struct dm_http_call *call);
 
 /* exchange_end.c; the exchange may be gone when these return */
 

@@ -117,6 +117,7 @@ struct dm_live_tenant *dm_live_tenant_new(const struct dm_upstream_env *env, str
     tenant->share.counters = counters;
     tenant->share.flow = &tenant->flow;
     dm_flow_init(&tenant->flow, DM_FLOW_WEIGHT, &counters->cpu_ns);
+    tenant->flow.timers = &counters->timers;
     tenant->flow.on_wait = on_wait;
     tenant->share.tenant = tenant->name;
     tenant->share.find_certificate = find_certificate;

@@ -289,7 +289,9 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     dm_loop_platform(worker->loop)->cpu_ns = &counters->worker.platform_cpu_ns;
     dm_loop_set_wait_target(worker->loop, options->queue_delay_ms * UINT64_C(1000000));
+    dm_loop_platform(worker->loop)->timers = &counters->worker.platform_timers;
     dm_flow_init(&worker->lobby, DM_FLOW_WEIGHT, &counters->worker.lobby_cpu_ns);
+    worker->lobby.timers = &counters->worker.lobby_timers;
     worker->lobby.on_wait = on_lobby_wait;
     init_memory(worker);
     init_secrets(worker, sys);

@@ -44,6 +44,7 @@ static bool mark_closed(struct dm_http_peer *p)
         return false;
     p->is_closed = true;
     dm_stream_set_account(&p->stream, NULL);
+    dm_stream_set_traffic(&p->stream, NULL);
     leave_flow(p);
     if (p->counter)
         (*p->counter)--;
@@ -201,6 +202,7 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
     dm_stream_set_flow(&p->stream, settings->flow);
     dm_timer_set_flow(client->loop, &p->timer, settings->flow);
     dm_stream_set_account(&p->stream, settings->buffered);
+    dm_stream_set_traffic(&p->stream, settings->traffic);
     if (p->tls)
         dm_tls_connect(&p->stream, p->tls->client, &p->tls->session);
 }

@@ -54,11 +54,12 @@ void dm_http_tls_unref(struct dm_http_tls *tls);
 
 struct dm_http_peer_settings {
     struct dm_addr addr;
-    uint32_t connect_ms;          /* 0: no limit but the system's; with the TLS handshake */
-    bool is_http2;                /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
-    struct dm_http_tls *tls;      /* NULL: clear text */
-    struct dm_flow *flow;         /* whose work it is while its owner or a call has it; NULL: of whoever runs */
-    uint64_t *counter, *buffered; /* where it and its buffers are counted until it is closed; NULL: nowhere */
+    uint32_t connect_ms;               /* 0: no limit but the system's; with the TLS handshake */
+    bool is_http2;                     /* with prior knowledge; with TLS the backend must agree to "h2" (ALPN) */
+    struct dm_http_tls *tls;           /* NULL: clear text */
+    struct dm_flow *flow;              /* whose work it is while its owner or a call has it; NULL: of whoever runs */
+    uint64_t *counter, *buffered;      /* where it and its buffers are counted until it is closed; NULL: nowhere */
+    struct dm_stream_traffic *traffic; /* and what its socket gives and takes */
     uint32_t calls_max; /* of HTTP/2: what the backend takes at a time, as far as is known before it says so; 0: not */
 };
 

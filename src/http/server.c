@@ -370,6 +370,11 @@ void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered)
     dm_stream_set_account(&conn->stream, buffered);
 }
 
+void dm_http_conn_set_traffic(struct dm_http_conn *conn, struct dm_stream_traffic *traffic)
+{
+    dm_stream_set_traffic(&conn->stream, traffic);
+}
+
 void dm_http_conn_set_flow(struct dm_http_conn *conn, struct dm_flow *flow)
 {
     flow = flow ? flow : conn->server->settings.flow;

@@ -48,6 +48,7 @@
 struct dm_http_conn;
 struct dm_http_server;
 struct dm_stream;
+struct dm_stream_traffic;
 struct dm_tls_acceptor;
 struct dm_http_request; /* one request on a client connection, and its response */
 
@@ -174,6 +175,8 @@ void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 /* Counts its buffers there, until it is gone (on_conn_end). */
 void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered);
+/* And what its socket gives and takes there, from its first byte on. */
+void dm_http_conn_set_traffic(struct dm_http_conn *conn, struct dm_stream_traffic *traffic);
 /* Whose work it is from here on, the rest of the callback included; NULL: the server's flow's. The flow outlives the connection, or is
  * taken away before. */
 void dm_http_conn_set_flow(struct dm_http_conn *conn, struct dm_flow *flow);

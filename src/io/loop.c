@@ -418,8 +418,13 @@ static void run_timer(struct dm_task *task)
 
 static void post_timer(void *arg, struct dm_timer *timer)
 {
+    struct dm_loop *loop = arg;
+    const struct dm_flow *flow = timer->task.flow ? timer->task.flow : &loop->platform;
+
+    if (flow->timers)
+        (*flow->timers)++;
     timer->task.run = run_timer;
-    dm_task_post(arg, &timer->task);
+    dm_task_post(loop, &timer->task);
 }
 
 /* They wait for their turn behind what came before. */

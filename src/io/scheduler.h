@@ -50,6 +50,7 @@ struct dm_flow {
     uint64_t ticks;              /* charged since it was last settled (io/loop.h) */
     struct dm_flow *next_charged;
     uint64_t *cpu_ns; /* where that is written to; borrowed */
+    uint64_t *timers; /* where its timers that come due are counted; borrowed; NULL: nowhere */
     struct dm_overload overload;
     void (*on_wait)(struct dm_flow *flow,
                     uint64_t ns); /* how long a task waited for its turn; NULL: nobody asks (io/loop.h) */

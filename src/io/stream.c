@@ -470,6 +470,15 @@ void dm_stream_set_account(struct dm_stream *stream, uint64_t *account)
         *account += stream->buffered_bytes;
 }
 
+void dm_stream_set_traffic(struct dm_stream *stream, struct dm_stream_traffic *traffic)
+{
+    stream->traffic = traffic;
+    if (!traffic)
+        return;
+    traffic->in += stream->bytes_in;
+    traffic->out += stream->bytes_out;
+}
+
 void dm_stream_set_type(struct dm_stream *stream, const struct dm_stream_type *type)
 {
     stream->type = type;
@@ -528,25 +537,39 @@ void dm_stream_close_gracefully(struct dm_stream *stream, uint32_t linger_ms)
 
 /* The plain socket */
 
+static ssize_t count_in(struct dm_stream *stream, ssize_t n)
+{
+    if (stream->traffic && n > 0)
+        stream->traffic->in += (uint64_t)n;
+    return n;
+}
+
+static ssize_t count_out(struct dm_stream *stream, ssize_t n)
+{
+    if (stream->traffic && n > 0)
+        stream->traffic->out += (uint64_t)n;
+    return n;
+}
+
 static ssize_t plain_recv(struct dm_stream *stream, void *ret, size_t len)
 {
     struct dm_sys *sys = stream->loop->sys;
 
-    return sys->ops->recv(sys, stream->watch.fd, ret, len);
+    return count_in(stream, sys->ops->recv(sys, stream->watch.fd, ret, len));
 }
 
 static ssize_t plain_send(struct dm_stream *stream, const void *ptr, size_t len)
 {
     struct dm_sys *sys = stream->loop->sys;
 
-    return sys->ops->send(sys, stream->watch.fd, ptr, len);
+    return count_out(stream, sys->ops->send(sys, stream->watch.fd, ptr, len));
 }
 
 static ssize_t plain_sendv(struct dm_stream *stream, const struct iovec *iov, int n)
 {
     struct dm_sys *sys = stream->loop->sys;
 
-    return sys->ops->sendv(sys, stream->watch.fd, iov, n);
+    return count_out(stream, sys->ops->sendv(sys, stream->watch.fd, iov, n));
 }
 
 static int plain_shutdown_write(struct dm_stream *stream)

@@ -54,6 +54,11 @@ static inline size_t dm_stream_write_max(const struct dm_stream_type *type)
     return type->write_max_bytes ? type->write_max_bytes : 256u << 10;
 }
 
+/* Bytes that sockets gave and took, with all that TLS adds. */
+struct dm_stream_traffic {
+    uint64_t in, out;
+};
+
 /* Members are the stream's own; owners read bytes_in and bytes_out and leave the others alone. */
 struct dm_stream {
     uint64_t bytes_in, bytes_out; /* received from and taken by the system; on TLS what they carry */
@@ -72,6 +77,7 @@ struct dm_stream {
     uint32_t held_bytes;                 /* accepted by the transport, not taken by the system */
     uint32_t buffered_bytes;             /* memory of chunks, kept input and what the owner counts here */
     uint64_t *account;                   /* where they are counted as well */
+    struct dm_stream_traffic *traffic;   /* what its socket gives and takes; NULL: nobody counts it */
     int error;
     uint8_t ready; /* DM_READY_ bits that the task has not seen */
     bool is_connecting : 1, is_handshaking : 1, is_paused : 1, is_closing : 1, is_lingering : 1, is_failed : 1;
@@ -153,6 +159,9 @@ static inline void dm_stream_enter(struct dm_stream *stream)
 /* Counts the memory that the stream holds in buffers in *account from here on, what it has now too; NULL: nowhere. The account is
  * borrowed: it outlives the stream, or is taken away before. */
 void dm_stream_set_account(struct dm_stream *stream, uint64_t *account);
+/* Counts what the socket gives and takes in *traffic from here on, and bytes_in and bytes_out so far: a stream in clear text should not
+ * have been counted anywhere else before. NULL: nowhere. Borrowed as the account is. */
+void dm_stream_set_traffic(struct dm_stream *stream, struct dm_stream_traffic *traffic);
 /* The same of memory that the owner holds for what came by the stream or goes by it; negative: it was given back. */
 static inline void dm_stream_count_buffer(struct dm_stream *stream, int32_t bytes)
 {

@@ -31,6 +31,7 @@ void dm_counters_close(struct dm_counters_page *page, size_t n_tenants)
 {
     page->worker.connections_open = page->worker.loop_longest_turn_ns = page->worker.loop_lag_ns = 0;
     page->worker.loop_longest_task_ns = page->worker.lobby_delay_ns = 0;
+    page->worker.lobby_buffered_bytes = 0;
     for (size_t i = 0; i < DM_COUNT(page->listeners); i++) {
         struct dm_listener_counters *listener = &page->listeners[i];
         listener->stats.connections = listener->lobby_connections = listener->lobby_sources = 0;

@@ -59,10 +59,9 @@ struct dm_tenant_counters {
     uint64_t refused[DM_CAP_COUNT];             /* connections, requests and streams above a cap */
     uint64_t timeouts[DM_HTTP_TIMEOUT_COUNT];   /* on connections of the tenant */
     uint64_t requests;
-    uint64_t status[6];                /* by hundreds; [0] = ended without an answer */
-    uint64_t reasons[DM_REASON_COUNT]; /* answers that the gateway made itself */
-    uint64_t bytes_in, bytes_out;      /* with clients, on the wire */
-    uint64_t upstream_bytes_in, upstream_bytes_out;
+    uint64_t status[6];                        /* by hundreds; [0] = ended without an answer */
+    uint64_t reasons[DM_REASON_COUNT];         /* answers that the gateway made itself */
+    struct dm_stream_traffic client, upstream; /* bytes on the wire, with clients and backends */
     uint64_t compression_bytes_in, compression_bytes_out;
     uint64_t compression_skipped; /* for want of memory */
     uint64_t upstream_connects, upstream_reuses, upstream_failures, upstream_retries;
@@ -91,6 +90,7 @@ struct dm_tenant_counters {
     uint64_t health_changes[2];              /* of verdicts: to well, to unwell */
     uint64_t endpoints_unhealthy;            /* that this worker has put out of turn for it, now */
     uint64_t fallback_answers;
+    uint64_t timers; /* that came due */
 };
 
 struct dm_worker_counters {
@@ -109,7 +109,10 @@ struct dm_worker_counters {
     uint64_t tls_failures[DM_TLS_REASON_COUNT];
     uint64_t platform_cpu_ns, lobby_cpu_ns; /* of nobody's work, and of connections that are nobody's (yet) */
     uint64_t loop_longest_task_ns;
-    uint64_t lobby_delay_ns; /* the longest that its work waited, lately */
+    uint64_t lobby_delay_ns;        /* the longest that its work waited, lately */
+    struct dm_stream_traffic lobby; /* of connections that are nobody's (yet), but for trusted fronts' */
+    uint64_t lobby_buffered_bytes;  /* held now */
+    uint64_t lobby_timers, platform_timers;
 };
 
 /* Of a listener, by its place among the options. A page outlives them: they are of the listener that is named. */

@@ -29,14 +29,6 @@ static bool is_well(const struct dm_endpoint_check *check)
     return is_grpc(check) ? is_serving(check) : check->status >= s->status_min && check->status <= s->status_max;
 }
 
-static void count_bytes(struct dm_endpoint_check *check)
-{
-    struct dm_tenant_counters *c = check->checks->upstream->counters;
-
-    c->upstream_bytes_in += dm_http_call_bytes_in(check->call);
-    c->upstream_bytes_out += dm_http_call_bytes_out(check->call);
-}
-
 static void end(struct dm_endpoint_check *check, enum dm_check_verdict verdict, const char *cause)
 {
     dm_timer_cancel(check->checks->upstream->env.loop, &check->timer);
@@ -55,7 +47,6 @@ static void cancel(struct dm_endpoint_check *check)
     struct dm_http_call *call = check->call;
 
     if (call) {
-        count_bytes(check);
         check->call = NULL;
         dm_http_call_cancel(call);
     }
@@ -220,7 +211,6 @@ static void on_done(void *user, struct dm_http_call *call)
 {
     struct dm_endpoint_check *check = user;
 
-    count_bytes(check);
     check->call = NULL;
     end_answered(check);
 }
@@ -229,7 +219,6 @@ static void on_abort(void *user, struct dm_http_call *call, struct dm_http_end w
 {
     struct dm_endpoint_check *check = user;
 
-    count_bytes(check);
     check->call = NULL;
     end(check, why.why == DM_HTTP_ABORT_SHUTDOWN ? DM_CHECK_SAYS_NOTHING : DM_CHECK_FAILED,
         dm_http_abort_name(why.why));

@@ -183,7 +183,8 @@ static void connect_to(struct dm_upstream_endpoint *e, const struct dm_addr *add
                                              .is_http2 = u->is_http2,
                                              .flow = u->share->flow,
                                              .counter = &u->counters->upstream_connections,
-                                             .buffered = &u->counters->buffered_bytes};
+                                             .buffered = &u->counters->buffered_bytes,
+                                             .traffic = &u->counters->upstream};
     struct dm_http_call *call;
     struct dm_upstream_conn *c;
 

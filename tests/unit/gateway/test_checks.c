@@ -151,7 +151,7 @@ static void test_what_an_endpoint_is_asked(void **state)
     assert_true(stage_counters(s)->cpu_ns > 0); /* it is the tenant's work, who has done nothing else */
     stage_try(s, GET, "hello");
     assert_int_equal(origins[0].n_accepted, n_checks(0) + 1);
-    assert_true(stage_counters(s)->upstream_bytes_in > 0 && stage_counters(s)->upstream_bytes_out > received.len / 2);
+    assert_true(stage_counters(s)->upstream.in > 0 && stage_counters(s)->upstream.out > received.len / 2);
 }
 
 /* When nobody is well, all take turns. */

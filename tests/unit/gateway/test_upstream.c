@@ -364,7 +364,7 @@ static void test_kept_connection_that_broke(void **state)
     stage_try(s, STAGE_GET("/4", STAGE_KEY), "\"backend_bad_response\""); /* once kept, once new: no third time */
     assert_int_equal(rig_count(dm_buf_str(&s->origin.received), "GET /4 "), 2);
     assert_int_equal(counters(s)->upstream_retries, 1);
-    assert_true(counters(s)->upstream_bytes_out > 0 && counters(s)->upstream_bytes_in > 0);
+    assert_true(counters(s)->upstream.out > 0 && counters(s)->upstream.in > 0);
 }
 
 /* The client goes while its request waits for a name. */
