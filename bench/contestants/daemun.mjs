@@ -25,7 +25,6 @@ const CERTIFICATE = 'bench';
 const METHODS = ['GET', 'POST'];
 const LISTENER_WORDS = { plain: '', tls: ' tls', http2: ' http2=on', upgrade: '' };
 
-
 // All clients come from one address here, and thousands of them say nothing.
 const LOBBY_OPTION = '--lobby-connections';
 const LOBBY_WORDS = ['--connections=100000', `${LOBBY_OPTION}=20000`];
@@ -273,7 +272,7 @@ const MECHANISMS = [
   { name: 'retry', title: 'retries', member: 'retry', on: { tries: 3 }, off: { tries: 1 } },
   { name: 'total_timeout', title: 'the total timeout', member: 'total_timeout_ms', on: 20000, off: 0 },
   { name: 'concurrency', title: 'the adaptive limit', member: 'concurrency', on: { limit: 'adaptive', min: 1000 }, off: undefined },
-  { name: 'health', title: 'health checks', member: 'health', on: { path: PATH, interval_ms: 1000 }, off: undefined },
+  { name: 'health', title: 'health checks', member: 'health', on: { path: PATH, interval_ms: 1000, timeout_ms: 500 }, off: undefined },
 ];
 
 const isOption = (binary, word) => outputOf(binary, ['serve', '--help']).includes(word.split('=')[0]);
