@@ -51,6 +51,8 @@ struct dm_grants_body {
     int state; /* enum dm_state of the tenant */
     int64_t weight;
     struct dm_caps caps;
+    int tenancy; /* enum dm_tenancy */
+    struct dm_cell cell;
     struct dm_domain_grant *domains;
     size_t n_domains;
     struct dm_endpoint_grant *endpoints;

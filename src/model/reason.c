@@ -103,6 +103,11 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
                                     DM_WHO_CALLER,
                                     "The client's number of concurrent streams, and the caps of the tenant.", FIXED},
 
+    [DM_REASON_CELL_UNAVAILABLE] =
+        {"cell_unavailable", 503, "Team's workers are not there",
+         "The worker processes that serve this team alone are not there for the moment.", DM_WHO_OPERATOR,
+         "The gateway's log and `/status`: why the team's cell ended, and when it is started again.", FIXED},
+
     [DM_REASON_NO_ENDPOINT] = {"no_endpoint", 503, "No endpoint", "No endpoint of the backend takes requests.",
                                DM_WHO_TENANT, "The endpoints of the backend and their weights.", WORDED},
     [DM_REASON_BACKEND_UNRESOLVED] = {"backend_unresolved", 502, "Backend name does not resolve",

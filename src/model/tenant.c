@@ -4,6 +4,7 @@
 #include "model/format.h"
 
 const char *const dm_state_names[] = {"active", "suspended", NULL};
+const char *const dm_tenancy_names[] = {"shared", "dedicated", NULL};
 
 static const struct dm_field caps_fields[] = {
     {"connections", DM_FIELD_INT, 0, DM_AT(struct dm_caps, connections), .max = 1000000,
@@ -120,6 +121,27 @@ const struct dm_schema dm_schema_caps = {
     .validate = check_caps,
 };
 
+static const struct dm_field cell_fields[] = {
+    {"workers", DM_FIELD_INT, 0, DM_AT(struct dm_cell, workers), .min = 1, .max = DM_CELL_WORKERS_MAX, .def_int = 1,
+     .doc = "Worker processes."},
+    {"cpu_percent", DM_FIELD_INT, 0, DM_AT(struct dm_cell, cpu_percent), .max = 100 * DM_CELL_WORKERS_MAX,
+     .doc = "CPU time that all its processes together get at most, in percent of one core. 0: no bound."},
+    {"cpu_weight", DM_FIELD_INT, 0, DM_AT(struct dm_cell, cpu_weight), .min = 1, .max = 10000,
+     .def_int = DM_CELL_CPU_WEIGHT_DEFAULT,
+     .doc = "Share of a busy machine, in proportion to the weights of the other cells."},
+    {"memory_bytes", DM_FIELD_INT, 0, DM_AT(struct dm_cell, memory_bytes), .max = INT64_C(1) << 50,
+     .doc = "Memory that all its processes together get at most; beyond, the system ends one of them. 0: no bound."},
+};
+
+const struct dm_schema dm_schema_cell = {
+    .name = "Cell",
+    .doc =
+        "The worker processes of a dedicated tenant on each gateway. The bounds of CPU and memory hold where the gateway may use "
+        "control groups (`--cgroup`); its `/status` says whether.",
+    DM_FIELDS(cell_fields),
+    .struct_bytes = sizeof(struct dm_cell),
+};
+
 static const struct dm_field fields[] = {
     {"id", DM_FIELD_INT, DM_FIELD_READ_ONLY, DM_AT(struct dm_tenant, id), .max = INT64_MAX,
      .doc = "Number of the tenant, never used again; shown to the master alone."},
@@ -133,6 +155,10 @@ static const struct dm_field fields[] = {
      .doc = "Share of a busy gateway, in proportion to the weights of the other busy tenants."},
     {"caps", DM_FIELD_EMBED, 0, DM_AT(struct dm_tenant, caps), .sub = &dm_schema_caps,
      .doc = "How much of a gateway it may hold at a time."},
+    {"tenancy", DM_FIELD_ENUM, 0, DM_AT(struct dm_tenant, tenancy), .names = dm_tenancy_names,
+     .doc = "`dedicated`: it is served by worker processes of its own, its cell, behind the same addresses and ports."},
+    {"cell", DM_FIELD_EMBED, 0, DM_AT(struct dm_tenant, cell), .sub = &dm_schema_cell,
+     .doc = "What its cell may have, while it is dedicated."},
     {"compat_date", DM_FIELD_STRING, DM_FIELD_UNSET, DM_AT(struct dm_tenant, compat_date), .max = 10,
      .format = &dm_format_date,
      .doc =

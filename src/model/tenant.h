@@ -30,6 +30,18 @@ struct dm_caps {
     int64_t body_rate_bytes; /* a second */
 };
 
+/* Whose worker processes serve it: all tenants' together, or its own, which are its cell. */
+enum dm_tenancy { DM_TENANCY_SHARED, DM_TENANCY_DEDICATED };
+extern const char *const dm_tenancy_names[];
+
+/* On each gateway; 0 = no bound of its own. */
+struct dm_cell {
+    int64_t workers;      /* processes */
+    int64_t cpu_percent;  /* of one core, all its processes together */
+    int64_t cpu_weight;   /* among the cells */
+    int64_t memory_bytes; /* all its processes together */
+};
+
 struct dm_tenant {
     int64_t id; /* read-only, never reused; 0 = not shown */
     struct dm_str name;
@@ -37,15 +49,20 @@ struct dm_tenant {
     int state; /* enum dm_state */
     int64_t weight;
     struct dm_caps caps;
+    int tenancy; /* enum dm_tenancy */
+    struct dm_cell cell;
     struct dm_str compat_date; /* "" = the date of creation */
     struct dm_str created_at;  /* read-only */
 };
 
 #define DM_WEIGHT_DEFAULT 100
+#define DM_CELL_WORKERS_MAX 32
+#define DM_CELL_CPU_WEIGHT_DEFAULT 100
 #define DM_QUEUE_DEFAULT 100
 #define DM_QUEUE_MS_DEFAULT 1000
 
 extern const struct dm_schema dm_schema_caps;
+extern const struct dm_schema dm_schema_cell;
 extern const struct dm_schema dm_schema_tenant;
 
 #endif

@@ -58,13 +58,26 @@ static struct dm_ucaps caps_of(const struct dm_caps *caps)
                              .bandwidth_out = (uint64_t)caps->bandwidth_out_bytes};
 }
 
+static struct dm_ucell cell_of(const struct dm_grants_body *body)
+{
+    const struct dm_cell *cell = &body->cell;
+
+    if (body->tenancy != DM_TENANCY_DEDICATED)
+        return (struct dm_ucell){0};
+    return (struct dm_ucell){.n_workers = (uint32_t)cell->workers,
+                             .cpu_percent = (uint32_t)cell->cpu_percent,
+                             .cpu_weight = (uint32_t)cell->cpu_weight,
+                             .memory_bytes = (uint64_t)cell->memory_bytes};
+}
+
 dm_off dm_compile_grants(struct dm_builder *b, const struct dm_grants_body *body)
 {
     struct dm_ugrants root = {.is_suspended = body->state == DM_STATE_SUSPENDED,
                               .weight = (uint32_t)body->weight,
                               .n_domains = (uint32_t)body->n_domains,
                               .n_approvals = (uint32_t)body->n_endpoints,
-                              .caps = caps_of(&body->caps)};
+                              .caps = caps_of(&body->caps),
+                              .cell = cell_of(body)};
 
     root.domains = add_domains(b, body);
     root.approvals = add_approvals(b, body);

@@ -30,12 +30,19 @@ struct dm_ucaps {
     uint64_t bandwidth_in, bandwidth_out; /* bytes a second; 0: no bound */
 };
 
+/* The tenant's own worker processes; n_workers 0: it has none. */
+struct dm_ucell {
+    uint32_t n_workers, cpu_percent, cpu_weight, unused;
+    uint64_t memory_bytes;
+};
+
 struct dm_ugrants {
     uint32_t is_suspended;
     uint32_t weight;
     dm_off domains, approvals;
     uint32_t n_domains, n_approvals;
     struct dm_ucaps caps;
+    struct dm_ucell cell;
 };
 
 /* May this tenant connect to this resolved address and port? (P5; special blocks by the rule of dm_cidr_grants, Unix

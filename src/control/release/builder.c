@@ -102,6 +102,8 @@ static int fill_grants(struct dm_tenant_handle *handle, const struct dm_keyring 
         .state = tenant.state,
         .weight = tenant.weight,
         .caps = tenant.caps,
+        .tenancy = tenant.tenancy,
+        .cell = tenant.cell,
         .domains = grants.domains,
         .n_domains = grants.n_domains,
         .endpoints = grants.endpoints,

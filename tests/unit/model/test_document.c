@@ -124,12 +124,17 @@ static void carries_grants(void **state)
     document.grants = (struct dm_grants_body){.state = DM_STATE_SUSPENDED,
                                               .weight = 5,
                                               .caps = {.connections = 9},
+                                              .tenancy = DM_TENANCY_DEDICATED,
+                                              .cell = {.workers = 2, .cpu_percent = 150, .cpu_weight = 7},
                                               .domains = domains,
                                               .n_domains = 1,
                                               .endpoints = endpoints,
                                               .n_endpoints = 1};
     assert_reads(&document, &ret);
     assert_int_equal(ret.grants.caps.connections, 9);
+    assert_int_equal(ret.grants.tenancy, DM_TENANCY_DEDICATED);
+    assert_int_equal(ret.grants.cell.workers, 2);
+    assert_int_equal(ret.grants.cell.cpu_percent, 150);
     assert_int_equal(ret.grants.domains[0].environment, DM_ENVIRONMENT_STAGING);
 }
 

@@ -110,6 +110,8 @@ static void fills_defaults(void **state)
     assert_int_equal(tenant.caps.connections, 0);
     assert_int_equal(tenant.caps.queue, DM_QUEUE_DEFAULT);
     assert_int_equal(tenant.caps.queue_ms, DM_QUEUE_MS_DEFAULT);
+    assert_int_equal(tenant.tenancy, DM_TENANCY_SHARED);
+    assert_int_equal(tenant.cell.workers, 1);
 }
 
 static void shows_secrets_only_when_asked(void **state)
@@ -281,6 +283,11 @@ static void holds_tenants_and_tokens(void **state)
          "must be at most exchanges, which all connections share (10), found 11"},
         {"{'name':'a','caps':{'header_bytes':1000,'url_bytes':1001}}", "/caps/url_bytes",
          "must be at most header_bytes, of which it is a part (1000), found 1001"},
+        {"{'name':'a','tenancy':'alone'}", "/tenancy", "must be 'shared' or 'dedicated', found 'alone'"},
+        {"{'name':'a','cell':{'workers':0}}", "/cell/workers", "must be between 1 and 32, found 0"},
+        {"{'name':'a','cell':{'workers':33}}", "/cell/workers", "must be between 1 and 32, found 33"},
+        {"{'name':'a','cell':{'cpu_percent':3201}}", "/cell/cpu_percent", "must be between 0 and 3200, found 3201"},
+        {"{'name':'a','cell':{'cpu_weight':0}}", "/cell/cpu_weight", "must be between 1 and 10000, found 0"},
     };
     struct dm_json *json = fixture_json("{'name':'a','role':'master_admin','tenant':'t'}");
     struct dm_tenant tenant;

@@ -64,6 +64,7 @@ static void keeps_its_codes(void **state)
         {"overloaded", 503},
         {"too_many_connections", 503},
         {"too_many_streams", 0},
+        {"cell_unavailable", 503},
         {"no_endpoint", 503},
         {"backend_unresolved", 502},
         {"egress_not_approved", 502},

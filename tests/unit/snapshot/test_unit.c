@@ -54,6 +54,27 @@ static void test_refuses_another_version(void **unused)
     compiled_done(&compiled);
 }
 
+/* What is left out is as it was before there were cells. */
+static void test_carries_a_cell_only_when_dedicated(void **unused)
+{
+    static const char cell[] =
+        "\"cell\":{\"workers\":3,\"cpu_percent\":150,\"cpu_weight\":7,\"memory_bytes\":5000000000}";
+    struct compiled compiled;
+    const struct dm_ugrants *root;
+    char body[512];
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(body, sizeof(body), "{\"state\":\"active\"%s%s%s}", i > 0 ? "," : "", i > 0 ? cell : "",
+                 i == 2 ? ",\"tenancy\":\"dedicated\"" : "");
+        compiled_init(&compiled, DM_UNIT_GRANTS, body);
+        root = DM_UNIT_ROOT(compiled.unit, dm_ugrants);
+        assert_int_equal(root->cell.n_workers, i == 2 ? 3 : 0);
+        assert_int_equal(root->cell.cpu_percent, i == 2 ? 150 : 0);
+        assert_true(root->cell.memory_bytes == (i == 2 ? 5000000000u : 0));
+        compiled_done(&compiled);
+    }
+}
+
 /* Any content under a right checksum is refused or harmless: the check itself stays inside (ASan looks). */
 static void test_survives_any_content(void **unused)
 {
@@ -181,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses_what_was_cut_or_changed),
         cmocka_unit_test(test_refuses_another_version),
+        cmocka_unit_test(test_carries_a_cell_only_when_dedicated),
         cmocka_unit_test(test_survives_any_content),
         cmocka_unit_test(test_finds_credentials),
         cmocka_unit_test(test_grants_hold_addresses),
