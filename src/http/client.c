@@ -194,7 +194,9 @@ void dm_http_peer_start(struct dm_http_peer *p, struct dm_http_client *client,
     if (p->counter)
         (*p->counter)++;
     client->n_open++;
-    if ((rc = dm_stream_connect(&p->stream, client->loop, type, &p->addr, settings->connect_ms)) < 0) {
+    rc = settings->fd ? dm_stream_connect_fd(&p->stream, client->loop, type, *settings->fd, settings->connect_ms)
+                      : dm_stream_connect(&p->stream, client->loop, type, &p->addr, settings->connect_ms);
+    if (rc < 0) {
         p->is_stream_closed = true;
         dm_http_peer_die(p, (struct dm_http_end){DM_HTTP_ABORT_CONNECT_FAILED, 0, rc});
         return;

@@ -61,6 +61,7 @@ struct dm_http_peer_settings {
     uint64_t *counter, *buffered;      /* where it and its buffers are counted until it is closed; NULL: nowhere */
     struct dm_stream_traffic *traffic; /* and what its socket gives and takes */
     uint32_t calls_max; /* of HTTP/2: what the backend takes at a time, as far as is known before it says so; 0: not */
+    const int *fd;      /* connected already, to addr, and the client's from here on; NULL: it connects */
 };
 
 /* Of one call; 0: no limit. */

@@ -4,12 +4,14 @@
 #include "base/mem.h"
 #include "http/h1_server_int.h"
 #include "http/h2_server_int.h"
+#include "io/look.h"
 #include "io/proxy_protocol.h"
 #include "io/tls.h"
 
 #define HEAD_OUT_MAX (128u << 10)
 #define SURPLUS_MAX 64 /* connections that are told that there are too many */
 #define SURPLUS_MS 2000
+#define LOOKS_MAX 32         /* a client that sends so few bytes at a time is served as it comes */
 #define POLL_FAILURES_MAX 16 /* while the last connections close */
 
 const struct dm_http_server_settings dm_http_server_defaults = {
@@ -143,21 +145,41 @@ void dm_http_conn_count_timeout(struct dm_http_conn *conn, enum dm_http_timeout 
         server->handler->on_timeout(server->arg, conn, what);
 }
 
+static enum dm_look on_look(struct dm_stream *stream, const char *ptr, size_t len, bool is_last)
+{
+    struct dm_http_conn *c = dm_http_conn_of(stream);
+    struct dm_http_server *server = c->server;
+
+    if (!server->look || c->n_looks >= LOOKS_MAX)
+        return DM_LOOK_SERVE;
+    c->n_looks++;
+    switch (server->look(server->arg, c, ptr, len)) {
+    case DM_HTTP_LOOK_MORE: return is_last ? DM_LOOK_SERVE : DM_LOOK_MORE;
+    case DM_HTTP_LOOK_GONE: return DM_LOOK_GONE;
+    default: return DM_LOOK_SERVE;
+    }
+}
+
 static int on_proxy_header(struct dm_stream *stream, const struct dm_proxy_header *header)
 {
     struct dm_http_conn *c = dm_http_conn_of(stream);
     const struct dm_http_handler *handler = c->server->handler;
 
     c->is_unnamed = false;
+    if (DM_UNLIKELY(c->server->look != NULL))
+        dm_look_expect(stream, on_look);
     if (!header->has_source)
         return 0;
     set_peer(c, &header->source);
     return handler->on_source ? handler->on_source(c->server->arg, c) : 0;
 }
 
+/* How a connection begins. */
+enum opening { PLAINLY, UNNAMED, CLEARLY }; /* with a PROXY header; without TLS and not looked at */
+
 /* NULL when it can't be served; the descriptor is closed. */
 static struct dm_http_conn *open_conn(struct dm_http_server *server, const struct dm_stream_type *type, int fd,
-                                      const struct dm_addr *peer, bool is_unnamed)
+                                      const struct dm_addr *peer, enum opening opening)
 {
     struct dm_http_conn *c = dm_freelist_take(&server->free_conns);
 
@@ -174,10 +196,12 @@ static struct dm_http_conn *open_conn(struct dm_http_server *server, const struc
     }
     dm_stream_set_flow(&c->stream, server->settings.flow);
     dm_timer_set_flow(server->loop, &c->timer, server->settings.flow);
-    c->is_unnamed = is_unnamed;
-    if (DM_UNLIKELY(is_unnamed))
+    c->is_unnamed = opening == UNNAMED;
+    if (DM_UNLIKELY(opening == UNNAMED))
         dm_proxy_expect(&c->stream, on_proxy_header);
-    if (server->settings.tls)
+    else if (DM_UNLIKELY(server->look != NULL) && opening == PLAINLY)
+        dm_look_expect(&c->stream, on_look);
+    if (server->settings.tls && opening != CLEARLY)
         dm_tls_serve(&c->stream, server->settings.tls);
     link_conn(server, c);
     dm_http_conn_arm(c, c->head_timeout_ms ? c->head_timeout_ms : c->idle_timeout_ms);
@@ -219,7 +243,7 @@ static struct dm_http_conn *accept_surplus(struct dm_http_server *server, int fd
         return NULL;
     }
     server->stats->refused[DM_HTTP_REFUSED_CROWDED]++;
-    if (!(c = open_conn(server, &server->surplus_type, fd, peer, false)))
+    if (!(c = open_conn(server, &server->surplus_type, fd, peer, CLEARLY)))
         return NULL;
     c->is_surplus = true;
     server->n_surplus++;
@@ -235,7 +259,7 @@ struct dm_http_conn *dm_http_server_accept(struct dm_http_server *server, int fd
     }
     if (DM_UNLIKELY(is_full(server)))
         return accept_surplus(server, fd, peer);
-    return open_conn(server, first_type(server), fd, peer, false);
+    return open_conn(server, first_type(server), fd, peer, PLAINLY);
 }
 
 void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const struct dm_addr *peer)
@@ -243,7 +267,20 @@ void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const 
     if (server->is_draining || is_full(server))
         dm_http_server_turn_away(server, fd, server->is_draining ? DM_HTTP_REFUSED_DRAINING : DM_HTTP_REFUSED_CROWDED);
     else
-        (void)open_conn(server, first_type(server), fd, peer, true);
+        (void)open_conn(server, first_type(server), fd, peer, UNNAMED);
+}
+
+struct dm_http_conn *dm_http_server_accept_clear(struct dm_http_server *server, int fd, const struct dm_addr *peer)
+{
+    if (!server->is_draining && !is_full(server))
+        return open_conn(server, first_type(server), fd, peer, CLEARLY);
+    dm_http_server_turn_away(server, fd, server->is_draining ? DM_HTTP_REFUSED_DRAINING : DM_HTTP_REFUSED_CROWDED);
+    return NULL;
+}
+
+void dm_http_server_set_look(struct dm_http_server *server, dm_http_look_cb look)
+{
+    server->look = look;
 }
 
 struct dm_http_server *dm_http_server_new(struct dm_loop *loop, const struct dm_http_server_settings *settings,
@@ -358,6 +395,16 @@ void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret)
     memset(ret, 0, sizeof(*ret));
     memcpy(&ret->ss, conn->peer, conn->peer_bytes);
     ret->len = conn->peer_bytes;
+}
+
+void dm_http_conn_cut(struct dm_http_conn *conn)
+{
+    conn->ops->fail(conn, (struct dm_http_end){DM_HTTP_ABORT_CROWDED, 0, 0});
+}
+
+int dm_http_conn_fd(const struct dm_http_conn *conn)
+{
+    return conn->stream.watch.fd;
 }
 
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn)

@@ -95,6 +95,14 @@ struct dm_http_server_settings {
 };
 extern const struct dm_http_server_settings dm_http_server_defaults;
 
+/* Before anything of a connection is read (io/look.h): ptr is what came first. */
+enum dm_http_look {
+    DM_HTTP_LOOK_MORE,  /* it does not say enough yet */
+    DM_HTTP_LOOK_SERVE, /* here */
+    DM_HTTP_LOOK_GONE,  /* the owner has given dm_http_conn_fd() to another process */
+};
+typedef enum dm_http_look (*dm_http_look_cb)(void *arg, struct dm_http_conn *conn, const char *ptr, size_t len);
+
 struct dm_http_handler {
     /* A whole, valid head. `head` and what it points at are gone after the call; the owner may drop and add fields
      * meanwhile. It remembers the request with dm_http_request_set_user(). */
@@ -149,6 +157,10 @@ void dm_http_server_accept_proxied(struct dm_http_server *server, int fd, const 
 void dm_http_server_turn_away(struct dm_http_server *server, int fd, enum dm_http_refusal refusal);
 /* The count alone. */
 void dm_http_server_count_refusal(struct dm_http_server *server, enum dm_http_refusal refusal);
+/* The same for one whose TLS, if the server has any, somebody else speaks: its bytes are in clear. NULL: it was turned away. */
+struct dm_http_conn *dm_http_server_accept_clear(struct dm_http_server *server, int fd, const struct dm_addr *peer);
+/* From here on the owner is shown what comes first on each connection; NULL: no more. What it can't tell after a while is served. */
+void dm_http_server_set_look(struct dm_http_server *server, dm_http_look_cb look);
 /* Connections end politely: the next answer on HTTP/1.1 says Connection: close, an HTTP/2 client is told to begin nothing new
  * (GOAWAY, twice), and what is in hand goes through. A connection between requests closes after settings.drain_idle_ms. No
  * connection is accepted any more. */
@@ -172,6 +184,10 @@ void *dm_http_conn_entry(const struct dm_http_conn *conn);
 void dm_http_conn_turn_away(struct dm_http_conn *conn, enum dm_http_refusal refusal);
 /* A Unix socket comes without its name. */
 void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
+/* Ends it at once. Not from its callbacks. */
+void dm_http_conn_cut(struct dm_http_conn *conn);
+/* For dm_http_look_cb. */
+int dm_http_conn_fd(const struct dm_http_conn *conn);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);
 /* Counts its buffers there, until it is gone (on_conn_end). */
 void dm_http_conn_set_account(struct dm_http_conn *conn, uint64_t *buffered);

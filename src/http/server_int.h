@@ -72,6 +72,7 @@ struct dm_http_conn {
     uint32_t head_timeout_ms, idle_timeout_ms, streams_max; /* as in the server's settings, or as the owner said */
     uint8_t peer[DM_HTTP_PEER_BYTES]; /* the beginning of its socket address, which is all there is of it */
     uint8_t peer_bytes;
+    uint8_t n_looks; /* that did not say enough */
     bool is_surplus; /* above connections_max: only told so */
     bool is_unnamed; /* its PROXY header has not come */
 };
@@ -92,6 +93,7 @@ struct dm_http_server {
     size_t n_surplus;
     struct dm_buf out; /* a head, or a chunk, while it is put together */
     size_t n_conns;
+    dm_http_look_cb look; /* NULL: nobody looks */
     bool is_draining, has_drained;
     struct dm_h2_shared *h2;  /* NULL without HTTP/2 */
     struct dm_http_head head; /* of the message being parsed */

@@ -425,10 +425,16 @@ int dm_stream_open(struct dm_stream *stream, struct dm_loop *loop, const struct 
 int dm_stream_connect(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type,
                       const struct dm_addr *addr, uint32_t timeout_ms)
 {
-    int fd, rc;
+    int fd = loop->sys->ops->connect(loop->sys, addr);
 
-    if ((fd = loop->sys->ops->connect(loop->sys, addr)) < 0)
-        return fd;
+    return fd < 0 ? fd : dm_stream_connect_fd(stream, loop, type, fd, timeout_ms);
+}
+
+int dm_stream_connect_fd(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type, int fd,
+                         uint32_t timeout_ms)
+{
+    int rc;
+
     if ((rc = start(stream, loop, type, fd)) < 0)
         return rc;
     stream->is_connecting = true;

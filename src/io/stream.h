@@ -92,6 +92,9 @@ DM_MUST_USE int dm_stream_open(struct dm_stream *stream, struct dm_loop *loop, c
  * -errno: could not start, no callback comes. timeout_ms 0: none but the system's. */
 DM_MUST_USE int dm_stream_connect(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type,
                                   const struct dm_addr *addr, uint32_t timeout_ms);
+/* The same on a descriptor that connects already, or is connected; it is taken over, also on failure. */
+DM_MUST_USE int dm_stream_connect_fd(struct dm_stream *stream, struct dm_loop *loop, const struct dm_stream_type *type,
+                                     int fd, uint32_t timeout_ms);
 
 /* Takes as much as fits below write_max_bytes and returns how much; DM_EAGAIN when that is nothing (len > 0). A short return
  * and DM_EAGAIN promise one on_writable. DM_ECLOSED after a failure, a shutdown or a close. ptr is free again on return. */
