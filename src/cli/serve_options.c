@@ -6,7 +6,8 @@
 #include "model/listener.h"
 
 #define ADMIN_DEFAULT "127.0.0.1:9090"
-#define SOCKET_PATH_MAX 100 /* sun_path holds 108 */
+#define SOCKET_PATH_MAX 100                   /* sun_path holds 108 */
+#define CELL_UID_MAX (UINT32_MAX - 1 - 16384) /* as the gateway's */
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
 
@@ -87,12 +88,27 @@ static int check_trusted_fronts(const struct serve *s)
     return DM_EXIT_OK;
 }
 
+static int check_cells(const struct serve *s)
+{
+    const char *base = option_or(s, "cell-uid-base", "1"), *cgroup = option_or(s, "cgroup", "/");
+    uint64_t n;
+
+    if (dm_str_to_u64(dm_str_of(base), &n) < 0 || n < 1 || n > CELL_UID_MAX)
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--cell-uid-base must be a number from 1 to %u, found '%s'",
+                           CELL_UID_MAX, base);
+    if (cgroup[0] != '/')
+        return dm_cli_fail(s->cli, DM_EXIT_USAGE, "--cgroup must be an absolute path, found '%s'", cgroup);
+    return DM_EXIT_OK;
+}
+
 int dm_serve_read_options(struct serve *s)
 {
     int rc;
 
     if ((rc = read_addresses(s)) != DM_EXIT_OK || (rc = check_workers(s)) != DM_EXIT_OK ||
         (rc = check_limits(s)) != DM_EXIT_OK)
+        return rc;
+    if ((rc = check_cells(s)) != DM_EXIT_OK)
         return rc;
     return check_trusted_fronts(s);
 }
@@ -162,6 +178,8 @@ void dm_serve_make_args(struct serve *s)
     pass_on(s, &s->gateway, "fairness");
     pass_on(s, &s->gateway, "queue-delay-ms");
     pass_on(s, &s->gateway, "trusted-fronts");
+    pass_on(s, &s->gateway, "cell-uid-base");
+    pass_on(s, &s->gateway, "cgroup");
     for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
         pass_on(s, &s->gateway, dm_listener_limits[i].word);
     pass_on(s, &s->gateway, "log-level");

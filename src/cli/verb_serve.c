@@ -388,6 +388,10 @@ static const struct dm_option options[] = {
      "Refuse some work of tenants whose own work waits longer than this; 0: never (default: 100)."},
     {"trusted-fronts", 0, "CIDR,...",
      "Balancers whose Forwarded and X-Forwarded-* fields count; unix: is whoever comes by a Unix socket (default: none)."},
+    {"cell-uid-base", 0, "UID",
+     "Dedicated tenants' own workers run as users UID, UID+1 and so on, 16384 in all; needs root (default: as the gateway)."},
+    {"cgroup", 0, "DIR", "Control groups that bound dedicated tenants' own workers go below it (default: none).",
+     .completes = DM_COMPLETES_DIRECTORIES},
 #define LIMIT_ROW(member, word, min, max, def, doc, beyond) {word, 0, "N", doc " (default: " #def ")."},
     DM_LISTENER_LIMITS(LIMIT_ROW)
 #undef LIMIT_ROW

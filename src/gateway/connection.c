@@ -1,6 +1,7 @@
 #include "gateway/connection.h"
 
 #include "base/mem.h"
+#include "gateway/cell_message.h"
 #include "gateway/caps.h"
 #include "gateway/entrance.h"
 #include "gateway/worker.h"
@@ -61,6 +62,10 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
     struct dm_connection *connection;
     struct dm_tls_profile *profile;
 
+    if (DM_UNLIKELY(route && route->tenant->cell)) { /* which did not take it (gate.h) */
+        route->tenant->counters->reasons[DM_REASON_CELL_UNAVAILABLE]++;
+        return dm_tls_refused;
+    }
     if (!route || !route->domain || !dm_live_domain_has_tls(route->domain))
         return NULL;
     if (is_shed(worker, route->tenant))
@@ -76,6 +81,29 @@ struct dm_tls_profile *dm_connection_select(void *arg, struct dm_stream *stream,
     return profile;
 }
 
+static char *copy(struct dm_str text)
+{
+    return text.len > 0 ? dm_strdup(text) : NULL;
+}
+
+void dm_connection_adopt(struct dm_http_conn *conn, struct dm_live_tenant *tenant,
+                         const struct dm_cell_message *message)
+{
+    struct dm_connection *connection = connection_new(conn, tenant);
+
+    if (!connection) {
+        dm_http_conn_turn_away(conn, DM_HTTP_REFUSED_CROWDED);
+        return;
+    }
+    connection->is_relayed = connection->is_certificate_known = true;
+    connection->is_tls_1_3 = message->is_tls_1_3;
+    connection->is_http2 = message->is_http2;
+    memcpy(connection->client_policy, message->client_policy, DM_DIGEST_BYTES);
+    connection->has_certificate = message->has_certificate;
+    connection->fingerprint = copy(message->fingerprint);
+    connection->subject = copy(message->subject);
+}
+
 enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *conn)
 {
     const struct dm_worker_listener *listener = arg;
@@ -84,6 +112,8 @@ enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *
 
     if (!listener->spec->is_tls)
         return DM_HTTP_PROTOCOL_ANY;
+    if (DM_UNLIKELY(connection && connection->is_relayed))
+        return connection->is_http2 ? DM_HTTP_PROTOCOL_2 : DM_HTTP_PROTOCOL_1;
     if (!dm_tls_info(dm_http_conn_stream(conn), &info))
         return DM_HTTP_PROTOCOL_1;
     if (info.is_resumed)
@@ -141,7 +171,9 @@ static bool is_policy(const struct dm_connection *connection, const struct dm_ro
 
 static bool admits(const struct dm_connection *connection, const struct dm_exchange *ex, const struct dm_route *route)
 {
-    return connection->tenant == route->tenant && (!ex->listener->spec->is_tls || is_policy(connection, route));
+    if (connection->tenant != route->tenant)
+        return false;
+    return !ex->listener->spec->is_tls || route->tenant->cell /* who decides */ || is_policy(connection, route);
 }
 
 /* N4 */

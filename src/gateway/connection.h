@@ -18,6 +18,7 @@
 #include "gateway/route.h"
 #include "http/server.h"
 
+struct dm_cell_message;
 struct dm_exchange;
 struct dm_worker;
 
@@ -28,6 +29,7 @@ struct dm_connection {
     uint8_t client_policy[DM_DIGEST_BYTES]; /* with TLS */
     bool is_tls_1_3, is_http2;              /* with TLS, once the handshake is through */
     bool has_certificate, is_certificate_known;
+    bool is_relayed; /* its TLS is a shared worker's, who said what is known of it */
 };
 
 /* The acceptor's: the profile for this server name, and whose connection it is (N1). arg: the worker. */
@@ -38,6 +40,10 @@ void dm_connection_stream_refused(void *arg, struct dm_http_conn *conn);
 enum dm_http_protocol dm_connection_first_bytes(void *arg, struct dm_http_conn *conn);
 void dm_connection_broken(void *arg, struct dm_http_conn *conn, int error);
 void dm_connection_end(void *arg, struct dm_http_conn *conn);
+
+/* Of a cell: the connection is the tenant's, as TLS elsewhere made sure. Above the tenant's cap it is ended. */
+void dm_connection_adopt(struct dm_http_conn *conn, struct dm_live_tenant *tenant,
+                         const struct dm_cell_message *message);
 
 /* May this request of the connection go this way? NONE, or MISDIRECTED_REQUEST (N2, N4), TOO_MANY_CONNECTIONS (N3). */
 enum dm_reason dm_connection_enter(const struct dm_exchange *ex, const struct dm_route *route);

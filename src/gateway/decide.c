@@ -8,6 +8,7 @@
 #include "gateway/hops.h"
 #include "gateway/policy/policy.h"
 #include "gateway/turn.h"
+#include "gateway/relay.h"
 #include "gateway/upgrade.h"
 #include "gateway/worker.h"
 #include "http/path.h"
@@ -284,6 +285,22 @@ static enum dm_reason build_request(struct dm_exchange *ex)
     return dm_forward_request(ex, &ex->request.fields) < 0 ? DM_REASON_HEADER_TOO_LARGE : DM_REASON_NONE;
 }
 
+/* To the tenant's cell; what does not get there is this worker's to answer. */
+static enum dm_reason pass_on(struct dm_exchange *ex, const struct dm_route *route)
+{
+    enum dm_reason reason = dm_connection_enter(ex, route);
+
+    if (reason == DM_REASON_NONE)
+        reason = keep_request(ex);
+    if (reason == DM_REASON_NONE)
+        reason = dm_relay_begin(ex, route->tenant);
+    if (ex->is_relay)
+        ex->tenant = dm_live_tenant_ref(route->tenant);
+    else
+        pin_tenant(ex, route->tenant);
+    return reason;
+}
+
 enum dm_reason dm_decide(struct dm_exchange *ex)
 {
     const struct dm_route *route = dm_routes_find(&ex->worker->routes, ex->head->host.name);
@@ -294,6 +311,8 @@ enum dm_reason dm_decide(struct dm_exchange *ex)
         ex->worker->counters->worker.unknown_host++;
         return (reason = keep_request(ex)) != DM_REASON_NONE ? reason : DM_REASON_HOST_UNKNOWN;
     }
+    if (DM_UNLIKELY(route->tenant->cell != NULL))
+        return pass_on(ex, route);
     pin_tenant(ex, route->tenant);
     if ((reason = enter(ex, route)) != DM_REASON_NONE || ex->is_redirect)
         return reason;

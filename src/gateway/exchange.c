@@ -5,6 +5,7 @@
  *   waiting      admission, in a queue                           its turn; its deadline: answer
  *   connecting   wish.upstream set or inside on_call             on_call: a call, or answer
  *   forwarding   call set, is_responding false                   on_response; on_call_abort: another try, or answer
+ *   relayed      is_relay: all of it is its tenant's cell's        as forwarding, responding, tunnel (relay.h)
  *   tunnel       tunnel set, is_responding: raw bytes both ways  as responding; each side ends its direction; its time is over
  *   responding   is_responding                                   on_response_end and on_call_done; on_call_abort: cut off,
  *                                                                or gRPC's status in trailers
@@ -32,6 +33,7 @@
 #include "gateway/grpc.h"
 #include "gateway/grpc_call.h"
 #include "gateway/policy/filter.h"
+#include "gateway/relay.h"
 #include "gateway/tunnel.h"
 #include "gateway/turn.h"
 #include "gateway/worker.h"
@@ -177,11 +179,12 @@ void dm_exchange_end_client(struct dm_exchange *ex)
     ex->bytes_in = dm_http_request_bytes_in(ex->caller);
     ex->bytes_out = dm_http_request_bytes_out(ex->caller);
     if (ex->tenant) {
-        count(ex);
+        if (DM_LIKELY(!ex->is_relay))
+            count(ex);
         if (DM_UNLIKELY(ex->tenant->bandwidth != NULL))
             dm_bandwidth_end(ex);
     }
-    if (ex->worker->options->access_log)
+    if (ex->worker->options->access_log && DM_LIKELY(!ex->is_relay))
         dm_access_log_write(&ex->worker->log, ex, dm_worker_wall_ns(ex->worker));
     ex->caller = NULL;
 }
@@ -228,6 +231,9 @@ void dm_exchange_decide(struct dm_exchange *ex)
 
     if (reason != DM_REASON_NONE) {
         dm_answer(ex, reason);
+    } else if (DM_UNLIKELY(ex->is_relay)) {
+        ex->head = NULL;
+        dm_turn_leave(ex);
     } else if (ex->is_preflight || ex->is_last) {
         dm_answer_preflight(ex);
     } else if (ex->is_redirect) {
@@ -292,6 +298,10 @@ static void on_request_end(void *user, struct dm_http_request *caller, const str
     if (DM_UNLIKELY(ex->tunnel != NULL)) {
         if (ex->call)
             dm_http_call_end(ex->call, DM_STR_NULL);
+        return;
+    }
+    if (DM_UNLIKELY(ex->is_relay)) {
+        dm_relay_request_end(ex, trailers);
         return;
     }
     ex->has_request_ended = true;

@@ -83,6 +83,7 @@ struct dm_exchange {
     uint8_t tries;
     uint8_t coding; /* enum dm_ucoding: what the caller prefers of what compression offers */
     bool has_credential, is_preflight, has_request_ended, is_responding, is_answered, is_direct, may_replay;
+    bool is_relay; /* its tenant's cell serves it (relay.h): nothing below the call is set */
     bool is_grpc;
     bool may_say_status;         /* of gRPC, in trailers: the response is one of gRPC's, and can have them */
     uint8_t grpc_status;         /* of the gateway's own answer, where more is known than the reason; 0: the reason's */

@@ -9,6 +9,7 @@
 #include "gateway/grpc_call.h"
 #include "gateway/policy/filter.h"
 #include "gateway/policy/policy.h"
+#include "gateway/relay.h"
 #include "gateway/tunnel.h"
 #include "gateway/turn.h"
 #include "gateway/upgrade.h"
@@ -30,6 +31,10 @@ static void cancel_call(struct dm_exchange *ex)
 
 void dm_exchange_drop_call(struct dm_exchange *ex)
 {
+    if (DM_UNLIKELY(ex->is_relay)) {
+        dm_relay_drop_call(ex);
+        return;
+    }
     cancel_call(ex);
     if (ex->upstream)
         dm_upstream_drop(ex->upstream, &ex->ticket);

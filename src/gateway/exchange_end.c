@@ -4,6 +4,7 @@
 #include "gateway/answer.h"
 #include "gateway/grpc.h"
 #include "gateway/grpc_call.h"
+#include "gateway/relay.h"
 #include "gateway/tunnel.h"
 
 /* --- exchanges that fail ------------------------------------------------------------------------------------------ */
@@ -85,7 +86,12 @@ static void end_tunnel(struct dm_exchange *ex, enum dm_reason reason)
 /* Only when the server goes: the backend's limits hold for both sides, and are watched on its side. */
 void dm_exchange_on_server_goes(void *user, struct dm_http_request *caller, enum dm_http_abort why)
 {
-    end_tunnel(user, DM_REASON_DRAINING);
+    struct dm_exchange *ex = user;
+
+    if (DM_UNLIKELY(ex->is_relay))
+        dm_relay_leave(ex);
+    else
+        end_tunnel(ex, DM_REASON_DRAINING);
 }
 
 void dm_exchange_on_tunnel_due(void *user, struct dm_http_call *call, enum dm_http_abort why)

@@ -25,6 +25,8 @@ struct dm_live_release {
     struct dm_upstream *upstreams[]; /* by index of the backend in the unit */
 };
 
+struct dm_cell_gate;
+
 struct dm_live_tenant {
     struct dm_str name; /* NUL-terminated */
     uint64_t id;
@@ -43,7 +45,9 @@ struct dm_live_tenant {
     struct dm_wait_queue waiting;             /* requests, to be in flight; admission.h */
     struct dm_bandwidth *bandwidth;           /* NULL: it never had a bound; bandwidth.h */
     struct dm_upstream_share share;
-    size_t encoder_bytes; /* reserved by policy/encoder */
+    struct dm_cell_gate *cell; /* NULL: it is served here; cell_gate.h */
+    uint32_t n_relays;         /* of its exchanges, in hand */
+    size_t encoder_bytes;      /* reserved by policy/encoder */
     const struct dm_upstream_env *env;
 };
 

@@ -7,6 +7,7 @@
 #include "base/mix.h"
 #include "gateway/bandwidth.h"
 #include "gateway/caps.h"
+#include "gateway/cell_gate.h"
 #include "gateway/connection.h"
 #include "gateway/entrance.h"
 #include "gateway/tunnel.h"
@@ -30,6 +31,7 @@ static struct dm_live_tenant *tenant_for(struct dm_worker *worker, struct dm_str
     if (!tenant) {
         tenant = dm_live_tenant_new(&worker->upstream_env, name,
                                     &worker->counters->tenants[counter_slot % DM_COUNTERS_TENANTS]);
+        tenant->cell = dm_cell_gate_find(worker, name);
         dm_map_put(&worker->tenants, tenant->name, tenant);
     }
     return tenant;
@@ -106,6 +108,33 @@ void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit
         dm_routes_update(&worker->routes, tenant);
     else
         remove_tenant(worker, tenant);
+}
+
+/* As if the worker had never had them: they may come again. */
+static void forget_units(struct dm_worker *worker, struct dm_live_tenant *tenant)
+{
+    static const enum dm_unit_kind kinds[] = {DM_UNIT_RELEASE, DM_UNIT_APPLICATIONS, DM_UNIT_DOMAINS};
+
+    for (size_t i = 0; i < DM_COUNT(kinds); i++) {
+        dm_live_tenant_remove(tenant, kinds[i]);
+        tenant->marks[kinds[i]] = (struct dm_mark){0, 0};
+    }
+    if (worker->vault)
+        dm_vault_drop(worker->vault, tenant->id);
+    dm_routes_update(&worker->routes, tenant);
+}
+
+void dm_worker_set_cell(struct dm_worker *worker, struct dm_str name, struct dm_cell_gate *gate)
+{
+    struct dm_live_tenant *tenant = dm_map_get(&worker->tenants, name);
+    bool is_new;
+
+    if (!tenant)
+        return;
+    is_new = gate && !tenant->cell;
+    tenant->cell = gate;
+    if (is_new)
+        forget_units(worker, tenant);
 }
 
 /* --- clock -------------------------------------------------------------------------------------------------------- */
@@ -327,6 +356,7 @@ void dm_worker_done(struct dm_worker *worker)
         dm_http_server_free(worker->listeners[i].server);
         dm_entrance_done(&worker->listeners[i]);
     }
+    dm_cell_gates_done(worker);
     dm_routes_done(&worker->routes);
     while ((slot = dm_map_next(&worker->tenants, &at)))
         dm_live_tenant_unref(slot->value);
@@ -336,6 +366,7 @@ void dm_worker_done(struct dm_worker *worker)
     dm_http_client_free(worker->check_client);
     dm_health_table_close(&worker->health);
     dm_http_client_free(worker->client);
+    dm_http_client_free(worker->relays);
     dm_tls_trust_unref(worker->system_trust);
     dm_access_log_done(&worker->log);
     dm_usage_table_done(&worker->usage);

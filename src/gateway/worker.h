@@ -45,7 +45,10 @@ struct dm_worker {
     struct dm_http_client *client;
     struct dm_http_client *check_client; /* of health checks */
     struct dm_health_table health;       /* of all workers */
-    struct dm_tls_trust *system_trust;   /* NULL: not needed yet */
+    struct dm_cell_gate *gates;          /* of tenants that have a cell; cell_gate.h */
+    struct dm_http_client *relays;       /* with the first of them */
+    struct dm_http_head *look_head;
+    struct dm_tls_trust *system_trust; /* NULL: not needed yet */
     struct dm_upstream_env upstream_env;
     struct dm_routes routes;
     struct dm_map tenants; /* name -> struct dm_live_tenant, one reference each */
@@ -100,6 +103,9 @@ void dm_worker_end_exchanges(struct dm_worker *worker);
  * counter_slot: of the tenant. */
 DM_MUST_USE int dm_worker_apply(struct dm_worker *worker, struct dm_unit *unit, uint32_t counter_slot,
                                 struct dm_err *err);
+/* The tenant has a cell behind this gate (cell_gate.h): from here on it is served there, and of its units only the grants are kept. NULL:
+ * it has none any more. */
+void dm_worker_set_cell(struct dm_worker *worker, struct dm_str name, struct dm_cell_gate *gate);
 void dm_worker_remove(struct dm_worker *worker, struct dm_str name, enum dm_unit_kind kind, struct dm_mark mark);
 
 /* What dm_exchange_scratch gives. */

@@ -1,4 +1,7 @@
 /* The process around a worker: its lock, shared pages, listeners, and its talk with the keeper (worker_link.h). */
+#include "gateway/cell_gate.h"
+#include "gateway/cell_take.h"
+#include "gateway/process/cell_process.h"
 #include "gateway/process/program.h"
 #include "gateway/worker.h"
 #include "gateway/process/worker_link.h"
@@ -6,12 +9,14 @@
 #include "base/mem.h"
 #include "base/vec.h"
 #include "io/channel.h"
+#include "io/handover.h"
 #include "io/listener.h"
 #include "io/lockfile.h"
 #include "io/shm.h"
 #include "io/signals.h"
 
 #include <signal.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define RECONNECT_MS 100
@@ -36,9 +41,20 @@ struct door {
     struct dm_listener listener;
 };
 
+/* The taking end of a cell's queue; open once we may serve. */
+struct queue {
+    struct queue *next;
+    struct process *process;
+    int fd; /* of one that is not open */
+    bool is_open;
+    bool is_former; /* a keeper's that is gone: who gives to it is told of another, and it ends */
+    struct dm_handover handover;
+};
+
 struct process {
     struct dm_worker worker;
     const struct dm_gateway_options *options;
+    struct dm_gateway_options own; /* of a worker of a cell: options, as it has them after it has entered */
     struct dm_addr keeper;
     struct dm_channel channel;
     struct dm_timer reconnect, tick, drain, idle;
@@ -46,6 +62,7 @@ struct process {
     bool was_busy;         /* and gave no memory back since */
     struct dm_hook flush;
     struct door *doors;
+    struct queue *queues;
     uint64_t n_accepted; /* by doors that are gone */
     uint64_t drain_due_ns;
     struct dm_worker_counters before; /* of those who had this slot before */
@@ -54,7 +71,7 @@ struct process {
     struct dm_shm counters;
     struct dm_signals signals;
     uint8_t program[DM_DIGEST_BYTES];
-    bool has_channel, is_serving, is_draining, is_parting, has_signal, has_said_goodbye;
+    bool has_channel, is_serving, is_draining, is_ending, is_parting, has_signal, has_said_goodbye;
     int exit_code;
 };
 
@@ -130,6 +147,7 @@ static void report_counters(struct process *p)
 }
 
 static void close_idle_doors(struct process *p);
+static void close_idle_queues(struct process *p);
 
 /* The keeper makes way for another: it reads what we have said and hears that it was all. */
 static void part_when_all_is_said(struct process *p)
@@ -143,7 +161,7 @@ static void part_when_all_is_said(struct process *p)
 /* What was counted last is told first, also when the keeper is just being replaced. */
 static bool is_done(const struct process *p)
 {
-    return p->is_draining && !p->doors && dm_worker_connections(&p->worker) == 0 &&
+    return p->is_draining && !p->doors && !p->queues && dm_worker_connections(&p->worker) == 0 &&
            (p->has_channel || dm_usage_table_is_empty(&p->worker.usage));
 }
 
@@ -183,9 +201,10 @@ static void on_tick(struct dm_timer *timer)
     }
     part_when_all_is_said(p);
     dm_timer_arm(p->worker.loop, &p->tick, p->is_draining || p->is_parting ? DRAIN_TICK_MS : TICK_MS);
+    close_idle_queues(p);
     if (p->is_draining)
         close_idle_doors(p);
-    if (p->is_draining && !p->doors)
+    if (p->is_draining && !p->doors && !p->queues)
         say_goodbye(p);
     if (is_done(p))
         dm_loop_stop(p->worker.loop);
@@ -283,6 +302,71 @@ static void remove_all_doors(struct process *p)
         remove_door(p, &p->doors);
 }
 
+/* --- the cell's queue --------------------------------------------------------------------------------------------- */
+
+static void on_taken(struct dm_handover *handover, struct dm_str message, int fd)
+{
+    dm_cell_take(&DM_CONTAINER_OF(handover, struct queue, handover)->process->worker, message, fd);
+}
+
+static void open_queue(struct process *p, struct queue *queue)
+{
+    queue->is_open = dm_handover_open(&queue->handover, p->worker.loop, queue->fd, on_taken) == 0;
+    queue->fd = -1;
+    if (!queue->is_open)
+        fail(p, "can't watch the queue of the cell");
+}
+
+static void add_queue(struct process *p, int fd)
+{
+    struct queue *queue;
+
+    if (p->is_draining) {
+        close(fd);
+        return;
+    }
+    queue = dm_calloc(1, sizeof(*queue));
+    *queue = (struct queue){.next = p->queues, .process = p, .fd = fd, .handover.watch.fd = -1};
+    p->queues = queue;
+    if (p->is_serving)
+        open_queue(p, queue);
+}
+
+static void remove_queue(struct queue **at)
+{
+    struct queue *queue = *at;
+
+    *at = queue->next;
+    dm_handover_close(&queue->handover);
+    if (queue->fd >= 0)
+        close(queue->fd);
+    dm_free(queue);
+}
+
+/* Another takes from the queue when only we go; one that ends is emptied. */
+static bool may_leave(const struct process *p, const struct queue *queue)
+{
+    if (queue->handover.has_ended || !queue->is_open)
+        return queue->is_open || p->is_draining;
+    return p->is_draining && !p->is_ending && !queue->is_former && !queue->handover.is_backlogged;
+}
+
+static void close_idle_queues(struct process *p)
+{
+    for (struct queue **at = &p->queues; *at;) {
+        if (may_leave(p, *at))
+            remove_queue(at);
+        else
+            at = &(*at)->next;
+    }
+}
+
+static void mark_former(struct process *p)
+{
+    for (struct queue *queue = p->queues; queue; queue = queue->next)
+        queue->is_former = true;
+}
+
 /* Each keeper is told. */
 static void start_serving(struct process *p)
 {
@@ -292,7 +376,10 @@ static void start_serving(struct process *p)
         p->is_serving = true;
         for (struct door *door = p->doors; door && p->exit_code == 0; door = door->next)
             open_door(p, door);
-        dm_log(DM_LOG_INFO, "worker_serving", "worker %u serves", p->options->slot);
+        for (struct queue *queue = p->queues; queue && p->exit_code == 0; queue = queue->next)
+            open_queue(p, queue);
+        dm_log(DM_LOG_INFO, "worker_serving", "worker %u%s%s serves", p->options->slot,
+               p->options->cell[0] ? " of the cell of " : "", p->options->cell);
     }
     if (p->exit_code == 0 && dm_channel_send(&p->channel, DM_WORKER_SERVING, DM_STR_NULL, -1) < 0)
         dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told that worker %u serves", p->options->slot);
@@ -341,6 +428,7 @@ static void start_draining(struct process *p, struct dm_worker_drain drain)
         p->idle.on_due = on_idle_due;
         dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);
     }
+    p->is_ending |= drain.is_end != 0;
     hurry(p, drain);
 }
 
@@ -360,10 +448,10 @@ static void say_applied(struct process *p, const struct dm_worker_unit *unit, co
         dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told about a unit of %s", unit->tenant);
 }
 
-/* The file at the path, if it is what the message says (P2). */
-static int open_unit(const struct dm_worker_unit *message, struct dm_unit **ret, struct dm_err *err)
+/* The file at the path, or that came along, if it is what the message says (P2). */
+static int open_unit(const struct dm_worker_unit *message, int fd, struct dm_unit **ret, struct dm_err *err)
 {
-    int rc = dm_unit_open(message->path, ret, err);
+    int rc = fd < 0 ? dm_unit_open(message->path, ret, err) : dm_unit_open_fd(fd, ret, err);
 
     if (rc < 0)
         return rc;
@@ -382,12 +470,12 @@ static void apply(struct process *p, const struct dm_worker_unit *message, struc
                message->tenant, err->pointer, err->pointer[0] ? ": " : "", err->message);
 }
 
-static void on_unit(struct process *p, const struct dm_worker_unit *message)
+static void on_unit(struct process *p, const struct dm_worker_unit *message, int fd)
 {
     struct dm_err err = {0};
     struct dm_unit *unit;
 
-    if (open_unit(message, &unit, &err) < 0) {
+    if (open_unit(message, fd, &unit, &err) < 0) {
         p->worker.counters->worker.units_refused++;
         dm_log(DM_LOG_ERROR, "unit_refused", "%s of tenant %s: %s", dm_unit_kind_names[message->kind % DM_UNIT_KINDS],
                message->tenant, err.message);
@@ -407,6 +495,36 @@ static void on_tenant_key(struct process *p, struct dm_str payload)
             0)
         dm_log(DM_LOG_ERROR, "tenant_key_refused", "data key %llu of tenant %llu does not open",
                (unsigned long long)key.key_id, (unsigned long long)key.tenant_id);
+}
+
+static void on_data_key(struct process *p, struct dm_str payload)
+{
+    struct dm_worker_data_key message;
+    struct dm_tenant_key key;
+
+    memcpy(&message, payload.ptr, sizeof(message));
+    key = (struct dm_tenant_key){.tenant_id = message.tenant_id, .key_id = message.key_id};
+    memcpy(key.key, message.key, sizeof(key.key));
+    dm_vault_put_open(p->worker.vault, &key);
+    dm_mem_wipe(&key, sizeof(key));
+    dm_mem_wipe(&message, sizeof(message));
+}
+
+static void on_cell(struct process *p, struct dm_str payload, int fd)
+{
+    const struct dm_worker_cell *message = (const struct dm_worker_cell *)(const void *)payload.ptr;
+
+    dm_cell_gate_open(&p->worker, dm_str_n(message->tenant, strnlen(message->tenant, DM_UNIT_TENANT_MAX)), fd);
+}
+
+/* What came before it on the channel, the tenant's units, is live by now. */
+static void on_cell_gone(struct process *p, struct dm_str payload)
+{
+    const struct dm_worker_cell *message = (const struct dm_worker_cell *)(const void *)payload.ptr;
+
+    dm_cell_gate_close(&p->worker, dm_str_n(message->tenant, strnlen(message->tenant, DM_UNIT_TENANT_MAX)));
+    if (dm_channel_send(&p->channel, DM_WORKER_CELL_LEFT, payload, -1) < 0)
+        dm_log(DM_LOG_WARN, "keeper_deaf", "the keeper could not be told that a cell is left");
 }
 
 static void on_gone(struct process *p, const struct dm_worker_unit *message)
@@ -451,6 +569,25 @@ static void on_part(struct process *p)
         dm_timer_arm(p->worker.loop, &p->tick, DRAIN_TICK_MS);
 }
 
+/* Of cells. False: it is another message. */
+static bool on_cell_message(struct process *p, uint32_t type, struct dm_str payload, int *fd)
+{
+    if (type == DM_WORKER_CELL && payload.len == sizeof(struct dm_worker_cell)) {
+        on_cell(p, payload, *fd);
+        *fd = -1;
+    } else if (type == DM_WORKER_CELL_GONE && payload.len == sizeof(struct dm_worker_cell)) {
+        on_cell_gone(p, payload);
+    } else if (type == DM_WORKER_QUEUE && *fd >= 0) {
+        add_queue(p, *fd);
+        *fd = -1;
+    } else if (type == DM_WORKER_DATA_KEY && payload.len == sizeof(struct dm_worker_data_key) && p->worker.vault) {
+        on_data_key(p, payload);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str payload, int fd)
 {
     struct process *p = DM_CONTAINER_OF(channel, struct process, channel);
@@ -458,9 +595,11 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
     struct dm_worker_socket name;
     struct dm_worker_drain drain;
 
-    if ((type == DM_WORKER_UNIT || type == DM_WORKER_GONE) && payload.len == sizeof(unit)) {
+    if (on_cell_message(p, type, payload, &fd)) {
+        /* done */
+    } else if ((type == DM_WORKER_UNIT || type == DM_WORKER_GONE) && payload.len == sizeof(unit)) {
         memcpy(&unit, payload.ptr, sizeof(unit));
-        type == DM_WORKER_UNIT ? on_unit(p, &unit) : on_gone(p, &unit);
+        type == DM_WORKER_UNIT ? on_unit(p, &unit, fd) : on_gone(p, &unit);
     } else if (type == DM_WORKER_LOG && fd >= 0) {
         dm_access_log_set_fd(&p->worker.log, fd);
         fd = -1;
@@ -474,6 +613,7 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
     } else if (type == DM_WORKER_UNLISTEN && read_grown(payload, sizeof(name), &name, sizeof(name))) {
         on_unlisten(p, &name);
     } else if (type == DM_WORKER_SYNCED) {
+        dm_cell_gates_settle(&p->worker);
         start_serving(p);
     } else if (type == DM_WORKER_DRAIN && read_grown(payload, DM_WORKER_DRAIN_MIN, &drain, sizeof(drain))) {
         start_draining(p, drain);
@@ -492,6 +632,7 @@ static void on_channel_closed(struct dm_channel *channel, int code)
     struct process *p = DM_CONTAINER_OF(channel, struct process, channel);
 
     p->has_channel = p->is_parting = false;
+    mark_former(p);
     dm_log(DM_LOG_WARN, "keeper_lost", "the keeper is gone; serving on");
     dm_timer_arm(p->worker.loop, &p->reconnect, RECONNECT_MS);
 }
@@ -521,6 +662,7 @@ static void say_hello(struct process *p)
     memcpy(hello.program, p->program, sizeof(hello.program));
     hello.tickets = p->tickets;
     say_listeners(p);
+    dm_cell_gates_expect(&p->worker);
     if (dm_channel_send(&p->channel, DM_WORKER_HELLO, dm_str_n((const char *)&hello, sizeof(hello)), -1) < 0)
         dm_channel_close(&p->channel);
     dm_mem_wipe(&hello, sizeof(hello));
@@ -565,6 +707,36 @@ static void on_signal(struct dm_signals *signals, int signo)
         start_draining(p, drain);
 }
 
+/* A worker of a cell has a page for one tenant, and the page is its own to clear. */
+static int open_counters(struct process *p, const char *path, struct dm_err *err)
+{
+    bool is_cell = p->options->cell[0];
+    int rc = dm_shm_open(&p->counters, path, DM_GATEWAY_COUNTERS_KIND, DM_COUNTERS_VERSION,
+                         is_cell ? DM_COUNTERS_CELL_BYTES : sizeof(struct dm_counters_page), true, err);
+
+    if (rc == 0 && is_cell)
+        dm_counters_close(p->counters.ptr, 1);
+    return rc;
+}
+
+static int open_vault(struct process *p, struct dm_err *err)
+{
+    char path[DM_GATEWAY_PATH_MAX];
+
+    if (p->options->cell[0]) {
+        p->worker.vault = dm_vault_new();
+        return 0;
+    }
+    dm_gateway_path(p->options, path, DM_GATEWAY_BOX_KEY);
+    return dm_vault_open(dm_sys_real(), path, false, &p->worker.vault, err);
+}
+
+/* Of pages that workers share and nobody else touches: a cell's make them themselves. */
+static void page_path(const struct process *p, const char *name, char ret[DM_GATEWAY_PATH_MAX])
+{
+    dm_gateway_path(p->options, ret, "%s/%s", p->options->cell[0] ? DM_GATEWAY_CELL_PAGES : "run", name);
+}
+
 static int open_pages(struct process *p, struct dm_err *err)
 {
     const char *suffix = dm_gateway_bank_suffix[p->options->bank];
@@ -575,39 +747,67 @@ static int open_pages(struct process *p, struct dm_err *err)
     if ((rc = dm_lockfile_take(&p->lock, path, err)) < 0)
         return rc;
     dm_gateway_path(p->options, path, DM_GATEWAY_COUNTERS, p->options->slot, suffix);
-    if ((rc = dm_shm_open(&p->counters, path, DM_GATEWAY_COUNTERS_KIND, DM_COUNTERS_VERSION,
-                          sizeof(struct dm_counters_page), true, err)) < 0)
+    if ((rc = open_counters(p, path, err)) < 0)
         return rc;
-    dm_gateway_path(p->options, path, "run/limits");
+    page_path(p, "limits", path);
     if ((rc = dm_worker_init(&p->worker, dm_sys_real(), p->options, p->counters.ptr, path, err)) < 0)
         return rc;
-    dm_gateway_path(p->options, path, "run/health");
+    page_path(p, "health", path);
     if ((rc = dm_worker_share_health(&p->worker, path, err)) < 0)
         return rc;
-    dm_gateway_path(p->options, path, DM_GATEWAY_BOX_KEY);
-    return dm_vault_open(dm_sys_real(), path, false, &p->worker.vault, err);
+    if (p->options->cell[0])
+        p->worker.pages.page_bytes = DM_COUNTERS_CELL_BYTES;
+    return open_vault(p, err);
+}
+
+/* Its mark is that of what it was told, not of what it makes of it. */
+static int enter(struct process *p, const struct dm_gateway_options *options, struct dm_err *err)
+{
+    int rc = dm_crypto_init();
+
+    if (rc < 0)
+        return dm_fail(err, rc, "", "libsodium can't be used");
+    p->options = options;
+    dm_program_mark(options, p->program);
+    if (!options->cell[0]) {
+        dm_cell_process_disarm();
+        return 0;
+    }
+    p->own = *options;
+    p->options = &p->own;
+    return dm_cell_process_enter(&p->own, err);
+}
+
+/* A cell's worker has no way to it but from where it is. */
+static int find_keeper(struct process *p, struct dm_err *err)
+{
+    char path[DM_GATEWAY_PATH_MAX], text[DM_GATEWAY_PATH_MAX + 8];
+    struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = DM_GATEWAY_CELL_SOCKET};
+    struct dm_buf keeper;
+
+    if (p->options->cell[0]) {
+        memcpy(&p->keeper.ss, &un, sizeof(un));
+        p->keeper.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(DM_GATEWAY_CELL_SOCKET));
+        return 0;
+    }
+    dm_gateway_path(p->options, path, DM_GATEWAY_KEEPER_SOCKET);
+    dm_buf_init_fixed(&keeper, text, sizeof(text));
+    dm_buf_printf(&keeper, "unix:%s", path);
+    return dm_addr_parse(dm_buf_str(&keeper), &p->keeper, err);
 }
 
 static int start(struct process *p, struct dm_err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT};
-    char path[DM_GATEWAY_PATH_MAX], text[DM_GATEWAY_PATH_MAX + 8];
-    struct dm_buf keeper;
     int rc;
 
     dm_tls_init_alone();
-    if ((rc = dm_crypto_init()) < 0)
-        return dm_fail(err, rc, "", "libsodium can't be used");
     if ((rc = open_pages(p, err)) < 0)
         return rc;
     dm_worker_look_at_others(&p->worker);
     p->before = p->worker.counters->worker;
-    dm_program_mark(p->options, p->program);
     p->worker.counters->worker.started_at = dm_worker_wall_ns(&p->worker) / 1000000000;
-    dm_gateway_path(p->options, path, "run/keeper.sock");
-    dm_buf_init_fixed(&keeper, text, sizeof(text));
-    dm_buf_printf(&keeper, "unix:%s", path);
-    if ((rc = dm_addr_parse(dm_buf_str(&keeper), &p->keeper, err)) < 0)
+    if ((rc = find_keeper(p, err)) < 0)
         return rc;
     if (dm_signals_open(&p->signals, p->worker.loop, signals, DM_COUNT(signals), on_signal) < 0)
         return dm_fail(err, DM_EIO, "", "can't watch signals");
@@ -644,6 +844,8 @@ static void stop(struct process *p)
     if (p->has_channel)
         dm_channel_close(&p->channel);
     remove_all_doors(p);
+    while (p->queues)
+        remove_queue(&p->queues);
     dm_timer_cancel(p->worker.loop, &p->reconnect);
     dm_timer_cancel(p->worker.loop, &p->tick);
     dm_timer_cancel(p->worker.loop, &p->drain);
@@ -662,10 +864,9 @@ int dm_worker_main(const struct dm_gateway_options *options)
     struct dm_err err = {0};
     int exit_code = 1;
 
-    p->options = options;
     p->lock.fd = -1;
     signal(SIGPIPE, SIG_IGN);
-    if (start(p, &err) < 0) {
+    if (enter(p, options, &err) < 0 || start(p, &err) < 0) {
         dm_log(DM_LOG_ERROR, "worker_failed", "%s", err.message);
     } else {
         exit_code = dm_loop_run(p->worker.loop) < 0 ? 1 : p->exit_code;

@@ -397,11 +397,6 @@ void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret)
     ret->len = conn->peer_bytes;
 }
 
-void dm_http_conn_cut(struct dm_http_conn *conn)
-{
-    conn->ops->fail(conn, (struct dm_http_end){DM_HTTP_ABORT_CROWDED, 0, 0});
-}
-
 int dm_http_conn_fd(const struct dm_http_conn *conn)
 {
     return conn->stream.watch.fd;

@@ -184,8 +184,6 @@ void *dm_http_conn_entry(const struct dm_http_conn *conn);
 void dm_http_conn_turn_away(struct dm_http_conn *conn, enum dm_http_refusal refusal);
 /* A Unix socket comes without its name. */
 void dm_http_conn_peer(const struct dm_http_conn *conn, struct dm_addr *ret);
-/* Ends it at once. Not from its callbacks. */
-void dm_http_conn_cut(struct dm_http_conn *conn);
 /* For dm_http_look_cb. */
 int dm_http_conn_fd(const struct dm_http_conn *conn);
 const struct dm_stream *dm_http_conn_stream(const struct dm_http_conn *conn);

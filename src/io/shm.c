@@ -145,6 +145,59 @@ int dm_shm_open(struct dm_shm *shm, const char *path, const char *kind, uint32_t
     return rc;
 }
 
+/* --- without trust ------------------------------------------------------------------------------------------------ */
+
+static int open_checked(const char *path, const struct shm_head *wanted, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), rc;
+
+    if (fd < 0)
+        return errno == ENOENT ? DM_ENOENT : DM_EIO;
+    if ((rc = check_file(fd, wanted)) == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+static int make_anew(const char *path, const struct shm_head *wanted, struct dm_err *err)
+{
+    int fd, rc;
+
+    (void)unlink(path);
+    if ((fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
+        return dm_fail(err, DM_EIO, "", "can't make %s: %s", path, strerror(errno));
+    if ((rc = write_new(fd, wanted)) == 0)
+        return fd;
+    close(fd);
+    return dm_fail(err, DM_EIO, "", "can't write %s: %s", path, strerror(-rc));
+}
+
+int dm_shm_prepare(const char *path, const char *kind, uint32_t version, size_t size_bytes, unsigned mode,
+                   struct dm_err *err)
+{
+    struct shm_head wanted = wanted_head(kind, version, size_bytes);
+    int fd = open_checked(path, &wanted, O_RDWR), rc = 0;
+
+    if (fd < 0 && (fd = make_anew(path, &wanted, err)) < 0)
+        return fd;
+    if (fchmod(fd, mode) < 0)
+        rc = dm_fail(err, DM_EIO, "", "can't set the mode of %s: %s", path, strerror(errno));
+    close(fd);
+    return rc;
+}
+
+int dm_shm_open_to_read(const char *path, const char *kind, uint32_t version, size_t size_bytes)
+{
+    struct shm_head wanted = wanted_head(kind, version, size_bytes);
+
+    return open_checked(path, &wanted, O_RDONLY);
+}
+
+bool dm_shm_read(int fd, size_t at, void *ret, size_t len)
+{
+    return pread(fd, ret, len, (off_t)(sizeof(struct shm_head) + at)) == (ssize_t)len;
+}
+
 void dm_shm_populate(struct dm_shm *shm)
 {
     (void)madvise(shm->map, shm->map_bytes, MADV_POPULATE_WRITE); /* Linux 5.14 */

@@ -17,6 +17,13 @@ struct dm_shm {
  * not such a file; DM_EIO. Two processes that create it at once get the same pages. */
 DM_MUST_USE int dm_shm_open(struct dm_shm *shm, const char *path, const char *kind, uint32_t version, size_t size_bytes,
                             bool replaces_other, struct dm_err *err);
+/* For a process that keeps such files for another, which it does not trust: it maps none of them, and waits for no lock.
+ * prepare: the file is there and sound, or is made anew, with this mode; nobody else makes it. open_to_read: a descriptor for read, or
+ * DM_ENOENT, DM_EVERSION, DM_ECORRUPT. read: len bytes of the content; false when they are not there (any more). */
+DM_MUST_USE int dm_shm_prepare(const char *path, const char *kind, uint32_t version, size_t size_bytes, unsigned mode,
+                               struct dm_err *err);
+DM_MUST_USE int dm_shm_open_to_read(const char *path, const char *kind, uint32_t version, size_t size_bytes);
+bool dm_shm_read(int fd, size_t at, void *ret, size_t len);
 /* Has all of it in memory now, so that no store waits for a page later; as far as the system can. */
 void dm_shm_populate(struct dm_shm *shm);
 /* Unmaps; the file stays. */

@@ -109,14 +109,21 @@ static int map_file(int fd, const char **ret_bytes, size_t *ret_size, struct dm_
 int dm_unit_open(const char *path, struct dm_unit **ret, struct dm_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
-    const char *bytes = NULL;
-    size_t size = 0;
 
     if (fd < 0)
         return dm_fail(err, errno == ENOENT ? DM_ENOENT : DM_EIO, "", "can't open unit file %s: %s", path,
                        strerror(errno));
-    rc = map_file(fd, &bytes, &size, err);
+    rc = dm_unit_open_fd(fd, ret, err);
     close(fd);
+    return rc;
+}
+
+int dm_unit_open_fd(int fd, struct dm_unit **ret, struct dm_err *err)
+{
+    const char *bytes = NULL;
+    size_t size = 0;
+    int rc = map_file(fd, &bytes, &size, err);
+
     if (rc < 0)
         return rc;
     if ((rc = dm_unit_from_memory(bytes, size, ret, err)) < 0) {

@@ -54,6 +54,8 @@ struct dm_unit {
 /* Opens, maps and checks a unit file. The new unit has one reference. DM_ECORRUPT when cut or changed, DM_EVERSION when
  * made by another version, DM_ENOENT when there is none. */
 DM_MUST_USE int dm_unit_open(const char *path, struct dm_unit **ret, struct dm_err *err);
+/* The same of a file that is open; the descriptor stays the caller's, who may close it on return. */
+DM_MUST_USE int dm_unit_open_fd(int fd, struct dm_unit **ret, struct dm_err *err);
 /* The same for bytes in memory that outlive the unit and are 16-byte aligned. */
 DM_MUST_USE int dm_unit_from_memory(const char *bytes, size_t size, struct dm_unit **ret, struct dm_err *err);
 struct dm_unit *dm_unit_ref(struct dm_unit *unit);

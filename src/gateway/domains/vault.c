@@ -27,14 +27,21 @@ static int read_or_make(struct dm_sys *sys, const char *path, bool may_make, str
     return dm_key_file_write(sys, path, (const uint8_t *)box, sizeof(*box), err);
 }
 
-int dm_vault_open(struct dm_sys *sys, const char *path, bool may_make, struct dm_vault **ret, struct dm_err *err)
+struct dm_vault *dm_vault_new(void)
 {
     struct dm_vault *vault = dm_calloc(1, sizeof(*vault));
+
+    vault->keys = dm_secret_alloc(KEYS_FIRST * sizeof(*vault->keys));
+    vault->cap = KEYS_FIRST;
+    return vault;
+}
+
+int dm_vault_open(struct dm_sys *sys, const char *path, bool may_make, struct dm_vault **ret, struct dm_err *err)
+{
+    struct dm_vault *vault = dm_vault_new();
     int rc;
 
     vault->box = dm_secret_alloc(sizeof(*vault->box));
-    vault->keys = dm_secret_alloc(KEYS_FIRST * sizeof(*vault->keys));
-    vault->cap = KEYS_FIRST;
     if ((rc = read_or_make(sys, path, may_make, vault->box, err)) < 0)
         dm_vault_free(vault);
     else
@@ -76,17 +83,30 @@ static struct dm_tenant_key *add(struct dm_vault *vault)
     return &vault->keys[vault->n_keys++];
 }
 
+int dm_vault_open_key(const struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed,
+                      struct dm_tenant_key *ret)
+{
+    int rc = vault->box ? dm_tenant_key_open(vault->box->public_half, vault->box->secret, sealed, ret) : DM_ENOENT;
+
+    if (rc == 0 && (ret->tenant_id != tenant_id || ret->key_id != key_id))
+        rc = DM_ECORRUPT;
+    return rc;
+}
+
+void dm_vault_put_open(struct dm_vault *vault, const struct dm_tenant_key *key)
+{
+    struct dm_tenant_key *place = find(vault, key->tenant_id);
+
+    *(place ? place : add(vault)) = *key;
+}
+
 int dm_vault_put(struct dm_vault *vault, uint64_t tenant_id, uint64_t key_id, struct dm_str sealed)
 {
-    struct dm_tenant_key *place, key = {0};
-    int rc = dm_tenant_key_open(vault->box->public_half, vault->box->secret, sealed, &key);
+    struct dm_tenant_key key = {0};
+    int rc = dm_vault_open_key(vault, tenant_id, key_id, sealed, &key);
 
-    if (rc == 0 && (key.tenant_id != tenant_id || key.key_id != key_id))
-        rc = DM_ECORRUPT;
-    if (rc == 0) {
-        place = find(vault, tenant_id);
-        *(place ? place : add(vault)) = key;
-    }
+    if (rc == 0)
+        dm_vault_put_open(vault, &key);
     dm_mem_wipe(&key, sizeof(key));
     return rc;
 }

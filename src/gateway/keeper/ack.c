@@ -26,8 +26,9 @@ void dm_keeper_ack_status(struct dm_keeper *k, struct dm_held_unit *unit)
 
     if (dm_mark_is_none(ack.mark))
         return;
-    ack.workers_live = (uint16_t)n;
-    ack.status = n >= k->options.n_workers ? DM_LINK_LIVE : DM_LINK_PARTLY;
+    ack.workers = (uint16_t)dm_keeper_count_wanted(k, unit);
+    ack.workers_live = (uint16_t)DM_MIN(n, (unsigned)ack.workers);
+    ack.status = n >= ack.workers ? DM_LINK_LIVE : DM_LINK_PARTLY;
     unit->is_announced = ack.status == DM_LINK_LIVE && dm_controller_is_up(&k->controller);
     send_ack(k, &ack);
 }

@@ -5,6 +5,8 @@
 #include "gateway/observe/metrics.h"
 #include "http/server.h"
 
+#include <unistd.h>
+
 enum { CONNECTIONS_MAX = 64, BACKLOG = 64, ANSWER_BYTES_MAX = 256 << 20 };
 
 /* --- /healthz ---------------------------------------------------------------------------------------------------- */
@@ -30,7 +32,9 @@ static bool write_health(const struct dm_keeper *k, struct dm_buf *ret)
 static void write_worker(const struct dm_keeper_worker *worker, struct dm_jsonw *w)
 {
     dm_jsonw_begin_object(w);
-    dm_jsonw_member_u64(w, "slot", worker->slot);
+    dm_jsonw_member_u64(w, "slot", worker->number);
+    if (worker->cell)
+        dm_jsonw_member_cstr(w, "cell", worker->cell->tenant->name);
     dm_jsonw_member_u64(w, "pid", (uint64_t)worker->process.pid);
     dm_jsonw_member_bool(w, "is_connected", worker->conn != NULL);
     dm_jsonw_member_bool(w, "is_serving", dm_keeper_worker_serves(worker));
@@ -50,6 +54,35 @@ static void write_workers(const struct dm_keeper *k, struct dm_jsonw *w)
          worker = dm_keeper_next_worker(k, worker))
         if (worker->process.pid > 0 || worker == k->current[worker->slot])
             write_worker(worker, w);
+    dm_jsonw_end_array(w);
+}
+
+static void write_cell(const struct dm_keeper *k, const struct dm_keeper_cell *cell, struct dm_jsonw *w)
+{
+    bool has_user = cell->options.cell_uid != DM_GATEWAY_NO_UID;
+
+    dm_jsonw_begin_object(w);
+    dm_jsonw_member_cstr(w, "tenant", cell->tenant->name);
+    dm_jsonw_member_u64(w, "number", cell->tenant->counter_slot);
+    dm_jsonw_member_u64(w, "workers", cell->options.n_workers);
+    dm_jsonw_member_bool(w, "is_serving", cell->is_gated && dm_keeper_cell_is_served(cell));
+    dm_jsonw_member_bool(w, "is_ending", cell->is_ending);
+    dm_jsonw_member_bool(w, "is_held_back", cell->is_held_back);
+    dm_jsonw_member_bool(w, "has_alarm", cell->has_alarm);
+    dm_jsonw_member_u64(w, "crashes", cell->n_crashes);
+    dm_jsonw_member_bool(w, "has_own_user", has_user);
+    dm_jsonw_member_u64(w, "uid", has_user ? cell->options.cell_uid : geteuid());
+    dm_jsonw_member_u64(w, "cgroup_version", k->cgroups.version);
+    dm_jsonw_member_cstr(w, "cgroup_fault", k->cgroup_fault);
+    dm_jsonw_end_object(w);
+}
+
+static void write_cells(const struct dm_keeper *k, struct dm_jsonw *w)
+{
+    dm_jsonw_name(w, "cells");
+    dm_jsonw_begin_array(w);
+    for (const struct dm_keeper_cell *cell = k->cells; cell; cell = cell->next)
+        write_cell(k, cell, w);
     dm_jsonw_end_array(w);
 }
 
@@ -126,6 +159,7 @@ static void write_status(const struct dm_keeper *k, struct dm_buf *ret)
     dm_jsonw_member_u64(&w, "uptime_seconds", (dm_loop_now_ns(k->loop) - k->started_ns) / 1000000000);
     write_link(k, &w);
     write_workers(k, &w);
+    write_cells(k, &w);
     write_tenants(k, &w);
     dm_jsonw_end_object(&w);
     dm_buf_add_char(ret, '\n');
@@ -133,9 +167,17 @@ static void write_status(const struct dm_keeper *k, struct dm_buf *ret)
 
 /* --- /metrics ---------------------------------------------------------------------------------------------------- */
 
-static void view_tenant(const struct dm_held_tenant *tenant, struct dm_metrics_tenant *ret)
+static void view_tenant(const struct dm_keeper *k, const struct dm_held_tenant *tenant, struct dm_metrics_tenant *ret)
 {
+    const struct dm_keeper_cell *cell = dm_keeper_cell_find(k, tenant);
+
     *ret = (struct dm_metrics_tenant){.name = dm_str_of(tenant->name), .slot = tenant->counter_slot};
+    if (cell) {
+        ret->has_cell = true;
+        ret->is_cell_up = dm_keeper_cell_is_served(cell);
+        ret->is_cell_held_back = cell->is_held_back;
+        ret->n_cell_crashes = cell->n_crashes;
+    }
     for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++) {
         const struct dm_held_unit *unit = &tenant->units[kind];
         ret->live[kind] = unit->live;
@@ -147,12 +189,18 @@ static void view_tenant(const struct dm_held_tenant *tenant, struct dm_metrics_t
 
 static void view_slot(const struct dm_keeper *k, unsigned slot, struct dm_metrics_worker *ret)
 {
-    *ret = (struct dm_metrics_worker){.is_up = dm_keeper_slot_is_served(k, slot)};
+    *ret = (struct dm_metrics_worker){.is_up = dm_keeper_slot_is_served(k, slot), .number = slot};
     for (int bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
-        const struct dm_keeper_worker *worker = k->workers[slot][bank];
+        struct dm_keeper_worker *worker = k->workers[slot][bank];
         if (!worker)
             continue;
-        ret->pages[bank] = worker->counters.ptr;
+        if (worker->cell) {
+            ret->cell = dm_str_of(worker->cell->tenant->name);
+            ret->number = worker->number;
+            if (worker->conn)
+                dm_keeper_cell_read_counters(worker);
+        }
+        ret->pages[bank] = dm_keeper_counters(worker);
         ret->is_up |= worker->conn && worker == k->current[slot];
         ret->n_former += worker->is_known && !worker->is_ours && !worker->is_leaving;
         ret->n_leaving += worker->is_leaving;
@@ -183,19 +231,30 @@ static struct dm_metrics_view view_keeper(const struct dm_keeper *k)
                                     .keeper_memory_calls = dm_mem_calls()};
 }
 
+static size_t count_cell_slots(const struct dm_keeper *k)
+{
+    size_t n = 0;
+
+    for (const struct dm_keeper_cell *cell = k->cells; cell; cell = cell->next)
+        n += cell->n_slots;
+    return n;
+}
+
 static void write_metrics(const struct dm_keeper *k, struct dm_buf *ret)
 {
     struct dm_metrics_tenant *tenants = dm_calloc(k->store.n_tenants, sizeof(*tenants));
-    struct dm_metrics_worker *workers = dm_calloc(k->options.n_workers, sizeof(*workers));
+    struct dm_metrics_worker *workers = dm_calloc(k->options.n_workers + count_cell_slots(k), sizeof(*workers));
     struct dm_metrics_view view = view_keeper(k);
 
     for (const struct dm_held_tenant *tenant = k->store.first; tenant; tenant = tenant->next)
-        view_tenant(tenant, &tenants[view.n_tenants++]);
+        view_tenant(k, tenant, &tenants[view.n_tenants++]);
     for (unsigned i = 0; i < k->options.n_workers; i++)
-        view_slot(k, i, &workers[i]);
+        view_slot(k, i, &workers[view.n_workers++]);
+    for (const struct dm_keeper_cell *cell = k->cells; cell; cell = cell->next)
+        for (unsigned i = 0; i < cell->n_slots; i++)
+            view_slot(k, cell->slots[i], &workers[view.n_workers++]);
     view.tenants = tenants;
     view.workers = workers;
-    view.n_workers = k->options.n_workers;
     view.listeners = k->options.listen;
     view.n_listeners = k->options.n_listen;
     dm_metrics_write(&view, ret);

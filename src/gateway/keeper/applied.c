@@ -11,6 +11,34 @@ enum { RETRY_MS = 2000 };
 
 /* --- who has it -------------------------------------------------------------------------------------------------- */
 
+static uint64_t bits_of(const struct dm_keeper_cell *cell, size_t word)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < cell->options.n_workers; i++)
+        if (cell->slots[i] / 64 == word)
+            bits |= UINT64_C(1) << cell->slots[i] % 64;
+    return bits;
+}
+
+/* Slots that are told of the unit: the shared ones, unless a cell serves the tenant; and those of its cell. */
+static uint64_t told_slots(const struct dm_keeper *k, const struct dm_held_unit *unit, size_t word)
+{
+    const struct dm_keeper_cell *cell = dm_keeper_cell_find(k, unit->tenant);
+
+    if (word < DM_GATEWAY_WORKERS_MAX / 64)
+        return cell && cell->is_gated && unit->kind != DM_UNIT_GRANTS ? 0 : UINT64_MAX;
+    return cell && !cell->is_ending ? bits_of(cell, word) : 0;
+}
+
+unsigned dm_keeper_count_wanted(const struct dm_keeper *k, const struct dm_held_unit *unit)
+{
+    const struct dm_keeper_cell *cell = dm_keeper_cell_find(k, unit->tenant);
+    unsigned n = told_slots(k, unit, 0) ? k->options.n_workers : 0;
+
+    return n + (cell && !cell->is_ending ? cell->options.n_workers : 0);
+}
+
 /* Slots whose every worker that counts has it; a slot without one has it not. */
 static uint64_t live_slots(const struct dm_keeper *k, const struct dm_held_unit *unit, size_t word)
 {
@@ -20,7 +48,7 @@ static uint64_t live_slots(const struct dm_keeper *k, const struct dm_held_unit 
         lacking |= k->counting[bank][word] & ~unit->applied[bank][word];
         counting |= k->counting[bank][word];
     }
-    return counting & ~lacking;
+    return counting & ~lacking & told_slots(k, unit, word);
 }
 
 unsigned dm_keeper_count_applied(const struct dm_keeper *k, const struct dm_held_unit *unit)
@@ -32,12 +60,12 @@ unsigned dm_keeper_count_applied(const struct dm_keeper *k, const struct dm_held
     return n;
 }
 
-unsigned dm_keeper_count_slots(const struct dm_keeper *k)
+unsigned dm_keeper_count_slots(const struct dm_keeper *k, const struct dm_held_unit *unit)
 {
     unsigned n = 0;
 
     for (size_t word = 0; word < DM_KEEPER_SLOT_WORDS; word++)
-        n += (unsigned)__builtin_popcountll(k->counting[0][word] | k->counting[1][word]);
+        n += (unsigned)__builtin_popcountll((k->counting[0][word] | k->counting[1][word]) & told_slots(k, unit, word));
     return n;
 }
 
@@ -60,7 +88,7 @@ void dm_keeper_forget_applied(struct dm_keeper *k, const struct dm_keeper_worker
 /* Those of slots that are to be given up do not: they go as soon as the others serve. */
 void dm_keeper_count_in(struct dm_keeper *k, const struct dm_keeper_worker *worker)
 {
-    if (worker->slot < k->options.n_workers)
+    if (dm_keeper_slot_is_wanted(k, worker->slot))
         k->counting[worker->bank][worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
 }
 
@@ -69,7 +97,8 @@ void dm_keeper_count_out(struct dm_keeper *k, const struct dm_keeper_worker *wor
 {
     k->counting[worker->bank][worker->slot / 64] &= ~(UINT64_C(1) << worker->slot % 64);
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
-        if (!unit->is_announced && !unit->is_damaged && dm_keeper_count_applied(k, unit) >= k->options.n_workers)
+        if (!unit->is_announced && !unit->is_damaged &&
+            dm_keeper_count_applied(k, unit) >= dm_keeper_count_wanted(k, unit))
             dm_keeper_ack_status(k, unit);
 }
 
@@ -154,7 +183,8 @@ void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, 
     struct dm_held_unit *unit;
     unsigned n;
 
-    if (!tenant || applied->kind < DM_UNIT_RELEASE || applied->kind >= DM_UNIT_KINDS)
+    if (!tenant || (worker->cell && worker->cell->tenant != tenant) || applied->kind < DM_UNIT_RELEASE ||
+        applied->kind >= DM_UNIT_KINDS)
         return;
     unit = &tenant->units[applied->kind];
     if (applied->code != 0)
@@ -165,6 +195,7 @@ void dm_keeper_on_applied(struct dm_keeper *k, struct dm_keeper_worker *worker, 
         unit->applied[worker->bank][worker->slot / 64] |= UINT64_C(1) << worker->slot % 64;
     n = dm_keeper_count_applied(k, unit);
     /* Those that are not connected will get it when they come. */
-    if (applied->code != 0 || (!unit->is_announced && (n >= k->options.n_workers || n >= dm_keeper_count_slots(k))))
+    if (applied->code != 0 ||
+        (!unit->is_announced && (n >= dm_keeper_count_wanted(k, unit) || n >= dm_keeper_count_slots(k, unit))))
         dm_keeper_ack_status(k, unit);
 }

@@ -93,6 +93,7 @@ static void stop_parts(struct dm_keeper *k)
     if (k->spool.sys)
         dm_spool_close(&k->spool);
     dm_keeper_workers_done(k);
+    dm_keeper_cells_done(k);
     dm_signals_close(&k->signals);
 }
 

@@ -3,6 +3,7 @@
 #define DM_GATEWAY_KEEPER_INT_H
 
 #include "base/vec.h"
+#include "gateway/keeper/cgroup.h"
 #include "gateway/keeper/secrets.h"
 #include "gateway/keeper/store.h"
 #include "gateway/link/controller.h"
@@ -15,7 +16,10 @@
 #include "io/process.h"
 #include "io/shm.h"
 #include "io/signals.h"
+#include "model/tenant.h"
+#include "snapshot/grants.h"
 
+struct dm_counters_page;
 struct dm_keeper;
 struct dm_worker_conn;
 struct dm_loader_conn;
@@ -56,7 +60,9 @@ struct dm_keeper_loader {
 /* workers.c: a seat, which is one bank of a slot, and the process in it. */
 struct dm_keeper_worker {
     struct dm_keeper *keeper;
+    struct dm_keeper_cell *cell; /* NULL: it is shared */
     unsigned slot, bank;
+    unsigned number; /* of the slot among its cell's, or the shared ones: what the process calls it */
     struct dm_process process;
     struct dm_worker_conn *conn; /* NULL: not connected */
     bool is_lock_busy;           /* somebody has just taken the seat: who, is looked up in a moment */
@@ -72,6 +78,8 @@ struct dm_keeper_worker {
     unsigned n_still; /* looks in a row that saw no turn */
     struct dm_log_writer log;
     struct dm_shm counters;
+    struct dm_counters_page *seen; /* of a cell: what its page said when it was looked at last; cells.c */
+    int counters_fd;               /* of a cell: the page, which it may spoil, is read and never mapped; -1: not open */
     uint64_t n_restarts;
 };
 
@@ -81,7 +89,30 @@ struct dm_keeper_socket {
     int fd;
 };
 
-#define DM_KEEPER_SLOT_WORDS (DM_GATEWAY_WORKERS_MAX / 64)
+/* cells.c: a dedicated tenant's own workers. */
+struct dm_keeper_cell {
+    struct dm_keeper_cell *next;
+    struct dm_keeper *keeper;
+    struct dm_held_tenant *tenant;
+    struct dm_gateway_options options; /* what its workers are started with */
+    uint8_t program[DM_DIGEST_BYTES];
+    struct dm_secrets secrets; /* ticket keys alone */
+    struct dm_listener socket;
+    unsigned slots[DM_CELL_WORKERS_MAX], n_slots; /* the first options.n_workers are to be served */
+    int queue[2];                                 /* io/handover.h */
+    struct dm_ucell bounds;
+    bool is_gated;     /* shared workers pass on to it what is its tenant's; before, they serve that themselves */
+    bool is_ending;    /* shared workers serve the tenant again, and leave it */
+    bool is_closing;   /* they have left: its workers drain */
+    bool is_held_back; /* it crashes again and again: shared workers say so to callers */
+    bool has_alarm;
+    unsigned n_crashes_running; /* without having served for a while */
+    uint64_t n_crashes;
+    uint64_t leaving[DM_GATEWAY_BANKS]
+                    [DM_GATEWAY_SLOTS_MAX / 64]; /* a bit per seat: told to leave, and has not left yet */
+};
+
+#define DM_KEEPER_SLOT_WORDS (DM_GATEWAY_SLOTS_MAX / 64)
 
 struct dm_keeper {
     struct dm_gateway_options options; /* id filled */
@@ -108,11 +139,15 @@ struct dm_keeper {
 
     struct dm_listener socket; /* run/keeper.sock */
     uint8_t program[DM_DIGEST_BYTES];
-    struct dm_keeper_worker *workers[DM_GATEWAY_WORKERS_MAX][DM_GATEWAY_BANKS]; /* NULL: never sat in */
-    struct dm_keeper_worker *current[DM_GATEWAY_WORKERS_MAX]; /* who serves in the slot, or will; NULL: not known yet */
-    struct dm_keeper_worker *minder[DM_GATEWAY_WORKERS_MAX];  /* who has the slot's sockets besides; NULL: nobody */
+    struct dm_keeper_worker *workers[DM_GATEWAY_SLOTS_MAX][DM_GATEWAY_BANKS]; /* NULL: never sat in */
+    struct dm_keeper_worker *current[DM_GATEWAY_SLOTS_MAX];  /* who serves in the slot, or will; NULL: not known yet */
+    struct dm_keeper_worker *minder[DM_GATEWAY_WORKERS_MAX]; /* who has the slot's sockets besides; NULL: nobody */
     uint64_t counting[DM_GATEWAY_BANKS][DM_KEEPER_SLOT_WORDS]; /* a bit per seat: a unit is live when it has it too */
-    size_t n_conns;                                            /* of workers and loader, whose memory is in use */
+    struct dm_keeper_cell *cells;
+    struct dm_keeper_cell *cell_of[DM_GATEWAY_SLOTS_MAX]; /* by slot; NULL: a shared one, or not in use */
+    struct dm_cgroups cgroups;
+    char cgroup_fault[DM_ERR_MESSAGE_MAX]; /* why control groups can't be used; "": they are, or nobody asked */
+    size_t n_conns;                        /* of workers and loader, whose memory is in use */
     struct dm_timer drain_timer;
     DM_VEC(struct dm_keeper_socket) sockets;
     struct dm_timer sockets_timer; /* those that could not be opened are tried again */
@@ -162,8 +197,10 @@ void dm_keeper_count_in(struct dm_keeper *k, const struct dm_keeper_worker *work
 void dm_keeper_count_out(struct dm_keeper *k, const struct dm_keeper_worker *worker);
 /* Slots in which every worker that counts has it. */
 unsigned dm_keeper_count_applied(const struct dm_keeper *k, const struct dm_held_unit *unit);
-/* Slots that have a worker that counts. */
-unsigned dm_keeper_count_slots(const struct dm_keeper *k);
+/* Slots that have a worker that counts, of those that are told of the unit. */
+unsigned dm_keeper_count_slots(const struct dm_keeper *k, const struct dm_held_unit *unit);
+/* Slots that are to have it. */
+unsigned dm_keeper_count_wanted(const struct dm_keeper *k, const struct dm_held_unit *unit);
 /* Tells the workers of it again, or compiles it when that is what it needs, in a while. */
 void dm_keeper_retry_later(struct dm_keeper *k, struct dm_held_unit *unit);
 
@@ -204,9 +241,59 @@ void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms);
 void dm_keeper_end_when_all_gone(struct dm_keeper *k);
 void dm_keeper_workers_done(struct dm_keeper *k);
 
+/* All slots of the cell. */
+void dm_keeper_settle_all(struct dm_keeper *k, const struct dm_keeper_cell *cell);
+/* The seat's process, if one lives that we do not know: a survivor. */
+void dm_keeper_look_for_survivor(struct dm_keeper *k, unsigned slot, unsigned bank);
+void dm_keeper_free_seat(struct dm_keeper_worker *worker);
+/* What it counts; NULL: nothing yet, or nothing that is ours to read. */
+const struct dm_counters_page *dm_keeper_counters(const struct dm_keeper_worker *worker);
+
+/* --- cells.c --- */
+
+/* Those of the tenants on the disk. */
+void dm_keeper_cells_start(struct dm_keeper *k);
+void dm_keeper_cells_done(struct dm_keeper *k);
+/* No worker connects any more. When the gateway ends, and not the keeper alone, the sockets go too. */
+void dm_keeper_cells_close_sockets(struct dm_keeper *k);
+/* The tenant's grants are others now: it gets a cell, loses it, or the cell has other bounds. */
+void dm_keeper_cells_look(struct dm_keeper *k, struct dm_held_tenant *tenant);
+/* NULL: it has none. */
+struct dm_keeper_cell *dm_keeper_cell_find(const struct dm_keeper *k, const struct dm_held_tenant *tenant);
+/* Does one of its workers serve? */
+bool dm_keeper_cell_is_served(const struct dm_keeper_cell *cell);
+/* Is the worker told of this unit? */
+bool dm_keeper_cell_feeds(const struct dm_keeper_worker *worker, const struct dm_held_unit *unit);
+/* Is there to be somebody in the slot? */
+bool dm_keeper_slot_is_wanted(const struct dm_keeper *k, unsigned slot);
+/* What processes in the slot are started with. */
+const struct dm_gateway_options *dm_keeper_slot_options(const struct dm_keeper *k, unsigned slot);
+/* What a worker has to hear of cells: its own's queue, or all gates. */
+void dm_keeper_cells_tell_gates(struct dm_keeper_worker *worker);
+void dm_keeper_cell_give_queue(struct dm_keeper_worker *worker);
+/* Its worker serves; died; a shared worker has left it, or is gone; one of its own is gone. */
+void dm_keeper_cell_on_serving(struct dm_keeper_cell *cell);
+void dm_keeper_cell_on_crash(struct dm_keeper_worker *worker, bool was_stable);
+void dm_keeper_cell_on_left(struct dm_keeper_worker *worker, struct dm_str tenant);
+void dm_keeper_cells_on_unplugged(struct dm_keeper_worker *worker);
+void dm_keeper_cell_end_when_empty(struct dm_keeper_cell *cell);
+/* The gateway ends: what shared workers give until they end is still taken. */
+void dm_keeper_cells_hush(struct dm_keeper *k);
+/* Its page, as far as it is its tenant's to write: into what the keeper shows. */
+void dm_keeper_cell_read_counters(struct dm_keeper_worker *worker);
+DM_MUST_USE int dm_keeper_cell_open_counters(struct dm_keeper_worker *worker);
+/* The same of one that has them already; another layout is not ours to read. */
+void dm_keeper_cell_adopt_counters(struct dm_keeper_worker *worker);
+/* It runs: into its control group. */
+void dm_keeper_cell_on_spawned(struct dm_keeper_worker *worker, pid_t pid);
+
 /* --- worker_conn.c --- */
 
 DM_MUST_USE int dm_keeper_conns_listen(struct dm_keeper *k, struct dm_err *err);
+/* Of a cell's own socket. */
+void dm_keeper_on_cell_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer);
+/* The tenant's data key and units. */
+void dm_keeper_feed_tenant(struct dm_keeper_worker *worker, const struct dm_held_tenant *tenant);
 void dm_keeper_tell(struct dm_keeper_worker *worker, uint32_t type, const void *ptr, size_t len, int fd);
 /* UNIT or GONE, as the unit is now, to all that are connected. */
 void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit);

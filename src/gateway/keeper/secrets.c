@@ -167,6 +167,17 @@ int dm_secrets_open(struct dm_secrets *secrets, struct dm_sys *sys, const struct
     return 0;
 }
 
+void dm_secrets_draw(struct dm_secrets *secrets, struct dm_sys *sys)
+{
+    *secrets = (struct dm_secrets){.sys = sys};
+    draw_tickets(secrets);
+}
+
+const struct dm_held_key *dm_secrets_find(const struct dm_secrets *secrets, struct dm_str tenant)
+{
+    return dm_map_get(&secrets->keys, tenant);
+}
+
 void dm_secrets_done(struct dm_secrets *secrets)
 {
     struct dm_map_slot *slot;

@@ -39,6 +39,10 @@ struct dm_secrets {
 DM_MUST_USE int dm_secrets_open(struct dm_secrets *secrets, struct dm_sys *sys,
                                 const struct dm_gateway_options *options, struct dm_err *err);
 void dm_secrets_done(struct dm_secrets *secrets);
+/* Of ticket keys alone, which a cell has for itself; nothing to end but the memory. */
+void dm_secrets_draw(struct dm_secrets *secrets, struct dm_sys *sys);
+/* NULL: none is held. */
+const struct dm_held_key *dm_secrets_find(const struct dm_secrets *secrets, struct dm_str tenant);
 /* Keeps it durably; *ret, borrowed, is what workers are to be told. DM_ECORRUPT (C1), DM_EIO. */
 DM_MUST_USE int dm_secrets_put(struct dm_secrets *secrets, const struct dm_link_tenant_key *key,
                                const struct dm_held_key **ret, struct dm_err *err);

@@ -37,10 +37,10 @@ struct dm_held_unit {
     bool is_damaged;         /* there is something, and the unit file is not sound: no worker is told of it */
 
     /* Where the roll-out stands; the keeper's. */
-    struct dm_mark incoming;                                         /* highest that is being looked at */
-    uint64_t applied[DM_GATEWAY_BANKS][DM_GATEWAY_WORKERS_MAX / 64]; /* a bit per seat: has what is live (or gone) */
-    uint64_t mended_ns;                                              /* when it was last compiled again; 0: never */
-    bool is_retry_due;                                               /* a worker could not open it */
+    struct dm_mark incoming;                                       /* highest that is being looked at */
+    uint64_t applied[DM_GATEWAY_BANKS][DM_GATEWAY_SLOTS_MAX / 64]; /* a bit per seat: has what is live (or gone) */
+    uint64_t mended_ns;                                            /* when it was last compiled again; 0: never */
+    bool is_retry_due;                                             /* a worker could not open it */
     struct dm_mark useless;     /* the controller was told that workers can't use this one; (0, 0): none */
     bool is_announced;          /* the controller knows that it is live on all workers */
     struct dm_refusal *refusal; /* of the last document that was refused, until one is accepted; may be NULL */

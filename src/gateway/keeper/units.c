@@ -24,8 +24,10 @@ static void roll_out(struct dm_keeper *k, struct dm_held_unit *unit)
 {
     memset(unit->applied, 0, sizeof(unit->applied));
     unit->is_announced = false;
+    if (unit->kind == DM_UNIT_GRANTS)
+        dm_keeper_cells_look(k, unit->tenant);
     dm_keeper_workers_tell(k, unit);
-    if (dm_keeper_count_slots(k) == 0)
+    if (dm_keeper_count_slots(k, unit) == 0)
         dm_keeper_ack_status(k, unit);
 }
 

@@ -46,6 +46,7 @@ void dm_keeper_part(struct dm_keeper *k, enum dm_keeper_parting parting)
     k->is_stopping = true;
     k->parting = parting;
     dm_listener_close(&k->socket);
+    dm_keeper_cells_close_sockets(k);
     dm_keeper_tell_part(k);
     k->drain_timer.on_due = on_part_due;
     dm_timer_arm(k->loop, &k->drain_timer, PART_MS);

@@ -4,6 +4,7 @@
  *
  * Channel and process end on their own: a worker that loses the channel comes back with HELLO. */
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -14,6 +15,8 @@ enum { QUEUE_BYTES = 256 << 20, BACKLOG = 64 };
 struct dm_worker_conn {
     struct dm_keeper *keeper;
     struct dm_keeper_worker *worker; /* NULL before HELLO, and when it is not wanted */
+    const struct dm_held_tenant *of; /* of a cell's own socket: whose cell; NULL: a shared worker's */
+    int32_t pid;                     /* with a cell: as the system says */
     struct dm_channel channel;
     bool knows_part;                          /* the message */
     uint64_t has_slots[DM_KEEPER_SLOT_WORDS]; /* whose sockets it says it has */
@@ -31,18 +34,39 @@ void dm_keeper_tell(struct dm_keeper_worker *worker, uint32_t type, const void *
     }
 }
 
+/* No path leads a cell to the file, and its page has one tenant. */
+static void send_to_cell(struct dm_keeper_worker *worker, const struct dm_held_unit *unit,
+                         struct dm_worker_unit *message)
+{
+    int fd = unit->is_gone ? -1 : open(message->path, O_RDONLY | O_CLOEXEC);
+
+    message->path[0] = '\0';
+    message->counter_slot = 0;
+    if (fd < 0 && !unit->is_gone) {
+        dm_log(DM_LOG_ERROR, "unit_lost", "%s of tenant %s can't be opened for its cell: %s",
+               dm_unit_kind_names[unit->kind], unit->tenant->name, strerror(errno));
+        return;
+    }
+    dm_keeper_tell(worker, unit->is_gone ? DM_WORKER_GONE : DM_WORKER_UNIT, message, sizeof(*message), fd);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* Nothing of a file that is known to be damaged. */
 static void send_unit(struct dm_keeper_worker *worker, const struct dm_held_unit *unit)
 {
     struct dm_worker_unit message = {.kind = (uint32_t)unit->kind, .counter_slot = unit->tenant->counter_slot};
 
-    if (!unit->is_gone && (dm_mark_is_none(unit->live) || unit->is_damaged))
+    if ((!unit->is_gone && (dm_mark_is_none(unit->live) || unit->is_damaged)) || !dm_keeper_cell_feeds(worker, unit))
         return;
     memcpy(message.tenant, unit->tenant->name, sizeof(message.tenant));
     message.mark = unit->is_gone ? unit->floor : unit->live;
     if (!unit->is_gone)
         dm_store_unit_path(&worker->keeper->store, unit, message.path);
-    dm_keeper_tell(worker, unit->is_gone ? DM_WORKER_GONE : DM_WORKER_UNIT, &message, sizeof(message), -1);
+    if (worker->cell)
+        send_to_cell(worker, unit, &message);
+    else
+        dm_keeper_tell(worker, unit->is_gone ? DM_WORKER_GONE : DM_WORKER_UNIT, &message, sizeof(message), -1);
 }
 
 void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit)
@@ -53,11 +77,19 @@ void dm_keeper_workers_tell(struct dm_keeper *k, const struct dm_held_unit *unit
             send_unit(worker, unit);
 }
 
+static bool give_doors(struct dm_keeper_worker *worker)
+{
+    if (!worker->cell)
+        return dm_keeper_sockets_give(worker->keeper, worker, worker->slot);
+    dm_keeper_cell_give_queue(worker);
+    return true;
+}
+
 void dm_keeper_workers_sync(struct dm_keeper *k)
 {
-    for (unsigned slot = 0; slot < k->options.n_workers && k->n_again == 0 && !k->is_stopping; slot++) {
+    for (unsigned slot = 0; slot < DM_GATEWAY_SLOTS_MAX && k->n_again == 0 && !k->is_stopping; slot++) {
         struct dm_keeper_worker *worker = k->current[slot];
-        if (!worker || !worker->conn || worker->is_synced || !dm_keeper_sockets_give(k, worker, slot))
+        if (!worker || !worker->conn || worker->is_synced || !give_doors(worker))
             continue;
         worker->is_synced = true;
         dm_keeper_tell(worker, DM_WORKER_SYNCED, NULL, 0, -1);
@@ -66,7 +98,8 @@ void dm_keeper_workers_sync(struct dm_keeper *k)
 
 void dm_keeper_tell_drain(struct dm_keeper_worker *worker, uint32_t ms, uint32_t idle_ms)
 {
-    struct dm_worker_drain drain = {ms, idle_ms};
+    bool is_end = worker->cell && (worker->keeper->is_stopping || worker->cell->is_closing);
+    struct dm_worker_drain drain = {ms, idle_ms, is_end};
 
     dm_keeper_tell(worker, DM_WORKER_DRAIN, &drain,
                    worker->conn && worker->conn->knows_part ? sizeof(drain) : DM_WORKER_DRAIN_MIN, -1);
@@ -80,9 +113,40 @@ void dm_keeper_tell_part(struct dm_keeper *k)
             dm_keeper_tell(worker, DM_WORKER_PART, NULL, 0, -1);
 }
 
+/* A cell can't open what is sealed to the gateway. */
+static void send_open_key(struct dm_keeper_worker *worker, const struct dm_held_key *key)
+{
+    const struct dm_worker_tenant_key *from = &key->message;
+    struct dm_worker_data_key message = {.tenant_id = from->tenant_id, .key_id = from->key_id};
+    struct dm_tenant_key open_key = {0};
+
+    if (dm_vault_open_key(worker->keeper->secrets.vault, from->tenant_id, from->key_id,
+                          dm_str_n((const char *)from->sealed, from->sealed_bytes), &open_key) == 0) {
+        memcpy(message.key, open_key.key, sizeof(message.key));
+        dm_keeper_tell(worker, DM_WORKER_DATA_KEY, &message, sizeof(message), -1);
+    }
+    dm_mem_wipe(&open_key, sizeof(open_key));
+    dm_mem_wipe(&message, sizeof(message));
+}
+
+/* A worker that serves nothing of the tenant has no use for it. */
+static bool wants_key(const struct dm_keeper_worker *worker, const struct dm_held_key *key)
+{
+    const struct dm_held_tenant *tenant = dm_store_find(&worker->keeper->store, dm_str_of(key->tenant));
+
+    if (worker->cell)
+        return tenant == worker->cell->tenant;
+    return !tenant || dm_keeper_cell_feeds(worker, &tenant->units[DM_UNIT_DOMAINS]);
+}
+
 static void send_key(struct dm_keeper_worker *worker, const struct dm_held_key *key)
 {
-    dm_keeper_tell(worker, DM_WORKER_TENANT_KEY, &key->message, sizeof(key->message), -1);
+    if (!wants_key(worker, key))
+        return;
+    if (worker->cell)
+        send_open_key(worker, key);
+    else
+        dm_keeper_tell(worker, DM_WORKER_TENANT_KEY, &key->message, sizeof(key->message), -1);
 }
 
 void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *key)
@@ -93,35 +157,53 @@ void dm_keeper_workers_tell_key(struct dm_keeper *k, const struct dm_held_key *k
             send_key(worker, key);
 }
 
+static struct dm_secrets *secrets_of(struct dm_keeper *k, struct dm_keeper_cell *cell)
+{
+    return cell ? &cell->secrets : &k->secrets;
+}
+
 static void send_tickets(struct dm_keeper_worker *worker)
 {
-    const struct dm_worker_tickets *tickets = &worker->keeper->secrets.tickets;
+    const struct dm_worker_tickets *tickets = &secrets_of(worker->keeper, worker->cell)->tickets;
 
     dm_keeper_tell(worker, DM_WORKER_TICKET_KEYS, tickets, sizeof(*tickets), -1);
 }
 
-static void tell_tickets(struct dm_keeper *k)
+static void tell_tickets(struct dm_keeper *k, const struct dm_keeper_cell *cell)
 {
     for (struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
          worker = dm_keeper_next_worker(k, worker))
-        if (worker->conn && worker->is_fed)
+        if (worker->conn && worker->is_fed && worker->cell == cell)
             send_tickets(worker);
+}
+
+/* Those of all, at the time that comes first. */
+static void arm_tickets(struct dm_keeper *k)
+{
+    uint32_t ms = dm_secrets_rotate_tickets(&k->secrets);
+
+    for (struct dm_keeper_cell *cell = k->cells; cell; cell = cell->next)
+        ms = DM_MIN(ms, dm_secrets_rotate_tickets(&cell->secrets));
+    dm_timer_arm(k->loop, &k->ticket_timer, ms);
 }
 
 static void on_ticket_timer(struct dm_timer *timer)
 {
     struct dm_keeper *k = DM_CONTAINER_OF(timer, struct dm_keeper, ticket_timer);
 
-    dm_timer_arm(k->loop, timer, dm_secrets_rotate_tickets(&k->secrets));
-    tell_tickets(k);
+    arm_tickets(k);
+    tell_tickets(k, NULL);
+    for (const struct dm_keeper_cell *cell = k->cells; cell; cell = cell->next)
+        tell_tickets(k, cell);
 }
 
-static void take_tickets(struct dm_keeper *k, const struct dm_worker_tickets *tickets)
+/* A cell's are its own: with those of others it could read what they say. */
+static void take_tickets(struct dm_keeper *k, struct dm_keeper_cell *cell, const struct dm_worker_tickets *tickets)
 {
-    if (!dm_secrets_take_tickets(&k->secrets, tickets))
+    if (!dm_secrets_take_tickets(secrets_of(k, cell), tickets))
         return;
-    dm_timer_arm(k->loop, &k->ticket_timer, dm_secrets_rotate_tickets(&k->secrets));
-    tell_tickets(k);
+    arm_tickets(k);
+    tell_tickets(k, cell);
 }
 
 static void send_log(struct dm_keeper_worker *worker)
@@ -145,10 +227,21 @@ static void send_state(struct dm_keeper_worker *worker)
     size_t at = 0;
 
     send_tickets(worker);
+    dm_keeper_cells_tell_gates(worker);
     while ((key = dm_secrets_next(&k->secrets, &at)))
         send_key(worker, key);
     for (struct dm_held_unit *unit = dm_store_next(&k->store, NULL); unit; unit = dm_store_next(&k->store, unit))
         send_unit(worker, unit);
+}
+
+void dm_keeper_feed_tenant(struct dm_keeper_worker *worker, const struct dm_held_tenant *tenant)
+{
+    const struct dm_held_key *key = dm_secrets_find(&worker->keeper->secrets, dm_str_of(tenant->name));
+
+    if (key)
+        send_key(worker, key);
+    for (int kind = DM_UNIT_RELEASE; kind < DM_UNIT_KINDS; kind++)
+        send_unit(worker, &tenant->units[kind]);
 }
 
 static void feed(struct dm_keeper_worker *worker)
@@ -182,10 +275,10 @@ static bool is_ours(struct dm_keeper_worker *worker, int32_t pid)
 
 static void take_hello(struct dm_keeper_worker *worker, const struct dm_worker_hello *hello)
 {
-    struct dm_keeper *k = worker->keeper;
+    const uint8_t *program = worker->cell ? worker->cell->program : worker->keeper->program;
 
     worker->is_known = true;
-    worker->is_ours = memcmp(hello->program, k->program, sizeof(k->program)) == 0;
+    worker->is_ours = memcmp(hello->program, program, sizeof(hello->program)) == 0;
     worker->is_fed = hello->link_version == DM_WORKER_LINK_VERSION && hello->unit_format == DM_UNIT_FORMAT;
     worker->is_serving = hello->flags & DM_WORKER_IS_SERVING;
     worker->is_leaving |= (hello->flags & DM_WORKER_IS_DRAINING) != 0;
@@ -193,28 +286,40 @@ static void take_hello(struct dm_keeper_worker *worker, const struct dm_worker_h
 
 static void note_minded(struct dm_worker_conn *conn)
 {
+    if (conn->worker->cell)
+        return;
     for (unsigned slot = 0; slot < DM_GATEWAY_WORKERS_MAX; slot++)
         if (slot != conn->worker->slot && conn->has_slots[slot / 64] >> slot % 64 & 1)
             dm_keeper_sockets_minded(conn->keeper, conn->worker, slot);
 }
 
+/* NULL: there is none such. */
+static struct dm_keeper_worker *find_seat(const struct dm_worker_conn *conn, const struct dm_worker_hello *hello)
+{
+    const struct dm_keeper_cell *cell = conn->of ? dm_keeper_cell_find(conn->keeper, conn->of) : NULL;
+
+    if (hello->bank >= DM_GATEWAY_BANKS || (conn->of && !cell) ||
+        hello->slot >= (cell ? cell->n_slots : DM_GATEWAY_WORKERS_MAX))
+        return NULL;
+    return dm_keeper_seat(conn->keeper, cell ? cell->slots[hello->slot] : hello->slot, hello->bank);
+}
+
 static void meet(struct dm_worker_conn *conn, const struct dm_worker_hello *hello)
 {
-    struct dm_keeper_worker *worker = NULL;
+    struct dm_keeper_worker *worker = find_seat(conn, hello);
 
-    if (hello->slot < DM_GATEWAY_WORKERS_MAX && hello->bank < DM_GATEWAY_BANKS)
-        worker = dm_keeper_seat(conn->keeper, hello->slot, hello->bank);
-    if (!worker || !is_ours(worker, hello->pid)) {
+    if (!worker || !is_ours(worker, conn->of ? conn->pid : hello->pid)) {
         dm_log(DM_LOG_ERROR, "worker_stranger", "process %d says that it is worker %u, which is another process",
                hello->pid, hello->slot);
         dm_channel_close(&conn->channel);
         return;
     }
     conn->knows_part = hello->link_version > 0;
-    take_tickets(conn->keeper, &hello->tickets);
+    take_tickets(conn->keeper, worker->cell, &hello->tickets);
     attach(conn, worker);
     take_hello(worker, hello);
-    dm_log(DM_LOG_INFO, "worker_connected", "worker %u, pid %d, is connected%s", hello->slot, hello->pid,
+    dm_log(DM_LOG_INFO, "worker_connected", "worker %u%s%s, pid %d, is connected%s", hello->slot,
+           conn->of ? " of the cell of tenant " : "", conn->of ? conn->of->name : "", (int)worker->process.pid,
            worker->is_ours ? "" : "; it runs another program, or with other options");
     feed(worker);
     note_minded(conn);
@@ -226,12 +331,21 @@ static struct dm_str bounded(const char *text, size_t max)
     return dm_str_n(text, strnlen(text, max));
 }
 
-static void on_usage(struct dm_keeper *k, struct dm_str payload)
+/* A cell counts for its tenant alone. */
+static bool is_its(const struct dm_keeper_worker *worker, struct dm_str tenant)
 {
+    return !worker->cell || dm_str_eq(dm_str_of(worker->cell->tenant->name), tenant);
+}
+
+static void on_usage(const struct dm_keeper_worker *worker, struct dm_str payload)
+{
+    struct dm_keeper *k = worker->keeper;
     struct dm_worker_usage usage;
 
     for (size_t at = 0; at + sizeof(usage) <= payload.len; at += sizeof(usage)) {
         memcpy(&usage, payload.ptr + at, sizeof(usage));
+        if (!is_its(worker, bounded(usage.tenant, sizeof(usage.tenant))))
+            continue;
         dm_spool_add(&k->spool, &(struct dm_spool_count){.tenant = bounded(usage.tenant, sizeof(usage.tenant)),
                                                          .product = bounded(usage.product, sizeof(usage.product)),
                                                          .metric = bounded(usage.metric, sizeof(usage.metric)),
@@ -249,11 +363,13 @@ static void on_worker_message(struct dm_worker_conn *conn, uint32_t type, struct
         applied.message[sizeof(applied.message) - 1] = '\0';
         dm_keeper_on_applied(conn->keeper, conn->worker, &applied);
     } else if (type == DM_WORKER_USAGE) {
-        on_usage(conn->keeper, payload);
+        on_usage(conn->worker, payload);
     } else if (type == DM_WORKER_SERVING) {
         dm_keeper_on_serving(conn->worker);
     } else if (type == DM_WORKER_LEAVING) {
         dm_keeper_on_leaving(conn->worker);
+    } else if (type == DM_WORKER_CELL_LEFT && payload.len == sizeof(struct dm_worker_cell)) {
+        dm_keeper_cell_on_left(conn->worker, bounded(payload.ptr, DM_UNIT_TENANT_MAX));
     }
 }
 
@@ -295,7 +411,7 @@ static void on_message(struct dm_channel *channel, uint32_t type, struct dm_str 
 {
     struct dm_worker_conn *conn = DM_CONTAINER_OF(channel, struct dm_worker_conn, channel);
 
-    if (type == DM_WORKER_LISTENER && fd >= 0) {
+    if (type == DM_WORKER_LISTENER && fd >= 0 && !conn->of) {
         on_listener(conn, payload, fd);
         return;
     }
@@ -322,25 +438,39 @@ static void on_closed(struct dm_channel *channel, int code)
     dm_keeper_end_when_parted(k);
 }
 
-static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+static void open_conn(struct dm_keeper *k, int fd, uint32_t uid, const struct dm_held_tenant *of)
 {
-    struct dm_keeper *k = DM_CONTAINER_OF(listener, struct dm_keeper, socket);
     struct dm_peer_cred cred;
     struct dm_worker_conn *conn;
 
-    if (k->sys->ops->peer_cred(k->sys, fd, &cred) < 0 || (cred.uid != geteuid() && cred.uid != 0)) {
+    if (k->sys->ops->peer_cred(k->sys, fd, &cred) < 0 || (cred.uid != uid && cred.uid != 0)) {
         dm_log(DM_LOG_WARN, "worker_stranger", "a process of another user connected to the keeper's socket");
         close(fd);
         return;
     }
     conn = dm_calloc(1, sizeof(*conn));
     conn->keeper = k;
+    conn->of = of;
+    conn->pid = (int32_t)cred.pid;
     conn->channel.on_message = on_message;
     conn->channel.on_closed = on_closed;
     if (dm_channel_open(&conn->channel, k->loop, fd, QUEUE_BYTES) < 0)
         dm_free(conn);
     else
         k->n_conns++;
+}
+
+static void on_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+{
+    open_conn(DM_CONTAINER_OF(listener, struct dm_keeper, socket), fd, geteuid(), NULL);
+}
+
+void dm_keeper_on_cell_accept(struct dm_listener *listener, int fd, const struct dm_addr *peer)
+{
+    const struct dm_keeper_cell *cell = DM_CONTAINER_OF(listener, struct dm_keeper_cell, socket);
+    uint32_t uid = cell->options.cell_uid;
+
+    open_conn(cell->keeper, fd, uid == DM_GATEWAY_NO_UID ? geteuid() : uid, cell->tenant);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -354,7 +484,7 @@ int dm_keeper_conns_listen(struct dm_keeper *k, struct dm_err *err)
     if ((rc = dm_addr_parse(dm_str_n(path, (size_t)n), &addr, err)) < 0)
         return rc;
     k->ticket_timer.on_due = on_ticket_timer;
-    dm_timer_arm(k->loop, &k->ticket_timer, dm_secrets_rotate_tickets(&k->secrets));
+    arm_tickets(k);
     return dm_listener_open(&k->socket, k->loop, &addr, BACKLOG, false, on_accept, err);
 }
 
@@ -362,6 +492,7 @@ void dm_keeper_conns_close(struct dm_keeper *k)
 {
     dm_timer_cancel(k->loop, &k->ticket_timer);
     dm_listener_close(&k->socket);
+    dm_keeper_cells_close_sockets(k);
     for (struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
          worker = dm_keeper_next_worker(k, worker))
         if (worker->conn)

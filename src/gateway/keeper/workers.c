@@ -16,6 +16,7 @@
  *     was suspended kills nobody. */
 #include <errno.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -23,6 +24,7 @@
 #include "gateway/observe/counters.h"
 
 enum { HELLO_MS = 30000, LOCK_RETRY_MS = 50, KILL_MS = 1000, IDLE_MS = 1000 };
+enum { CELL_BACKOFF_MIN_MS = 50, CELL_BACKOFF_MAX_MS = 60000, CELL_STABLE_MS = 10000 };
 enum { PULSE_MS = 1000, STILL_MAX = 8 }; /* a worker tells its turns once a second */
 
 static int open_counters(struct dm_keeper_worker *worker, bool replaces_other);
@@ -33,7 +35,7 @@ struct dm_keeper_worker *dm_keeper_next_worker(const struct dm_keeper *k, const 
 {
     unsigned at = worker ? worker->slot * DM_GATEWAY_BANKS + worker->bank + 1 : 0;
 
-    for (; at < DM_GATEWAY_WORKERS_MAX * DM_GATEWAY_BANKS; at++)
+    for (; at < DM_GATEWAY_SLOTS_MAX * DM_GATEWAY_BANKS; at++)
         if (k->workers[at / DM_GATEWAY_BANKS][at % DM_GATEWAY_BANKS])
             return k->workers[at / DM_GATEWAY_BANKS][at % DM_GATEWAY_BANKS];
     return NULL;
@@ -50,6 +52,23 @@ bool dm_keeper_slot_is_served(const struct dm_keeper *k, unsigned slot)
         if (k->workers[slot][bank] && dm_keeper_worker_serves(k->workers[slot][bank]))
             return true;
     return false;
+}
+
+/* For the log. */
+struct label {
+    char text[DM_UNIT_TENANT_MAX + 48];
+};
+
+static struct label label_of(const struct dm_keeper_worker *worker)
+{
+    struct label label;
+
+    if (worker->cell)
+        snprintf(label.text, sizeof(label.text), "worker %u of the cell of tenant %s", worker->number,
+                 worker->cell->tenant->name);
+    else
+        snprintf(label.text, sizeof(label.text), "worker %u", worker->number);
+    return label;
 }
 
 static bool is_current(const struct dm_keeper_worker *worker)
@@ -99,10 +118,11 @@ static bool current_serves(const struct dm_keeper *k, unsigned slot)
     return k->current[slot] && dm_keeper_worker_serves(k->current[slot]);
 }
 
-static bool all_serve(const struct dm_keeper *k)
+/* All that are to, of the cell or (NULL) of the shared ones. */
+static bool all_serve(const struct dm_keeper *k, const struct dm_keeper_cell *cell)
 {
-    for (unsigned slot = 0; slot < k->options.n_workers; slot++)
-        if (!current_serves(k, slot))
+    for (unsigned i = 0; i < (cell ? cell->options.n_workers : k->options.n_workers); i++)
+        if (!current_serves(k, cell ? cell->slots[i] : i))
             return false;
     return true;
 }
@@ -119,23 +139,34 @@ static void let_go(struct dm_keeper_worker *worker)
 {
     struct dm_keeper *k = worker->keeper;
 
-    dm_log(DM_LOG_INFO, "worker_replaced", "worker %u, pid %d, has been replaced; it drains", worker->slot,
+    dm_log(DM_LOG_INFO, "worker_replaced", "%s, pid %d, has been replaced; it drains", label_of(worker).text,
            (int)worker->process.pid);
-    dm_keeper_sockets_retire(k, worker->slot);
+    if (!worker->cell)
+        dm_keeper_sockets_retire(k, worker->slot);
     tell_drain(worker, (uint32_t)k->options.drain_ms, (uint32_t)k->options.drain_ms);
+}
+
+/* S1 */
+static bool may_let_go(const struct dm_keeper *k, unsigned slot, bool is_wanted)
+{
+    const struct dm_keeper_cell *cell = k->cell_of[slot];
+
+    if (is_wanted)
+        return current_serves(k, slot);
+    return (cell && cell->is_closing) || all_serve(k, cell);
 }
 
 void dm_keeper_settle(struct dm_keeper *k, unsigned slot)
 {
-    bool has_others = slot >= k->options.n_workers;
+    bool is_wanted = dm_keeper_slot_is_wanted(k, slot);
 
     if (k->is_stopping || is_unsettled(k, slot))
         return;
-    if (!has_others && !k->current[slot]) {
+    if (is_wanted && !k->current[slot]) {
         appoint(k, slot);
         dm_keeper_workers_sync(k);
     }
-    if (has_others ? !all_serve(k) : !current_serves(k, slot))
+    if (!may_let_go(k, slot, is_wanted))
         return;
     for (int bank = 0; bank < DM_GATEWAY_BANKS; bank++) {
         struct dm_keeper_worker *worker = k->workers[slot][bank];
@@ -144,14 +175,40 @@ void dm_keeper_settle(struct dm_keeper *k, unsigned slot)
     }
 }
 
+void dm_keeper_settle_all(struct dm_keeper *k, const struct dm_keeper_cell *cell)
+{
+    for (unsigned i = 0; i < cell->n_slots; i++)
+        dm_keeper_settle(k, cell->slots[i]);
+}
+
+/* Slots that are not wanted any more, once those that are are served. */
+static void settle_others(struct dm_keeper *k, const struct dm_keeper_cell *cell)
+{
+    if (cell) {
+        dm_keeper_settle_all(k, cell);
+        return;
+    }
+    for (unsigned slot = k->options.n_workers; slot < DM_GATEWAY_WORKERS_MAX && all_serve(k, NULL); slot++)
+        dm_keeper_settle(k, slot);
+}
+
 /* --- what workers do --------------------------------------------------------------------------------------------- */
+
+const struct dm_counters_page *dm_keeper_counters(const struct dm_keeper_worker *worker)
+{
+    return worker->cell ? worker->seen : worker->counters.ptr;
+}
 
 static void on_pulse(struct dm_timer *timer)
 {
     struct dm_keeper_worker *worker = DM_CONTAINER_OF(timer, struct dm_keeper_worker, pulse);
-    const struct dm_counters_page *page = worker->counters.ptr;
-    uint64_t turns = __atomic_load_n(&page->worker.loop_turns, __ATOMIC_RELAXED);
+    const struct dm_counters_page *page;
+    uint64_t turns;
 
+    if (worker->cell)
+        dm_keeper_cell_read_counters(worker);
+    page = dm_keeper_counters(worker);
+    turns = __atomic_load_n(&page->worker.loop_turns, __ATOMIC_RELAXED);
     worker->n_still = turns == worker->seen_turns ? worker->n_still + 1 : 0;
     worker->seen_turns = turns;
     dm_timer_arm(worker->keeper->loop, timer, PULSE_MS);
@@ -159,7 +216,7 @@ static void on_pulse(struct dm_timer *timer)
     if (worker->n_still < STILL_MAX)
         return;
     worker->n_still = 0;
-    dm_log(DM_LOG_ERROR, "worker_hangs", "worker %u does not turn any more; it is killed", worker->slot);
+    dm_log(DM_LOG_ERROR, "worker_hangs", "%s does not turn any more; it is killed", label_of(worker).text);
     dm_process_signal(&worker->process, SIGKILL);
 }
 
@@ -173,7 +230,7 @@ void dm_keeper_on_known(struct dm_keeper_worker *worker)
         dm_timer_arm(k->loop, &worker->timer, (uint32_t)k->options.drain_ms + KILL_MS);
     else
         dm_timer_cancel(k->loop, &worker->timer);
-    if (worker->counters.ptr)
+    if (dm_keeper_counters(worker))
         dm_timer_arm(k->loop, &worker->pulse, PULSE_MS);
     if (k->is_stopping) {
         tell_drain(worker, (uint32_t)k->options.drain_ms, IDLE_MS);
@@ -193,9 +250,10 @@ void dm_keeper_on_serving(struct dm_keeper_worker *worker)
     struct dm_keeper *k = worker->keeper;
 
     worker->is_serving = true;
+    if (worker->cell)
+        dm_keeper_cell_on_serving(worker->cell);
     dm_keeper_settle(k, worker->slot);
-    for (unsigned slot = k->options.n_workers; slot < DM_GATEWAY_WORKERS_MAX && all_serve(k); slot++)
-        dm_keeper_settle(k, slot);
+    settle_others(k, worker->cell);
     dm_keeper_sockets_mind(k);
 }
 
@@ -205,7 +263,7 @@ void dm_keeper_on_leaving(struct dm_keeper_worker *worker)
 
     if (k->is_stopping || worker->is_leaving)
         return;
-    dm_log(DM_LOG_INFO, "worker_leaves", "worker %u, pid %d, was told to end; another one is started", worker->slot,
+    dm_log(DM_LOG_INFO, "worker_leaves", "%s, pid %d, was told to end; another one is started", label_of(worker).text,
            (int)worker->process.pid);
     worker->is_retiring = true;
     if (is_current(worker))
@@ -227,6 +285,9 @@ void dm_keeper_on_unplugged(struct dm_keeper_worker *worker)
         dm_keeper_end_when_all_gone(k);
     else
         dm_keeper_sockets_mind(k);
+    dm_keeper_cells_on_unplugged(worker);
+    if (worker->cell)
+        dm_keeper_cell_end_when_empty(worker->cell);
 }
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
@@ -235,12 +296,14 @@ static int on_spawn(struct dm_process *process, struct dm_spawn *spawn)
 {
     struct dm_keeper_worker *worker = DM_CONTAINER_OF(process, struct dm_keeper_worker, process);
     struct dm_keeper *k = worker->keeper;
-    int rc = open_counters(worker, true);
+    int rc = worker->cell ? dm_keeper_cell_open_counters(worker) : open_counters(worker, true);
 
     if (rc < 0)
         return rc;
-    dm_counters_close(worker->counters.ptr, k->store.n_slots); /* also of one that died with its keeper */
-    dm_gateway_options_args(&k->options, DM_ROLE_WORKER, worker->slot, worker->bank, &k->spawn_args);
+    if (!worker->cell)
+        dm_counters_close(worker->counters.ptr, k->store.n_slots); /* also of one that died with its keeper */
+    dm_gateway_options_args(dm_keeper_slot_options(k, worker->slot), DM_ROLE_WORKER, worker->number, worker->bank,
+                            &k->spawn_args);
     dm_spawn_arg(spawn, "daemun-gateway");
     for (size_t i = 0; i < k->spawn_args.count; i++)
         dm_spawn_arg(spawn, k->spawn_args.items[i]);
@@ -252,10 +315,12 @@ static void on_spawned(struct dm_process *process, pid_t pid)
     struct dm_keeper_worker *worker = DM_CONTAINER_OF(process, struct dm_keeper_worker, process);
 
     if (pid < 0) {
-        dm_log(DM_LOG_ERROR, "worker_start", "can't start worker %u: %s", worker->slot, strerror(-pid));
+        dm_log(DM_LOG_ERROR, "worker_start", "can't start %s: %s", label_of(worker).text, strerror(-pid));
         return;
     }
-    dm_log(DM_LOG_INFO, "worker_started", "started worker %u, pid %d", worker->slot, (int)pid);
+    if (worker->cell)
+        dm_keeper_cell_on_spawned(worker, pid);
+    dm_log(DM_LOG_INFO, "worker_started", "started %s, pid %d", label_of(worker).text, (int)pid);
     dm_timer_arm(worker->keeper->loop, &worker->timer, HELLO_MS);
 }
 
@@ -283,8 +348,13 @@ static void vacate(struct dm_keeper_worker *worker)
     dm_timer_cancel(k->loop, &worker->timer);
     dm_timer_cancel(k->loop, &worker->pulse);
     worker->is_known = worker->is_ours = worker->is_serving = worker->is_retiring = worker->is_leaving = false;
-    if (worker->counters.ptr)
+    if (worker->cell) {
+        dm_keeper_cell_read_counters(worker);
+        if (worker->seen)
+            dm_counters_close(worker->seen, DM_COUNTERS_TENANTS);
+    } else if (worker->counters.ptr) {
         dm_counters_close(worker->counters.ptr, k->store.n_slots);
+    }
 }
 
 static void log_end(const struct dm_keeper_worker *worker, int status, bool had_served)
@@ -293,13 +363,13 @@ static void log_end(const struct dm_keeper_worker *worker, int status, bool had_
 
     dm_process_status_text(status, text);
     if (!is_current(worker))
-        dm_log(DM_LOG_INFO, "worker_ended", "worker %u, which was replaced, ended (%s)", worker->slot, text);
+        dm_log(DM_LOG_INFO, "worker_ended", "%s, which was replaced, ended (%s)", label_of(worker).text, text);
     else if (!had_served && dm_keeper_slot_is_served(worker->keeper, worker->slot))
         dm_log(DM_LOG_ERROR, "upgrade_stuck",
-               "worker %u of this program ended (%s) before it served; the former one serves on, and it is tried again",
-               worker->slot, text);
+               "%s of this program ended (%s) before it served; the former one serves on, and it is tried again",
+               label_of(worker).text, text);
     else
-        dm_log(DM_LOG_ERROR, "worker_died", "worker %u ended (%s); another one is started", worker->slot, text);
+        dm_log(DM_LOG_ERROR, "worker_died", "%s ended (%s); another one is started", label_of(worker).text, text);
 }
 
 static void on_exit_of_worker(struct dm_process *process, int status)
@@ -307,6 +377,8 @@ static void on_exit_of_worker(struct dm_process *process, int status)
     struct dm_keeper_worker *worker = DM_CONTAINER_OF(process, struct dm_keeper_worker, process);
     struct dm_keeper *k = worker->keeper;
     bool had_served = worker->is_serving;
+    bool was_stable = dm_loop_now_ns(k->loop) - process->started_ns >= CELL_STABLE_MS * UINT64_C(1000000);
+    struct dm_keeper_cell *cell = worker->cell;
 
     vacate(worker);
     if (k->is_stopping) {
@@ -315,12 +387,17 @@ static void on_exit_of_worker(struct dm_process *process, int status)
         return;
     }
     log_end(worker, status, had_served);
-    if (is_current(worker))
+    if (is_current(worker)) {
         worker->n_restarts++;
-    else
+        if (cell)
+            dm_keeper_cell_on_crash(worker, was_stable);
+    } else {
         dm_process_stop(process);
+    }
     dm_keeper_settle(k, worker->slot);
     dm_keeper_sockets_mind(k);
+    if (cell)
+        dm_keeper_cell_end_when_empty(cell);
 }
 
 static const struct dm_process_type process_type = {
@@ -333,23 +410,61 @@ static const struct dm_process_type process_type = {
     .stop_ms = KILL_MS,
 };
 
+/* A cell that crashes whenever it is started costs the others a start at a time. */
+static const struct dm_process_type cell_process_type = {
+    .on_spawn = on_spawn,
+    .on_spawned = on_spawned,
+    .on_exit = on_exit_of_worker,
+    .backoff_min_ms = CELL_BACKOFF_MIN_MS,
+    .backoff_max_ms = CELL_BACKOFF_MAX_MS,
+    .stable_ms = CELL_STABLE_MS,
+    .stop_ms = KILL_MS,
+};
+
+/* What a lock of a cell says, its processes wrote: it counts when it names one of them. */
+static bool is_of_cell(const struct dm_keeper_cell *cell, int pid)
+{
+    char path[32];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/proc/%d", pid);
+    return stat(path, &st) == 0 &&
+           st.st_uid == (cell->options.cell_uid == DM_GATEWAY_NO_UID ? geteuid() : cell->options.cell_uid);
+}
+
+static unsigned number_of(const struct dm_keeper *k, unsigned slot)
+{
+    const struct dm_keeper_cell *cell = k->cell_of[slot];
+    unsigned n = 0;
+
+    while (cell && cell->slots[n] != slot)
+        n++;
+    return cell ? n : slot;
+}
+
 /* A seat whose lock a process holds is a survivor's. */
-static void look_for_survivor(struct dm_keeper *k, unsigned slot, unsigned bank)
+void dm_keeper_look_for_survivor(struct dm_keeper *k, unsigned slot, unsigned bank)
 {
     struct dm_keeper_worker *worker;
     char path[DM_GATEWAY_PATH_MAX];
     int pid;
 
-    dm_gateway_path(&k->options, path, DM_GATEWAY_WORKER_LOCK, slot, dm_gateway_bank_suffix[bank]);
+    dm_gateway_path(dm_keeper_slot_options(k, slot), path, DM_GATEWAY_WORKER_LOCK, number_of(k, slot),
+                    dm_gateway_bank_suffix[bank]);
     if ((pid = dm_lockfile_holder(path)) == 0)
+        return;
+    if (pid > 0 && k->cell_of[slot] && !is_of_cell(k->cell_of[slot], pid))
         return;
     worker = dm_keeper_seat(k, slot, bank);
     worker->is_lock_busy = pid == -EAGAIN;
     if (worker->is_lock_busy)
         dm_timer_arm(k->loop, &worker->timer, LOCK_RETRY_MS);
     else if (pid > 0 && dm_process_adopt(&worker->process, pid) == 0) {
-        dm_log(DM_LOG_INFO, "worker_adopted", "worker %u, pid %d, serves already", slot, pid);
-        (void)open_counters(worker, false);
+        dm_log(DM_LOG_INFO, "worker_adopted", "%s, pid %d, serves already", label_of(worker).text, pid);
+        if (!worker->cell)
+            (void)open_counters(worker, false);
+        else
+            dm_keeper_cell_adopt_counters(worker);
         dm_timer_arm(k->loop, &worker->timer, HELLO_MS);
     }
 }
@@ -361,11 +476,11 @@ static void on_due(struct dm_timer *timer)
     if (worker->is_lock_busy) {
         worker->is_lock_busy = false;
         if (worker->process.state == DM_PROCESS_IDLE)
-            look_for_survivor(worker->keeper, worker->slot, worker->bank);
+            dm_keeper_look_for_survivor(worker->keeper, worker->slot, worker->bank);
         dm_keeper_settle(worker->keeper, worker->slot);
         return;
     }
-    dm_log(DM_LOG_ERROR, "worker_silent", "worker %u does not %s; it is killed", worker->slot,
+    dm_log(DM_LOG_ERROR, "worker_silent", "%s does not %s; it is killed", label_of(worker).text,
            worker->is_leaving ? "end" : "connect");
     dm_process_signal(&worker->process, SIGKILL);
 }
@@ -391,20 +506,25 @@ static int open_counters(struct dm_keeper_worker *worker, bool replaces_other)
 struct dm_keeper_worker *dm_keeper_seat(struct dm_keeper *k, unsigned slot, unsigned bank)
 {
     struct dm_keeper_worker *worker = k->workers[slot][bank];
-    char log_dir[DM_GATEWAY_PATH_MAX];
+    char log_dir[DM_GATEWAY_PATH_MAX], suffix[DM_UNIT_TENANT_MAX + 8];
 
     if (worker)
         return worker;
     worker = k->workers[slot][bank] = dm_calloc(1, sizeof(*worker));
     worker->keeper = k;
+    worker->cell = k->cell_of[slot];
     worker->slot = slot;
     worker->bank = bank;
+    worker->number = number_of(k, slot);
+    worker->counters_fd = -1;
     worker->timer.on_due = on_due;
     worker->pulse.on_due = on_pulse;
-    dm_process_init(&worker->process, k->loop, &process_type);
+    dm_process_init(&worker->process, k->loop, worker->cell ? &cell_process_type : &process_type);
     dm_gateway_path(&k->options, log_dir, "log");
-    dm_log_writer_init(&worker->log, k->loop, k->options.log_dir ? k->options.log_dir : log_dir, slot,
-                       dm_gateway_bank_suffix[bank]);
+    snprintf(suffix, sizeof(suffix), "%s%s%s", dm_gateway_bank_suffix[bank], worker->cell ? "-" : "",
+             worker->cell ? worker->cell->tenant->name : "");
+    dm_log_writer_init(&worker->log, k->loop, k->options.log_dir ? k->options.log_dir : log_dir, worker->number,
+                       suffix);
     return worker;
 }
 
@@ -434,7 +554,7 @@ int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err)
 
     for (unsigned slot = 0; slot < DM_GATEWAY_WORKERS_MAX; slot++)
         for (unsigned bank = 0; bank < DM_GATEWAY_BANKS; bank++)
-            look_for_survivor(k, slot, bank);
+            dm_keeper_look_for_survivor(k, slot, bank);
     for (unsigned slot = 0; slot < k->options.n_workers; slot++) {
         if ((rc = open_first_bank(k, slot, err)) < 0)
             return rc;
@@ -445,6 +565,7 @@ int dm_keeper_workers_start(struct dm_keeper *k, struct dm_err *err)
         return rc;
     for (unsigned slot = 0; slot < k->options.n_workers; slot++)
         dm_keeper_settle(k, slot);
+    dm_keeper_cells_start(k);
     return 0;
 }
 
@@ -461,6 +582,7 @@ static void on_drain_due(struct dm_timer *timer)
 void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms)
 {
     dm_keeper_sockets_hush(k);
+    dm_keeper_cells_hush(k);
     for (struct dm_keeper_worker *worker = dm_keeper_next_worker(k, NULL); worker;
          worker = dm_keeper_next_worker(k, worker)) {
         if (worker->conn)
@@ -473,7 +595,7 @@ void dm_keeper_workers_drain(struct dm_keeper *k, uint32_t ms)
     dm_timer_arm(k->loop, &k->drain_timer, ms > 0 ? ms + KILL_MS : 0);
 }
 
-static void free_seat(struct dm_keeper_worker *worker)
+void dm_keeper_free_seat(struct dm_keeper_worker *worker)
 {
     struct dm_keeper *k = worker->keeper;
 
@@ -482,6 +604,9 @@ static void free_seat(struct dm_keeper_worker *worker)
     dm_process_release(&worker->process);
     dm_log_writer_done(&worker->log);
     dm_shm_close(&worker->counters);
+    if (worker->counters_fd >= 0)
+        close(worker->counters_fd);
+    dm_free(worker->seen);
     k->workers[worker->slot][worker->bank] = NULL;
     dm_free(worker);
 }
@@ -493,5 +618,5 @@ void dm_keeper_workers_done(struct dm_keeper *k)
     dm_timer_cancel(k->loop, &k->drain_timer);
     dm_keeper_sockets_done(k);
     while ((worker = dm_keeper_next_worker(k, NULL)))
-        free_seat(worker);
+        dm_keeper_free_seat(worker);
 }

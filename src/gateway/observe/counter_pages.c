@@ -5,14 +5,14 @@
 #include <unistd.h>
 
 /* Only files that are there: a worker makes its own. One of another version is not ours to read. */
-static struct dm_shm *map_page(const char *path)
+static struct dm_shm *map_page(const char *path, size_t bytes)
 {
     struct dm_shm *map;
 
     if (access(path, F_OK) < 0)
         return NULL;
     map = dm_calloc(1, sizeof(*map));
-    if (dm_shm_open(map, path, "counters", DM_COUNTERS_VERSION, sizeof(struct dm_counters_page), false, NULL) == 0)
+    if (dm_shm_open(map, path, "counters", DM_COUNTERS_VERSION, bytes, false, NULL) == 0)
         return map;
     dm_free(map);
     return NULL;
@@ -20,7 +20,9 @@ static struct dm_shm *map_page(const char *path)
 
 void dm_counter_pages_look(struct dm_counter_pages *pages, unsigned seat, const char *path)
 {
-    if (!pages->maps[seat] && (pages->maps[seat] = map_page(path)))
+    size_t bytes = pages->page_bytes ? pages->page_bytes : sizeof(struct dm_counters_page);
+
+    if (!pages->maps[seat] && (pages->maps[seat] = map_page(path, bytes)))
         pages->others[pages->n_others++] = pages->maps[seat]->ptr;
 }
 

@@ -16,6 +16,7 @@ struct dm_counter_pages {
     struct dm_counters_page *own;                                /* borrowed */
     const struct dm_counters_page *others[DM_COUNTER_PAGES_MAX]; /* that were found */
     size_t n_others;
+    size_t page_bytes;                         /* of each; 0: of all of it */
     struct dm_shm *maps[DM_COUNTER_PAGES_MAX]; /* by seat; NULL: not found */
 };
 

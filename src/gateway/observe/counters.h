@@ -91,6 +91,7 @@ struct dm_tenant_counters {
     uint64_t endpoints_unhealthy;            /* that this worker has put out of turn for it, now */
     uint64_t fallback_answers;
     uint64_t timers; /* that came due */
+    uint64_t handed_over, relayed; /* connections and exchanges that went to its cell */
 };
 
 struct dm_worker_counters {
@@ -127,6 +128,9 @@ struct dm_counters_page {
     struct dm_listener_counters listeners[DM_LISTENERS_MAX];
     struct dm_tenant_counters tenants[DM_COUNTERS_TENANTS];
 };
+
+/* As much of a page as a worker of one tenant has, which is the first in it. */
+#define DM_COUNTERS_CELL_BYTES (offsetof(struct dm_counters_page, tenants) + sizeof(struct dm_tenant_counters))
 
 /* Takes the place for the listener: what another one counted there is forgotten. */
 void dm_listener_counters_take(struct dm_listener_counters *counters, const struct dm_listener_spec *spec);

@@ -57,6 +57,10 @@ static const struct family tenant_families[] = {
      TENANT(endpoints_unhealthy), 0},
     {"daemun_fallback_answers_total", "counter", "Answers that a backend's fallback gave in its place.",
      TENANT(fallback_answers), 0},
+    {"daemun_cell_handed_over_total", "counter", "Client connections that were handed over to the tenant's cell.",
+     TENANT(handed_over), 0},
+    {"daemun_cell_relayed_total", "counter", "Requests that shared workers relayed to the tenant's cell.",
+     TENANT(relayed), 0},
 };
 
 static const struct family worker_families[] = {
@@ -497,6 +501,41 @@ static void write_troubled(const struct dm_metrics_view *view, struct dm_buf *re
         }
 }
 
+static void write_cell_view(const struct dm_metrics_view *view, const char *name, const char *type, const char *help,
+                            uint64_t (*get)(const struct dm_metrics_tenant *tenant), struct dm_buf *ret)
+{
+    begin(ret, name, type, help);
+    for (size_t i = 0; i < view->n_tenants; i++)
+        if (view->tenants[i].has_cell) {
+            begin_sample(ret, name, "", "tenant", view->tenants[i].name);
+            end_sample(ret, get(&view->tenants[i]));
+        }
+}
+
+static uint64_t get_cell_up(const struct dm_metrics_tenant *tenant)
+{
+    return tenant->is_cell_up;
+}
+
+static uint64_t get_cell_held_back(const struct dm_metrics_tenant *tenant)
+{
+    return tenant->is_cell_held_back;
+}
+
+static uint64_t get_cell_crashes(const struct dm_metrics_tenant *tenant)
+{
+    return tenant->n_cell_crashes;
+}
+
+static void write_cells(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    write_cell_view(view, "daemun_cell_up", "gauge", "Does a worker of the tenant's cell serve?", get_cell_up, ret);
+    write_cell_view(view, "daemun_cell_held_back", "gauge",
+                    "Is the cell, which crashes again and again, waiting to be started?", get_cell_held_back, ret);
+    write_cell_view(view, "daemun_cell_crashes_total", "counter",
+                    "Times that a worker of the tenant's cell died since it has one.", get_cell_crashes, ret);
+}
+
 static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
     struct sums sums = sum_all(view);
@@ -515,14 +554,21 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_latencies(&sums, ret);
     write_marks(&sums, ret);
     write_troubled(view, ret);
+    write_cells(view, ret);
     dm_free(sums.items);
 }
 
 /* --- workers ----------------------------------------------------------------------------------------------------- */
 
-static void begin_worker_sample(struct dm_buf *ret, const char *name, size_t slot)
+/* A cell's is named by its tenant too. */
+static void begin_worker_sample(struct dm_buf *ret, const char *name, const struct dm_metrics_worker *worker)
 {
-    dm_buf_printf(ret, "%s{worker=\"%zu\"", name, slot);
+    dm_buf_printf(ret, "%s{worker=\"", name);
+    if (worker->cell.len > 0) {
+        dm_metrics_escape(worker->cell, ret);
+        dm_buf_add_char(ret, '/');
+    }
+    dm_buf_printf(ret, "%u\"", worker->number);
 }
 
 /* Counts of both seats add up, and so do connections; of other gauges the higher one is told. False: there are no pages. */
@@ -551,7 +597,7 @@ static void write_worker_family(const struct dm_metrics_view *view, const struct
         uint64_t value;
         if (!read_worker(&view->workers[i], family, &value))
             continue;
-        begin_worker_sample(ret, family->name, i);
+        begin_worker_sample(ret, family->name, &view->workers[i]);
         end_family_sample(ret, family, value);
     }
 }
@@ -575,7 +621,7 @@ static void write_tls_failures(const struct dm_metrics_view *view, struct dm_buf
             uint64_t n = count_tls_failures(&view->workers[i], reason);
             if (n == 0)
                 continue;
-            begin_worker_sample(ret, "daemun_worker_tls_failures_total", i);
+            begin_worker_sample(ret, "daemun_worker_tls_failures_total", &view->workers[i]);
             add_label(ret, "reason", dm_tls_reason_name((enum dm_tls_reason)reason));
             end_sample(ret, n);
         }
@@ -586,7 +632,7 @@ static void write_keeper_view(const struct dm_metrics_view *view, const char *na
 {
     begin(ret, name, type, help);
     for (size_t i = 0; i < view->n_workers; i++) {
-        begin_worker_sample(ret, name, i);
+        begin_worker_sample(ret, name, &view->workers[i]);
         end_sample(ret, get(&view->workers[i]));
     }
 }

@@ -13,9 +13,13 @@ struct dm_metrics_tenant {
     bool is_live;                       /* shown also when nothing was counted */
     struct dm_mark live[DM_UNIT_KINDS]; /* (0, 0): none */
     uint32_t n_refused, n_damaged;      /* of its kinds, now */
+    bool has_cell, is_cell_up, is_cell_held_back;
+    uint64_t n_cell_crashes;
 };
 
 struct dm_metrics_worker {
+    struct dm_str cell;                      /* whose worker it is; empty: a shared one */
+    unsigned number;                         /* among those */
     const struct dm_counters_page *pages[2]; /* of its two seats; NULL: not there */
     bool is_up;
     uint64_t n_former, n_leaving; /* processes: of another program or other options, and not replaced yet; draining */

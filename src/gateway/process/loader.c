@@ -15,6 +15,7 @@
 
 #include "base/arena.h"
 #include "base/encode.h"
+#include "gateway/process/cell_process.h"
 #include "io/certificate.h"
 #include "io/channel.h"
 #include "snapshot/compile.h"
@@ -270,6 +271,7 @@ int dm_loader_main(const struct dm_gateway_options *options)
 
     dm_log_init("daemun-gateway", "loader", STDERR_FILENO, false, options->log_level);
     dm_log_set_text(options->log_is_text);
+    dm_cell_process_disarm();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* a terminal sends it to all; the keeper decides when we end */
     fcntl(DM_LOADER_FD, F_SETFD, FD_CLOEXEC);

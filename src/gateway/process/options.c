@@ -6,7 +6,7 @@
 #include "gateway/process/options.h"
 #include "http/server.h"
 
-enum { DRAIN_MS = 10000, DRAIN_MS_MAX = 3600000, QUEUE_DELAY_MS = 100, QUEUE_DELAY_MS_MAX = 60000 };
+enum { DRAIN_MS = 10000, DRAIN_MS_MAX = 3600000, QUEUE_DELAY_MS = 100, QUEUE_DELAY_MS_MAX = 60000, CELL_UIDS = 16384 };
 
 static const char help[] =
     "daemun-gateway: the data plane of Daemun.\n"
@@ -25,6 +25,8 @@ static const char help[] =
     "  --admin ADDR:PORT        /metrics, /healthz, /status             (default: 127.0.0.1:9090)\n"
     "  --id NAME                name of this gateway                    (default: made at first start)\n"
     "  --trusted-fronts SOURCES balancers whose Forwarded fields count  (default: none)\n"
+    "  --cell-uid-base UID      dedicated teams' workers run as users UID, UID+1, … (default: as the gateway)\n"
+    "  --cgroup DIR             control groups for dedicated teams' workers go below DIR (default: none)\n"
     "  --drain-ms N             how long requests may finish at SIGTERM (default: 10000)\n"
     "  --access-log on|off                                              (default: on)\n"
     "  --fairness on|off        share time among tenants                (default: on)\n"
@@ -90,7 +92,7 @@ static int read_data(struct dm_gateway_options *options, struct dm_str value, st
         dm_buf_add_char(&buf, '/');
     dm_buf_add(&buf, value);
     dm_buf_add_char(&buf, '\0');
-    if (buf.failed)
+    if (buf.failed || (options->role != DM_ROLE_WORKER && buf.len > DM_GATEWAY_DATA_MAX + 1))
         return dm_fail(err, DM_EINVAL, "", "expected a path of at most %d bytes, found one of %zu", DM_GATEWAY_DATA_MAX,
                        strlen(cwd) + 1 + value.len);
     return 0;
@@ -143,6 +145,44 @@ static int read_controller_uid(struct dm_gateway_options *options, struct dm_str
 
     if (rc == 0)
         options->controller_uid = (uid_t)uid;
+    return rc;
+}
+
+/* Of an account that is nobody else's, and of as many behind it as there may be tenants. */
+static int read_cell_uid_base(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    uint64_t uid = 0;
+    int rc = read_number(value, 1, UINT32_MAX - 1 - CELL_UIDS, &uid, err);
+
+    if (rc == 0)
+        options->cell_uid_base = (uint32_t)uid;
+    return rc;
+}
+
+static int read_cgroup(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    if (value.len == 0 || value.ptr[0] != '/' || value.len > DM_GATEWAY_PATH_MAX / 2)
+        return dm_fail(err, DM_EINVAL, "", "expected an absolute path, found '%.*s'", DM_STR_ARG(value));
+    options->cgroup = value.ptr;
+    return 0;
+}
+
+static int read_cell(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    if (value.len == 0 || value.len >= sizeof(options->cell))
+        return dm_fail(err, DM_EINVAL, "", "expected the name of a tenant, found '%.*s'", DM_STR_ARG(value));
+    memcpy(options->cell, value.ptr, value.len);
+    options->cell[value.len] = '\0';
+    return 0;
+}
+
+static int read_cell_uid(struct dm_gateway_options *options, struct dm_str value, struct dm_err *err)
+{
+    uint64_t uid = 0;
+    int rc = read_number(value, 1, UINT32_MAX - 1, &uid, err);
+
+    if (rc == 0)
+        options->cell_uid = (uint32_t)uid;
     return rc;
 }
 
@@ -277,6 +317,10 @@ static const struct {
     {"--role", read_role},
     {"--slot", read_slot},
     {"--bank", read_bank},
+    {"--cell-uid-base", read_cell_uid_base},
+    {"--cgroup", read_cgroup},
+    {"--cell", read_cell},
+    {"--cell-uid", read_cell_uid},
 };
 
 /* --- the line ---------------------------------------------------------------------------------------------------- */
@@ -291,6 +335,8 @@ void dm_gateway_options_defaults(struct dm_gateway_options *options)
                                            .log_level = DM_LOG_INFO,
                                            .log_is_text = isatty(STDERR_FILENO),
                                            .drain_ms = DRAIN_MS,
+                                           .cell_uid_base = DM_GATEWAY_NO_UID,
+                                           .cell_uid = DM_GATEWAY_NO_UID,
                                            .controller_uid = geteuid()};
     dm_listener_defaults(&options->listen_defaults);
     options->n_workers = cores < 1 ? 1 : (unsigned)DM_MIN(cores, DM_GATEWAY_WORKERS_MAX);
@@ -436,6 +482,10 @@ void dm_gateway_options_args(const struct dm_gateway_options *options, enum dm_g
     add_arg(ret, &buf, "--drain-ms=%llu", (unsigned long long)options->drain_ms);
     for (size_t i = 0; i < DM_LISTENER_LIMIT_COUNT; i++)
         add_limit(options, i, ret, &buf);
+    if (options->cell[0])
+        add_arg(ret, &buf, "--cell=%s", options->cell);
+    if (options->cell_uid != DM_GATEWAY_NO_UID)
+        add_arg(ret, &buf, "--cell-uid=%u", options->cell_uid);
     if (options->id[0])
         add_arg(ret, &buf, "--id=%s", options->id);
     for (size_t i = 0; i < options->n_listen_text; i++)

@@ -12,13 +12,19 @@ enum dm_gateway_role { DM_ROLE_KEEPER, DM_ROLE_WORKER, DM_ROLE_LOADER, DM_ROLE_C
 
 #define DM_GATEWAY_WORKERS_MAX DM_LINK_WORKERS_MAX
 #define DM_GATEWAY_ID_MAX 64
-#define DM_GATEWAY_DATA_MAX 80 /* bytes of data_dir: the address of a Unix socket below it has at most 107 */
+#define DM_GATEWAY_DATA_MAX 80     /* bytes of data_dir: the address of a Unix socket below it has at most 107 */
+#define DM_GATEWAY_CELL_DIR_MAX 16 /* what "/cells/N" adds to it */
 #define DM_GATEWAY_PATH_MAX 512
+
+/* What the keeper numbers its workers by: the shared ones' slots, and behind them those of cells. */
+#define DM_GATEWAY_SLOTS_MAX (2 * DM_GATEWAY_WORKERS_MAX)
+#define DM_GATEWAY_NO_UID UINT32_MAX
 
 struct dm_gateway_options {
     enum dm_gateway_role role;
-    char data_dir[DM_GATEWAY_DATA_MAX + 1]; /* absolute; documents, units, run lie below it; no slash at its end */
-    const char *log_dir;                    /* access logs; NULL: data_dir/log */
+    char data_dir[DM_GATEWAY_DATA_MAX + DM_GATEWAY_CELL_DIR_MAX +
+                  1];    /* absolute; documents, units, run lie below it; no slash at its end */
+    const char *log_dir; /* access logs; NULL: data_dir/log */
     struct dm_listener_spec listen[DM_LISTENERS_MAX];
     size_t n_listen;
     const char *listen_text[DM_LISTENERS_MAX]; /* as they were said, for processes of other roles */
@@ -36,8 +42,12 @@ struct dm_gateway_options {
     struct dm_addr admin;      /* metrics, healthz, status */
     struct dm_addr controller; /* the link: a Unix socket */
     bool has_controller;
-    uid_t controller_uid;           /* who may be at the other end; by default our own */
-    uint64_t drain_ms;              /* how long workers may finish at SIGTERM */
+    uid_t controller_uid;   /* who may be at the other end; by default our own */
+    uint32_t cell_uid_base; /* cells run as this and the following, by their tenants' numbers; NO_UID: as we do */
+    const char *cgroup;     /* a directory of control groups that is ours to divide; NULL: none */
+    char cell[80];          /* of a worker of a cell: its tenant; "": it is shared */
+    uint32_t cell_uid;      /* of such a worker: whom it becomes; NO_UID: it stays who it is */
+    uint64_t drain_ms;      /* how long workers may finish at SIGTERM */
     char id[DM_GATEWAY_ID_MAX + 1]; /* "": kept in data_dir/id */
     /* Not of the command line: how this process was started, and its successor will be; NULL: not known. */
     const char *program;
@@ -51,6 +61,12 @@ struct dm_gateway_options {
 #define DM_GATEWAY_WORKER_LOCK "run/worker-%u%s.lock" /* by slot and bank suffix */
 #define DM_GATEWAY_COUNTERS "run/counters-%u%s"       /* the same: dm_shm of kind DM_GATEWAY_COUNTERS_KIND */
 #define DM_GATEWAY_COUNTERS_KIND "counters"
+
+/* A worker of a cell has a directory of its own, DATA/cells/N, in which it finds these, and of all else that is the gateway's nothing. */
+#define DM_GATEWAY_CELL_DIR "cells/%u"
+#define DM_GATEWAY_CELL_SOCKET "keeper.sock"
+#define DM_GATEWAY_CELL_PAGES                                                                                          \
+    "pages" /* what its workers share among themselves; the one place that they may write to */
 
 /* A slot is one share of the work; two processes can sit in it while one takes over from the other, each in a bank of its own. */
 #define DM_GATEWAY_BANKS 2

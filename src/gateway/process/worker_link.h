@@ -16,6 +16,9 @@
  *                                     ◄──   LISTENER, UNLISTEN   of another slot, whose worker can't serve for the moment
  *   USAGE …                           ──►             what was counted, every second while there is something
  *   LEAVING                           ──►             it was told by a signal to end, and goes once another serves
+ *                                     ◄──   CELL …    tenants that a cell serves, each with the giving end of its queue
+ *                                     ◄──   CELL_GONE a tenant has no cell any more; its units went before
+ *   CELL_LEFT                         ──►             nothing more is given to the cell
  *                                     ◄──   DRAIN     finish and exit
  *                                     ◄──   PART      the keeper makes way for another: say what is left and hang up
  *
@@ -24,16 +27,19 @@
  * W3. A keeper talks with workers of other versions while they hand over. So HELLO, TICKET_KEYS, LISTENER, LOG, USAGE, LEAVING,
  *     DRAIN and PART keep their numbers and layouts for ever; a struct may grow at its end, and who gets a shorter one takes the rest as
  *     zeros. Everything else is said only to a worker of the same DM_WORKER_LINK_VERSION and unit format.
+ *     A worker of a cell hears of its tenant alone. It reads no file by its name: UNIT comes with a descriptor, and in place of TENANT_KEY
+ *     and LISTENER it gets DATA_KEY and QUEUE. What it says is held against its tenant; it has ticket keys of its own.
  * W4. A worker brings the ticket keys that it has to each keeper: so they outlive every keeper, and end with the last worker. */
 #ifndef DM_GATEWAY_WORKER_LINK_H
 #define DM_GATEWAY_WORKER_LINK_H
 
 #include "io/tls.h"
 #include "model/link.h"
+#include "model/tenant_key.h"
 #include "model/unit_kind.h"
 #include "snapshot/unit.h"
 
-#define DM_WORKER_LINK_VERSION 1 /* raise on every change of a message that W3 does not name */
+#define DM_WORKER_LINK_VERSION 2 /* raise on every change of a message that W3 does not name */
 
 enum dm_worker_message {
     DM_WORKER_HELLO = 1,   /* struct dm_worker_hello */
@@ -51,6 +57,11 @@ enum dm_worker_message {
     DM_WORKER_UNLISTEN,    /* struct dm_worker_socket */
     DM_WORKER_LEAVING,     /* no payload */
     DM_WORKER_PART,        /* no payload */
+    DM_WORKER_CELL,        /* struct dm_worker_cell; without a descriptor: the cell is held back */
+    DM_WORKER_CELL_GONE,   /* struct dm_worker_cell */
+    DM_WORKER_CELL_LEFT,   /* struct dm_worker_cell */
+    DM_WORKER_QUEUE,       /* no payload, with a descriptor: the taking end of the cell's queue (io/handover.h) */
+    DM_WORKER_DATA_KEY,    /* struct dm_worker_data_key. Secret */
 };
 
 #define DM_WORKER_PATH_MAX 512
@@ -90,6 +101,17 @@ struct dm_worker_socket {
 struct dm_worker_drain {
     uint32_t ms;      /* until it must be gone */
     uint32_t idle_ms; /* how long a client may take to begin its next request */
+    uint32_t is_end;  /* of a cell's worker: the queue ends too, and what is given until then is served */
+};
+
+struct dm_worker_cell {
+    char tenant[DM_UNIT_TENANT_MAX + 1];
+};
+
+/* Of the cell's tenant, opened. */
+struct dm_worker_data_key {
+    uint64_t tenant_id, key_id;
+    uint8_t key[DM_TENANT_KEY_BYTES];
 };
 
 struct dm_worker_unit {

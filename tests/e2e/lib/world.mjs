@@ -61,7 +61,7 @@ export class Gateway {
     return until('the gateway to be ready', async () => {
       if (!this.process.isRunning())
         throw new Hopeless(`the gateway ended (${this.process.status}): ${this.process.stderr.slice(-500)}`);
-      return (await this.get('/healthz')).status === 200 && (await this.metric('daemun_worker_up')) === this.workers;
+      return (await this.get('/healthz')).status === 200 && (await this.metric('daemun_worker_up')) >= this.workers;
     });
   }
 
@@ -74,13 +74,15 @@ export class Gateway {
     return sumOf((await this.get('/metrics')).text, name, labels);
   }
 
-  // {keeper, loader, workers: [pid by slot]} of what runs now.
+  // {keeper, loader, workers: [pid by slot], cells: {tenant: [pid by slot]}} of what runs now.
   pids() {
-    const found = { workers: [] };
+    const found = { workers: [], cells: {} };
     for (const { pid, args } of findProcesses(this.data)) {
       if (!/daemun-gateway$/.test(args[0])) continue;
       const role = optionOf(args, '--role') ?? 'keeper';
-      if (role === 'worker') found.workers[Number(optionOf(args, '--slot'))] = pid;
+      const cell = optionOf(args, '--cell');
+      if (cell) (found.cells[cell] ??= [])[Number(optionOf(args, '--slot'))] = pid;
+      else if (role === 'worker') found.workers[Number(optionOf(args, '--slot'))] = pid;
       else found[role] = pid;
     }
     return found;
@@ -91,14 +93,19 @@ export class Gateway {
     return JSON.parse((await this.get('/status')).text).workers;
   }
 
+  // Of /status: {tenant, is_serving, …} of a dedicated tenant's own workers.
+  async cellState(tenant) {
+    return JSON.parse((await this.get('/status')).text).cells.find((one) => one.tenant === tenant);
+  }
+
   stop(signal) {
     return this.process.stop(signal);
   }
 
   // The kernel takes it all, at once.
   async killAll() {
-    const { keeper, loader, workers } = this.pids();
-    for (const pid of [keeper, loader, ...workers]) if (pid) kill(pid);
+    const { keeper, loader, workers, cells } = this.pids();
+    for (const pid of [keeper, loader, ...workers, ...Object.values(cells).flat()]) if (pid) kill(pid);
     await until('the end of the gateway', () => findProcesses(this.data).length === 0);
     if (this.process.isRunning()) await this.process.whenEnded();
   }

@@ -64,6 +64,29 @@ void keeper_fixture_document(const struct keeper_fixture *f, const char *tenant,
     seal(f, tenant, epoch, sequence, &(struct dm_release_body){0}, ret);
 }
 
+void keeper_fixture_grants(const struct keeper_fixture *f, const char *tenant, uint64_t epoch, uint64_t sequence,
+                           unsigned n_workers, struct dm_buf *ret)
+{
+    struct dm_err err = {0};
+    struct dm_domain_grant domain = {.name = DM_STR("orders.test")};
+    struct dm_document document = {.format = DM_DOCUMENT_FORMAT,
+                                   .kind = DM_UNIT_GRANTS,
+                                   .tenant = dm_str_of(tenant),
+                                   .tenant_id = 7,
+                                   .epoch = (int64_t)epoch,
+                                   .sequence = (int64_t)sequence,
+                                   .compat_date = DM_STR("2026-11-01")};
+
+    document.grants = (struct dm_grants_body){.state = DM_STATE_ACTIVE,
+                                              .weight = DM_WEIGHT_DEFAULT,
+                                              .tenancy = n_workers > 0 ? DM_TENANCY_DEDICATED : DM_TENANCY_SHARED,
+                                              .cell = {.workers = DM_MAX(n_workers, 1u), .cpu_weight = 100},
+                                              .domains = &domain,
+                                              .n_domains = 1};
+    dm_buf_init(ret, DM_DOCUMENT_MAX);
+    assert_int_equal(dm_document_seal(f->secret, &document, ret, &err), 0);
+}
+
 void keeper_fixture_bad_document(const struct keeper_fixture *f, const char *tenant, uint64_t epoch, uint64_t sequence,
                                  struct dm_buf *ret)
 {

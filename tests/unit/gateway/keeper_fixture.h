@@ -25,6 +25,9 @@ int keeper_fixture_teardown(void **state);
 /* A release without products, signed; heap bytes in *ret. */
 void keeper_fixture_document(const struct keeper_fixture *f, const char *tenant, uint64_t epoch, uint64_t sequence,
                              struct dm_buf *ret);
+/* Grants of a tenant with a cell of so many workers; 0: a shared one. */
+void keeper_fixture_grants(const struct keeper_fixture *f, const char *tenant, uint64_t epoch, uint64_t sequence,
+                           unsigned n_workers, struct dm_buf *ret);
 /* One that is signed and not valid: its backend has no endpoint. */
 void keeper_fixture_bad_document(const struct keeper_fixture *f, const char *tenant, uint64_t epoch, uint64_t sequence,
                                  struct dm_buf *ret);

@@ -81,6 +81,11 @@ static void test_refused(void **state)
         {"--body-timeout-ms", "1s", "a number"},
         {"--body-rate", "-1", "a number"},
         {"--body-max", "1M", "a number"},
+        {"--cell-uid-base", "0", "a number from 1 to 4294950910"},
+        {"--cell-uid-base", "4294950911", "a number from 1 to"},
+        {"--cgroup", "here", "an absolute path"},
+        {"--cell", "", "the name of a tenant"},
+        {"--cell-uid", "root", "a number"},
     };
 
     for (size_t i = 0; i < DM_COUNT(cases); i++) {
@@ -148,12 +153,35 @@ static void test_passed_on(void **state)
     assert_int_equal(options.listen[0].limits.body_max, 5000000000);
 }
 
+/* What a cell's worker is told, it makes the same of: by that the keeper knows it. */
+static void test_passed_on_to_cells(void **state)
+{
+    struct dm_gateway_options before;
+    struct dm_gateway_args args;
+
+    assert_int_equal(READ("--data=/d", "--cell-uid-base=70000", "--cgroup=/sys/fs/cgroup"), 0);
+    assert_int_equal(options.cell_uid_base, 70000);
+    assert_string_equal(options.cgroup, "/sys/fs/cgroup");
+    before = options;
+    memcpy(before.cell, "orders", sizeof("orders"));
+    before.cell_uid = 70007;
+    memset(before.data_dir, 'x', DM_GATEWAY_DATA_MAX + 10);
+    before.data_dir[0] = '/';
+    before.data_dir[DM_GATEWAY_DATA_MAX + 10] = '\0';
+    dm_gateway_options_args(&before, DM_ROLE_WORKER, 0, 1, &args);
+    assert_int_equal(dm_gateway_options_read(&options, (int)args.count, args.items, &err), 0);
+    assert_string_equal(options.cell, "orders");
+    assert_int_equal(options.cell_uid, 70007);
+    assert_string_equal(options.data_dir, before.data_dir);
+    assert_int_equal(options.cell_uid_base, DM_GATEWAY_NO_UID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),  cmocka_unit_test(test_everything),
         cmocka_unit_test(test_refused),   cmocka_unit_test(test_relative_data_becomes_absolute),
-        cmocka_unit_test(test_passed_on),
+        cmocka_unit_test(test_passed_on), cmocka_unit_test(test_passed_on_to_cells),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static int teardown(void **state)
 static void write_view(const struct dm_metrics_tenant *tenants, size_t n)
 {
     struct dm_metrics_worker workers[2] = {{.pages = {pages[0]}, .is_up = true, .log_lines = 7},
-                                           {.pages = {pages[1]}, .n_restarts = 3}};
+                                           {.pages = {pages[1]}, .number = 1, .n_restarts = 3}};
     struct dm_metrics_view view = {.version = DM_STR("1.2"),
                                    .gateway = DM_STR("gw"),
                                    .tenants = tenants,
