@@ -287,6 +287,24 @@ void dm_worker_look_at_others(struct dm_worker *worker)
         dm_upstream_share_yield(&((struct dm_live_tenant *)tenant->value)->share);
 }
 
+int dm_worker_share_circuits(struct dm_worker *worker, const char *path, struct dm_err *err)
+{
+    int rc = dm_circuit_table_open(&worker->circuits, path, err);
+
+    if (rc == 0)
+        worker->upstream_env.circuits = &worker->circuits;
+    return rc;
+}
+
+void dm_worker_tend_circuits(struct dm_worker *worker)
+{
+    struct dm_map_slot *tenant;
+    size_t at = 0;
+
+    while ((tenant = dm_map_next(&worker->tenants, &at)))
+        dm_upstream_share_tend(&((struct dm_live_tenant *)tenant->value)->share);
+}
+
 void dm_worker_end_exchanges(struct dm_worker *worker)
 {
     for (size_t i = 0; i < worker->n_listeners; i++)
@@ -372,6 +390,8 @@ void dm_worker_done(struct dm_worker *worker)
     dm_usage_table_done(&worker->usage);
     dm_credential_cache_free(worker->credentials);
     dm_limit_table_close(&worker->limits.table);
+    if (worker->circuits.page)
+        dm_circuit_table_close(&worker->circuits);
     dm_counter_pages_done(&worker->pages);
     dm_encoders_free(worker->encoders);
     dm_tls_acceptor_free(worker->acceptor);

@@ -20,6 +20,7 @@
 #include "gateway/process/options.h"
 #include "gateway/policy/encoder.h"
 #include "gateway/route.h"
+#include "gateway/upstream/circuit_table.h"
 #include "gateway/upstream/health_table.h"
 #include "http/serialize.h"
 #include "io/dns.h"
@@ -50,6 +51,7 @@ struct dm_worker {
     struct dm_http_head *look_head;
     struct dm_tls_trust *system_trust; /* NULL: not needed yet */
     struct dm_upstream_env upstream_env;
+    struct dm_circuit_table circuits; /* of all workers; no page: this one is alone */
     struct dm_routes routes;
     struct dm_map tenants; /* name -> struct dm_live_tenant, one reference each */
     struct dm_limits limits;
@@ -92,6 +94,10 @@ size_t dm_worker_connections(const struct dm_worker *worker);
 void dm_worker_drain(struct dm_worker *worker);
 /* Clients between requests are not waited for any longer. */
 void dm_worker_drain_end(struct dm_worker *worker);
+/* What is known of circuits is shared with the workers that have the same pages. Before any unit is applied. */
+DM_MUST_USE int dm_worker_share_circuits(struct dm_worker *worker, const char *path, struct dm_err *err);
+/* Every second: tells them that this one is still at it. */
+void dm_worker_tend_circuits(struct dm_worker *worker);
 /* Every second: finds the counters of workers that have started lately, for the caps of tenants, and leaves them room (U5). */
 void dm_worker_look_at_others(struct dm_worker *worker);
 /* Ends all that is in hand, as politely as its protocol lets us: what has no answer yet gets one, gRPC its status, tunnels their

@@ -195,6 +195,7 @@ static void on_tick(struct dm_timer *timer)
     p->worker.wall_offset_ns = sys->ops->wall_ns(sys) - sys->ops->mono_ns(sys);
     report_counters(p);
     report_usage(p);
+    dm_worker_tend_circuits(&p->worker);
     if (!p->is_draining) {
         dm_worker_look_at_others(&p->worker);
         give_memory_back(p);
@@ -737,6 +738,15 @@ static void page_path(const struct process *p, const char *name, char ret[DM_GAT
     dm_gateway_path(p->options, ret, "%s/%s", p->options->cell[0] ? DM_GATEWAY_CELL_PAGES : "run", name);
 }
 
+/* Without them each worker finds out for itself. */
+static void share_circuits(struct dm_worker *worker, const char *path)
+{
+    struct dm_err err = {0};
+
+    if (dm_worker_share_circuits(worker, path, &err) < 0)
+        dm_log(DM_LOG_ERROR, "circuits_not_shared", "%s", err.message);
+}
+
 static int open_pages(struct process *p, struct dm_err *err)
 {
     const char *suffix = dm_gateway_bank_suffix[p->options->bank];
@@ -755,6 +765,8 @@ static int open_pages(struct process *p, struct dm_err *err)
     page_path(p, "health", path);
     if ((rc = dm_worker_share_health(&p->worker, path, err)) < 0)
         return rc;
+    page_path(p, "circuits", path);
+    share_circuits(&p->worker, path);
     if (p->options->cell[0])
         p->worker.pages.page_bytes = DM_COUNTERS_CELL_BYTES;
     return open_vault(p, err);

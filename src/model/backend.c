@@ -121,8 +121,8 @@ const struct dm_schema dm_schema_backend_breaker = {
     .name = "BackendBreaker",
     .doc =
         "The circuit breaker of a backend: when calls to it fail, further ones are refused with 503 `circuit_open` before they "
-        "cost anything, until one that is let through goes well. Each worker process judges by the calls that it makes. A caller "
-        "that goes away is no failure. Changing `mode` opens or closes it by hand.",
+        "cost anything, until one that is let through goes well. Each worker process of a gateway judges by the calls that it makes, and "
+        "what one finds holds for all of them. A caller that goes away is no failure. Changing `mode` opens or closes it by hand.",
     DM_FIELDS(breaker_fields),
     .struct_bytes = sizeof(struct dm_backend_breaker),
     .validate = check_breaker,

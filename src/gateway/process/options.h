@@ -61,6 +61,7 @@ struct dm_gateway_options {
 #define DM_GATEWAY_WORKER_LOCK "run/worker-%u%s.lock" /* by slot and bank suffix */
 #define DM_GATEWAY_COUNTERS "run/counters-%u%s"       /* the same: dm_shm of kind DM_GATEWAY_COUNTERS_KIND */
 #define DM_GATEWAY_COUNTERS_KIND "counters"
+#define DM_GATEWAY_CIRCUITS "run/circuits" /* what workers know together of backends' circuits */
 
 /* A worker of a cell has a directory of its own, DATA/cells/N, in which it finds these, and of all else that is the gateway's nothing. */
 #define DM_GATEWAY_CELL_DIR "cells/%u"

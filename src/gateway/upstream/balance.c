@@ -24,6 +24,16 @@ static bool may_put_out(const struct dm_upstream *u, uint64_t now_ns)
     return n_out * 100 <= n * u->out_percent;
 }
 
+uint32_t dm_upstream_count_out(const struct dm_upstream *u)
+{
+    uint64_t now_ns = dm_loop_now_ns(u->env.loop);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < u->n_endpoints; i++)
+        n += dm_outlier_is_out(&u->endpoints[i].outlier, now_ns);
+    return n;
+}
+
 static void log_out(const struct dm_upstream_endpoint *e, uint32_t run, enum dm_outlier_failure failure)
 {
     struct dm_upstream *u = e->upstream;

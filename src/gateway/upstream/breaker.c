@@ -2,6 +2,8 @@
 
 #include "model/backend.h"
 
+#define MS_NS UINT64_C(1000000)
+
 /* --- the window --------------------------------------------------------------------------------------------------- */
 
 static uint64_t slice_ns(const struct dm_breaker *b)
@@ -49,6 +51,18 @@ static void count(struct dm_breaker *b, enum dm_breaker_outcome outcome, uint64_
 
 /* --- changes ------------------------------------------------------------------------------------------------------ */
 
+static void enter(struct dm_breaker *b, enum dm_breaker_state to, uint64_t now_ns)
+{
+    b->generation++;
+    b->state = to;
+    b->since_ns = now_ns;
+    b->probes_out = b->probes_passed = 0;
+    b->is_hurried = false;
+    b->is_prober = true;
+    if (to != DM_BREAKER_HALF_OPEN)
+        clear(b, now_ns);
+}
+
 static void change(struct dm_breaker *b, enum dm_breaker_state to, enum dm_breaker_cause cause, uint64_t now_ns)
 {
     b->change = (struct dm_breaker_change){.from = b->state,
@@ -59,23 +73,25 @@ static void change(struct dm_breaker *b, enum dm_breaker_state to, enum dm_break
                                            .open_for_ns = to == DM_BREAKER_OPEN ? b->open_for_ns : 0,
                                            .lasted_ns = now_ns - b->since_ns};
     b->has_changed = true;
-    b->generation++;
-    b->state = to;
-    b->since_ns = now_ns;
-    b->probes_out = b->probes_passed = 0;
-    b->is_hurried = false;
-    if (to != DM_BREAKER_HALF_OPEN)
-        clear(b, now_ns);
+    enter(b, to, now_ns);
+}
+
+static uint64_t open_for_ns(const struct dm_breaker_settings *s, uint8_t level)
+{
+    uint64_t longest = DM_MAX(s->open_max_ns, s->open_ns);
+
+    return level == 0 ? 0 : DM_MIN(s->open_ns << DM_MIN(level - 1, 20), longest);
 }
 
 /* B4 */
 static void open_up(struct dm_breaker *b, enum dm_breaker_cause cause, uint64_t now_ns)
 {
     const struct dm_breaker_settings *s = &b->settings;
-    bool is_again = b->open_for_ns > 0 && b->open_for_ns < UINT64_MAX &&
-                    (b->state == DM_BREAKER_HALF_OPEN || now_ns - b->since_ns < b->open_for_ns + s->window_ns);
+    bool is_again =
+        b->level > 0 && (b->state == DM_BREAKER_HALF_OPEN || now_ns - b->since_ns < b->open_for_ns + s->window_ns);
 
-    b->open_for_ns = is_again ? DM_MIN(b->open_for_ns * 2, DM_MAX(s->open_max_ns, s->open_ns)) : s->open_ns;
+    b->level = is_again ? (uint8_t)DM_MIN(b->level + 1, DM_BREAKER_LEVEL_MAX) : 1;
+    b->open_for_ns = open_for_ns(s, b->level);
     change(b, DM_BREAKER_OPEN, cause, now_ns);
 }
 
@@ -101,8 +117,9 @@ static void judge(struct dm_breaker *b, uint64_t now_ns)
 
 static void begin(struct dm_breaker *b, uint64_t now_ns)
 {
+    b->level = 0;
     b->open_for_ns = b->settings.mode == DM_BREAKER_HELD_OPEN ? UINT64_MAX : 0;
-    change(b, b->open_for_ns > 0 ? DM_BREAKER_OPEN : DM_BREAKER_CLOSED, DM_BREAKER_MODE, now_ns);
+    change(b, b->open_for_ns > 0 ? DM_BREAKER_OPEN : DM_BREAKER_CLOSED, b->settings.by, now_ns);
 }
 
 void dm_breaker_init(struct dm_breaker *b, const struct dm_breaker_settings *settings, uint64_t now_ns)
@@ -158,7 +175,7 @@ bool dm_breaker_take_probe(struct dm_breaker *b, struct dm_breaker_ticket *ticke
             return false;
         change(b, DM_BREAKER_HALF_OPEN, DM_BREAKER_TIME, now_ns);
     }
-    if (!has_room_for_probe(b, now_ns))
+    if (!b->is_prober || !has_room_for_probe(b, now_ns))
         return false;
     b->probes_out++;
     b->probed_ns = now_ns;
@@ -229,6 +246,44 @@ void dm_breaker_drop(struct dm_breaker *b, struct dm_breaker_ticket *ticket)
     ticket->step = DM_BREAKER_TICKET_NONE;
 }
 
+/* --- several ------------------------------------------------------------------------------------------------------ */
+
+struct dm_breaker_view dm_breaker_view(const struct dm_breaker *b, uint64_t now_ns)
+{
+    uint64_t since_ns = b->state != DM_BREAKER_HALF_OPEN ? b->since_ns : b->probes_out > 0 ? now_ns : 0;
+
+    return (struct dm_breaker_view){.state = b->state,
+                                    .is_held = b->settings.mode != DM_BREAKER_AUTO,
+                                    .level = b->level,
+                                    .passed = (uint8_t)b->probes_passed,
+                                    .since_ms = since_ns / MS_NS};
+}
+
+/* Clocks of two owners differ by a moment, so a time may be ahead of ours. */
+void dm_breaker_adopt(struct dm_breaker *b, const struct dm_breaker_view *view, uint64_t now_ns)
+{
+    bool is_held_open = view->is_held && view->state == DM_BREAKER_OPEN;
+
+    if (view->state == DM_BREAKER_HALF_OPEN && b->state == DM_BREAKER_HALF_OPEN && !b->is_prober) {
+        b->probes_passed = view->passed; /* the lease of who makes them was renewed, or is free */
+        return;
+    }
+    enter(b, view->state, view->state == DM_BREAKER_HALF_OPEN ? now_ns : DM_MIN(view->since_ms * MS_NS, now_ns));
+    clear(b, now_ns);
+    b->level = view->level;
+    b->open_for_ns = is_held_open ? UINT64_MAX : open_for_ns(&b->settings, view->level);
+    b->probes_passed = view->passed;
+    b->is_prober = view->state != DM_BREAKER_HALF_OPEN;
+    b->has_changed = false;
+}
+
+void dm_breaker_claim(struct dm_breaker *b)
+{
+    b->is_prober = true;
+    b->generation++;
+    b->probes_out = 0;
+}
+
 const char *dm_breaker_state_name(enum dm_breaker_state state)
 {
     static const char *const names[] = {"closed", "open", "half_open"};
@@ -239,7 +294,7 @@ const char *dm_breaker_state_name(enum dm_breaker_state state)
 const char *dm_breaker_cause_name(enum dm_breaker_cause cause)
 {
     static const char *const names[] = {
-        "consecutive_failures", "consecutive_cuts", "failure_percent", "slow_percent", "probe", "time", "mode"};
+        "consecutive_failures", "consecutive_cuts", "failure_percent", "slow_percent", "probe", "time", "mode", "hand"};
 
     return names[cause];
 }

@@ -19,6 +19,8 @@
  *     opening and a window together.
  * B5. A call counts once, when its answer begins or does not come. An answer that is cut within a window's time counts as one more,
  *     failed; later its end says nothing about calls now.
+ * B6. Several that judge for the same backend go on from each other's state (view, adopt), each with a window of its own. Of them, only
+ *     one at a time makes probes, and B2 holds for all together.
  *
  * Threads: the owner's. */
 #ifndef DM_GATEWAY_UPSTREAM_BREAKER_H
@@ -27,6 +29,7 @@
 #include "base/defs.h"
 
 #define DM_BREAKER_SLICES 10 /* the window moves on by a slice at a time */
+#define DM_BREAKER_LEVEL_MAX 30
 
 enum dm_breaker_state { DM_BREAKER_CLOSED, DM_BREAKER_OPEN, DM_BREAKER_HALF_OPEN, DM_BREAKER_STATES };
 enum dm_breaker_outcome { DM_BREAKER_OK, DM_BREAKER_SLOW, DM_BREAKER_FAILED };
@@ -37,11 +40,14 @@ enum dm_breaker_cause {
     DM_BREAKER_SLOWNESS, /* their share */
     DM_BREAKER_PROBE,    /* passed, or failed */
     DM_BREAKER_TIME,     /* a probe is due */
-    DM_BREAKER_MODE,
+    DM_BREAKER_MODE,     /* people's word, in the settings */
+    DM_BREAKER_HAND,     /* people's word, meanwhile */
+    DM_BREAKER_CAUSES
 };
 
 struct dm_breaker_settings {
-    int mode; /* enum dm_breaker_mode (model/backend.h) */
+    int mode;                 /* enum dm_breaker_mode (model/backend.h) */
+    enum dm_breaker_cause by; /* whose word the mode is: MODE or HAND */
     uint32_t run_max, calls_min;
     uint32_t failed_percent, slow_percent; /* 1 to 100 */
     uint32_t probes_max;
@@ -63,6 +69,15 @@ struct dm_breaker_change {
     uint64_t lasted_ns;             /* the state that ended */
 };
 
+/* What others need to go on from where one stands (B6). Times in milliseconds of the owner's clock. */
+struct dm_breaker_view {
+    enum dm_breaker_state state;
+    bool is_held;      /* by the mode */
+    uint8_t level;     /* openings behind one another (B4); 0: none lately */
+    uint8_t passed;    /* probes, in HALF_OPEN */
+    uint64_t since_ms; /* of HALF_OPEN: probes are out as of then; 0: none is */
+};
+
 struct dm_breaker {
     enum dm_breaker_state state;
     uint32_t generation; /* of the state: B1 */
@@ -74,6 +89,8 @@ struct dm_breaker {
     uint32_t probes_out, probes_passed;
     uint64_t since_ns, open_for_ns;
     uint64_t probed_ns; /* when the last probe was let through */
+    uint8_t level;
+    bool is_prober; /* B6: in HALF_OPEN the probes are this one's to make */
     bool has_changed;
     bool is_hurried; /* of OPEN */
     struct dm_breaker_change change;
@@ -109,6 +126,14 @@ void dm_breaker_cut(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket
                     uint64_t now_ns);
 /* B3 */
 void dm_breaker_drop(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket);
+
+/* --- several that judge for the same backend (B6) ----------------------------------------------------------------- */
+
+struct dm_breaker_view dm_breaker_view(const struct dm_breaker *breaker, uint64_t now_ns);
+/* Goes on from another's state; what calls that are out come to counts no more. It is no change of this one's. */
+void dm_breaker_adopt(struct dm_breaker *breaker, const struct dm_breaker_view *view, uint64_t now_ns);
+/* In HALF_OPEN: who made the probes does so no more. */
+void dm_breaker_claim(struct dm_breaker *breaker);
 
 /* True once after each change of the state. */
 static inline bool dm_breaker_has_changed(struct dm_breaker *breaker);

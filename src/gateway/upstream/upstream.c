@@ -33,6 +33,24 @@ static void set_numeric(struct dm_upstream_endpoint *e, const struct dm_uendpoin
     }
 }
 
+/* Of all in which dm_upstream_is_same looks for a difference. */
+static uint64_t digest(const struct dm_upstream *u, const struct dm_unit *release, const struct dm_ubackend *backend)
+{
+    const struct dm_uendpoint *from = dm_unit_at(release, backend->endpoints);
+    const struct dm_ubackend_tls *tls = backend->tls ? dm_unit_at(release, backend->tls) : NULL;
+    uint64_t sum = dm_mix64(u->n_endpoints + (u->is_http2 ? 1u << 16 : 0));
+
+    for (uint32_t i = 0; i < u->n_endpoints; i++) {
+        sum = dm_mix64(sum ^ u->endpoints[i].hash);
+        sum = dm_mix64(sum ^ dm_unit_name_id(dm_unit_str(release, from[i].authority)) ^ from[i].weight);
+    }
+    if (!tls)
+        return sum;
+    sum = dm_mix64(sum ^ dm_unit_name_id(dm_unit_str(release, tls->ca)) ^ (tls->verifies ? 1 : 2));
+    sum = dm_mix64(sum ^ dm_unit_name_id(dm_unit_str(release, tls->server_name)));
+    return dm_mix64(sum ^ dm_unit_name_id(dm_unit_str(release, tls->client_certificate)));
+}
+
 static void join(struct dm_upstream *u, struct dm_upstream_share *share)
 {
     u->share = share;
@@ -78,6 +96,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
         e->hash = dm_unit_name_id(dm_str_of(e->host)) ^ dm_mix64(e->port);
         set_numeric(e, &from[i]);
     }
+    u->what = digest(u, release, backend);
     dm_upstream_set(u, release, backend);
     return u;
 }

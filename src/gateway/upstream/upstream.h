@@ -12,10 +12,10 @@
  *     behind the ones in hand. At that bound an idle one of its makes way, whichever
  *     upstream has it, or the wish is answered with TENANT_OVER_CAP; those that wait for room then are told of it; and none is kept
  *     idle that another worker may want the room of.
- * U6. A backend whose calls fail is left alone for a while (breaker.h). An exchange counts once, by its last try. Failures are: no
- *     connection, no answer in time, one that is malformed or cut, and the statuses that the backend's settings name, those of gRPC by
- *     what they are in HTTP. What callers or
- *     the gateway end, and what the team or the master has to mend (grants, weights, certificates), is none.
+ * U6. A backend whose calls fail is left alone for a while (breaker.h), by all workers (circuit_table.h). An exchange counts once,
+ *     by its last try. Failures are: no connection, no answer in time, one that is malformed or cut, and the statuses that the
+ *     backend's settings name, those of gRPC by what they are in HTTP. What callers or the gateway end, and what the team or the
+ *     master has to mend (grants, weights, certificates), is none.
  *
  * U7. Where an endpoint is a name, it is looked up again when its answer has run out, and connections to addresses that are its no more
  *     take no further call. An answer that may not be all (DM_DNS_ADDRS_MAX), or none, ends no connection.
@@ -34,6 +34,7 @@
 #include "io/wait_queue.h"
 #include "snapshot/release.h"
 
+struct dm_circuit_table;
 struct dm_upstream;
 struct dm_upstream_request;
 struct dm_upstream_share;
@@ -53,6 +54,7 @@ struct dm_upstream_env {
     struct dm_health_table *health;
     struct dm_http_client *check_client; /* with the handlers below */
     struct dm_vault *const *vault;       /* the worker's, which opens keys of certificates that backends are shown */
+    struct dm_circuit_table *circuits;   /* what all workers know of circuits; NULL: this one is alone */
 };
 
 /* What the upstreams of one tenant share; outlives them. */
@@ -90,7 +92,7 @@ void dm_upstream_set(struct dm_upstream *upstream, const struct dm_unit *release
 /* --- containment (circuit.c): what exchanges come to, so that a backend that fails is left alone; U6 ---------------------------- */
 
 /* Is it open, and not due to be tried? Then *ret_retry_s says when to ask again. */
-bool dm_upstream_is_shut(const struct dm_upstream *upstream, uint64_t *ret_retry_s);
+bool dm_upstream_is_shut(struct dm_upstream *upstream, uint64_t *ret_retry_s);
 /* Before the first try. False: *ret_retry_s says when to ask again. Otherwise one of the four below follows. */
 bool dm_upstream_admit(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t *ret_retry_s);
 /* The answer begins, so long after the request; took_ns 0: not known. Then whole, or cut, or drop follows. */
@@ -105,6 +107,9 @@ void dm_upstream_ended(struct dm_upstream *upstream, struct dm_breaker_ticket *t
 void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint);
 /* It says nothing of the backend: its caller, or the gateway, ended it. */
 void dm_upstream_drop(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+
+/* What is to be done every second: tells the other workers that this one is still at it. */
+void dm_upstream_share_tend(struct dm_upstream_share *share);
 
 /* May a request be sent again that the backend may have begun, or that found no connection? False, and counted: it has used up its
  * budget (retry_budget.h). */

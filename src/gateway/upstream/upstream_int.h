@@ -2,6 +2,7 @@
 #ifndef DM_GATEWAY_UPSTREAM_INT_H
 #define DM_GATEWAY_UPSTREAM_INT_H
 
+#include "gateway/upstream/circuit_table.h"
 #include "gateway/upstream/upstream.h"
 
 struct dm_checks;
@@ -61,6 +62,10 @@ struct dm_upstream {
     char *name;
     uint64_t slow_ns; /* 0: no call is slow */
     struct dm_breaker breaker;
+    struct dm_circuit shared; /* the breaker's state, with the other workers */
+    uint64_t what;            /* a digest of what the backend is (X4) */
+    uint8_t mode;             /* enum dm_breaker_mode, as the release has it */
+    bool is_counted_open;
     struct dm_outlier_settings out;
     uint32_t out_percent; /* of endpoints that may be out for failures that are not hard */
     struct dm_retry_settings retry;
@@ -112,6 +117,9 @@ uint32_t dm_upstream_known_calls_max(struct dm_upstream_endpoint *endpoint);
 bool dm_upstream_may_tell(struct dm_upstream *upstream, uint32_t *ret_untold);
 
 void dm_upstream_circuit_done(struct dm_upstream *upstream);
+
+/* balance.c: those that are out of turn now. */
+uint32_t dm_upstream_count_out(const struct dm_upstream *upstream);
 
 /* tls.c: how a backend is spoken to */
 
