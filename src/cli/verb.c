@@ -1,19 +1,13 @@
 #include "cli/verb.h"
 
 const struct dm_verb *const dm_verbs[] = {
-    &dm_verb_serve,
-    &dm_verb_login,
-    &dm_verb_get,
-    &dm_verb_apply,
-    &dm_verb_diff,
-    &dm_verb_export,
-    &dm_verb_create,
-    &dm_verb_delete,
-    &dm_verb_status,
-    &dm_verb_completion,
-    &dm_verb_version,
-    &dm_verb_help,
-    NULL,
+    &dm_verb_serve,      &dm_verb_login,
+    &dm_verb_get,        &dm_verb_apply,
+    &dm_verb_diff,       &dm_verb_export,
+    &dm_verb_create,     &dm_verb_delete,
+    &dm_verb_status,     &dm_verb_circuit,
+    &dm_verb_completion, &dm_verb_version,
+    &dm_verb_help,       NULL,
 };
 
 static const char *const output_names[] = {"table", "json", "yaml", NULL};

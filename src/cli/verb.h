@@ -26,7 +26,7 @@ struct dm_verb {
 };
 
 extern const struct dm_verb dm_verb_serve, dm_verb_login, dm_verb_get, dm_verb_apply, dm_verb_diff, dm_verb_export,
-    dm_verb_create, dm_verb_delete, dm_verb_status, dm_verb_completion, dm_verb_version, dm_verb_help;
+    dm_verb_create, dm_verb_delete, dm_verb_status, dm_verb_circuit, dm_verb_completion, dm_verb_version, dm_verb_help;
 
 /* All of them, in the order of the help; NULL-terminated. */
 extern const struct dm_verb *const dm_verbs[];

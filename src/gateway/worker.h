@@ -20,7 +20,7 @@
 #include "gateway/process/options.h"
 #include "gateway/policy/encoder.h"
 #include "gateway/route.h"
-#include "gateway/upstream/circuit_table.h"
+#include "gateway/circuit/table.h"
 #include "gateway/upstream/health_table.h"
 #include "http/serialize.h"
 #include "io/dns.h"

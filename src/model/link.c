@@ -2,6 +2,7 @@
  * are there before anything is allocated for it. */
 #include "model/link.h"
 #include "base/buf.h"
+#include "model/backend.h"
 
 #include <assert.h>
 
@@ -84,6 +85,51 @@ static void put_tenant_key(struct dm_buf *buf, const struct dm_link_tenant_key *
     put_str(buf, key->sealed);
 }
 
+static void put_backend(struct dm_buf *buf, uint64_t tenant_id, struct dm_str tenant, struct dm_str backend)
+{
+    put(buf, tenant_id, 8);
+    put_str(buf, tenant);
+    put_str(buf, backend);
+}
+
+static void put_change(struct dm_buf *buf, const struct dm_circuit_change *change)
+{
+    put(buf, change->number, 4);
+    put(buf, change->at_ms, 8);
+    put(buf, (uint64_t)change->from, 1);
+    put(buf, (uint64_t)change->to, 1);
+    put(buf, (uint64_t)change->cause, 1);
+    put(buf, change->calls, 4);
+    put(buf, change->failed, 4);
+    put(buf, change->slow, 4);
+    put(buf, change->run, 2);
+    put(buf, change->open_for_ms, 4);
+    put(buf, change->lasted_ms, 4);
+    put(buf, change->endpoints, 1);
+    put(buf, change->endpoints_out, 1);
+}
+
+static void put_circuit(struct dm_buf *buf, const struct dm_circuit_report *circuit)
+{
+    assert(circuit->n_listed <= DM_CIRCUIT_CHANGES);
+    put_backend(buf, circuit->tenant_id, circuit->tenant, circuit->backend);
+    put(buf, (uint64_t)circuit->state, 1);
+    put(buf, circuit->is_held, 1);
+    put(buf, (uint64_t)circuit->hold, 1);
+    put(buf, circuit->hold_until_ms, 8);
+    put(buf, circuit->n_changes, 4);
+    put(buf, circuit->n_listed, 1);
+    for (unsigned i = 0; i < circuit->n_listed; i++)
+        put_change(buf, &circuit->changes[i]);
+}
+
+static void put_hold(struct dm_buf *buf, const struct dm_circuit_hold *hold)
+{
+    put_backend(buf, hold->tenant_id, hold->tenant, hold->backend);
+    put(buf, (uint64_t)hold->mode, 1);
+    put(buf, hold->until_ms, 8);
+}
+
 static void put_payload(struct dm_buf *buf, const struct dm_link_message *message)
 {
     switch (message->type) {
@@ -95,6 +141,8 @@ static void put_payload(struct dm_buf *buf, const struct dm_link_message *messag
     case DM_LINK_SYNCED: break;
     case DM_LINK_USAGE: put_usage(buf, &message->usage); break;
     case DM_LINK_TENANT_KEY: put_tenant_key(buf, &message->tenant_key); break;
+    case DM_LINK_CIRCUIT: put_circuit(buf, &message->circuit); break;
+    case DM_LINK_HOLD: put_hold(buf, &message->hold); break;
     case DM_LINK_USED:
     case DM_LINK_PING:
     case DM_LINK_PONG: put(buf, message->number, 8); break;
@@ -289,6 +337,66 @@ static void take_tenant_key(struct cursor *c, struct dm_link_tenant_key *ret)
         fault(c, "key is empty");
 }
 
+static void take_backend(struct cursor *c, uint64_t *ret_tenant_id, struct dm_str *ret_tenant,
+                         struct dm_str *ret_backend)
+{
+    *ret_tenant_id = take(c, 8);
+    *ret_tenant = take_tenant(c);
+    *ret_backend = take_str(c, DM_LINK_ID_MAX);
+    if (!c->fault && ret_backend->len == 0)
+        fault(c, "backend is empty");
+}
+
+/* One of so many. */
+static int take_enum(struct cursor *c, uint64_t count, const char *what)
+{
+    uint64_t value = take(c, 1);
+
+    if (value >= count)
+        fault(c, what);
+    return c->fault ? 0 : (int)value;
+}
+
+static struct dm_circuit_change take_change(struct cursor *c)
+{
+    struct dm_circuit_change change = {0};
+
+    change.number = (uint32_t)take(c, 4);
+    change.at_ms = take(c, 8);
+    change.from = (enum dm_breaker_state)take_enum(c, DM_BREAKER_STATES, "state is not known");
+    change.to = (enum dm_breaker_state)take_enum(c, DM_BREAKER_STATES, "state is not known");
+    change.cause = (enum dm_breaker_cause)take_enum(c, DM_BREAKER_CAUSES, "cause is not known");
+    change.calls = (uint32_t)take(c, 4);
+    change.failed = (uint32_t)take(c, 4);
+    change.slow = (uint32_t)take(c, 4);
+    change.run = (uint16_t)take(c, 2);
+    change.open_for_ms = (uint32_t)take(c, 4);
+    change.lasted_ms = (uint32_t)take(c, 4);
+    change.endpoints = (uint8_t)take(c, 1);
+    change.endpoints_out = (uint8_t)take(c, 1);
+    return change;
+}
+
+static void take_circuit(struct cursor *c, struct dm_circuit_report *ret)
+{
+    take_backend(c, &ret->tenant_id, &ret->tenant, &ret->backend);
+    ret->state = (enum dm_breaker_state)take_enum(c, DM_BREAKER_STATES, "state is not known");
+    ret->is_held = take_enum(c, 2, "flag is neither 0 nor 1") > 0;
+    ret->hold = take_enum(c, DM_BREAKER_MODES, "mode is not known");
+    ret->hold_until_ms = take(c, 8);
+    ret->n_changes = (uint32_t)take(c, 4);
+    ret->n_listed = (unsigned)take_enum(c, DM_CIRCUIT_CHANGES + 1, "list is too long");
+    for (unsigned i = 0; i < ret->n_listed && !c->fault; i++)
+        ret->changes[i] = take_change(c);
+}
+
+static void take_hold(struct cursor *c, struct dm_circuit_hold *ret)
+{
+    take_backend(c, &ret->tenant_id, &ret->tenant, &ret->backend);
+    ret->mode = take_enum(c, DM_BREAKER_MODES, "mode is not known");
+    ret->until_ms = take(c, 8);
+}
+
 static void take_document(struct cursor *c, struct dm_str *ret)
 {
     if (c->rest.len == 0)
@@ -308,6 +416,8 @@ static void take_payload(struct cursor *c, struct dm_link_message *ret)
     case DM_LINK_SYNCED: break;
     case DM_LINK_USAGE: take_usage(c, &ret->usage); break;
     case DM_LINK_TENANT_KEY: take_tenant_key(c, &ret->tenant_key); break;
+    case DM_LINK_CIRCUIT: take_circuit(c, &ret->circuit); break;
+    case DM_LINK_HOLD: take_hold(c, &ret->hold); break;
     case DM_LINK_USED:
     case DM_LINK_PING:
     case DM_LINK_PONG: ret->number = take(c, 8); break;
@@ -335,7 +445,7 @@ ssize_t dm_link_frame_bytes(struct dm_str bytes)
         return 0;
     len = take(&c, 4);
     type = (uint8_t)take(&c, 1);
-    if (type < DM_LINK_HELLO || type > DM_LINK_TENANT_KEY || len > payload_max(type))
+    if (type < DM_LINK_HELLO || type > DM_LINK_HOLD || len > payload_max(type))
         return DM_EINVAL;
     return (ssize_t)(DM_LINK_HEAD_BYTES + len);
 }
@@ -364,8 +474,8 @@ ssize_t dm_link_decode(struct dm_str bytes, struct dm_arena *arena, struct dm_li
 
 const char *dm_link_type_name(enum dm_link_type type)
 {
-    static const char *const names[] = {"?",      "hello", "welcome", "unit", "gone", "ack",
-                                        "synced", "usage", "used",    "ping", "pong", "tenant_key"};
+    static const char *const names[] = {"?",     "hello", "welcome", "unit", "gone",       "ack",     "synced",
+                                        "usage", "used",  "ping",    "pong", "tenant_key", "circuit", "hold"};
 
-    return type >= DM_LINK_HELLO && type <= DM_LINK_TENANT_KEY ? names[type] : "?";
+    return type >= DM_LINK_HELLO && type <= DM_LINK_HOLD ? names[type] : "?";
 }

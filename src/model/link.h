@@ -6,6 +6,7 @@
  *   HELLO  who, what it holds         ──►
  *                                     ◄──     WELCOME  signing key, cluster
  *                                     ◄──     TENANT_KEY …   of tenants whose documents hold sealed keys
+ *                                     ◄──     HOLD …   what people want of circuits
  *                                     ◄──     UNIT …   what it lacks; GONE … what it holds and should not
  *   ACK …                             ──►
  *                                     ◄──     SYNCED   all that was known at HELLO has been sent
@@ -13,6 +14,8 @@
  *   ACK                               ──►              live (all workers), refused (the former one stays)
  *   USAGE  batch n                    ──►
  *                                     ◄──     USED     batch n is stored; until then the gateway sends it again
+ *   CIRCUIT                           ──►              the state of a backend's circuit, each time that it changed, and after SYNCED
+ *                                     ◄──     HOLD     as people say it
  *   PING                              ◄─►     PONG
  *
  * L1. HELLO and WELCOME come first, once each; everything else before them ends the connection.
@@ -20,17 +23,19 @@
  * L3. Each UNIT and GONE gets at least one ACK; the last one for a mark counts.
  * L4. A TENANT_KEY comes before the first unit of the connection that needs it, is sealed to the box key of HELLO, and may
  *     come again; there is no ACK of it.
- * L5. A frame that does not decode ends the connection. */
+ * L5. A frame that does not decode ends the connection.
+ * L6. The HOLDs that stand all come before SYNCED: what the gateway was told on a former connection, and not on this one, is over. */
 #ifndef DM_MODEL_LINK_H
 #define DM_MODEL_LINK_H
 
 #include "base/arena.h"
 #include "base/crypto.h"
+#include "model/circuit.h"
 #include "model/document.h"
 
 struct dm_buf;
 
-#define DM_LINK_VERSION 2
+#define DM_LINK_VERSION 3
 #define DM_LINK_HEAD_BYTES 5
 #define DM_LINK_PAYLOAD_MAX (DM_DOCUMENT_MAX + 64u)
 /* Enough for anything a payload decodes to. */
@@ -53,6 +58,8 @@ enum dm_link_type {
     DM_LINK_PING,
     DM_LINK_PONG,
     DM_LINK_TENANT_KEY,
+    DM_LINK_CIRCUIT,
+    DM_LINK_HOLD,
 };
 
 struct dm_link_held {
@@ -132,6 +139,8 @@ struct dm_link_message {
         struct dm_link_ack ack;
         struct dm_link_usage usage;
         struct dm_link_tenant_key tenant_key;
+        struct dm_circuit_report circuit;
+        struct dm_circuit_hold hold;
         uint64_t number; /* USED: the batch; PING, PONG: what PING said */
     };
 };

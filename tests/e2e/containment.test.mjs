@@ -67,7 +67,10 @@ suite('containment', () => {
       await call('dying');
       return (await metric('daemun_circuits_open', 'dying')) === 0;
     });
-    assert.ok(events('circuit_closed', 'dying').some((one) => one.cause === 'probe'));
+    await until('the API tells that a probe closed it', async () => {
+      const { gateways } = await world.api.must('GET', '/tenants/dying/backends/service/circuit');
+      return gateways[0].changes[0].to === 'closed' && gateways[0].changes[0].cause === 'probe';
+    });
   });
 
   test('what one team’s calls come to counts for no other at the same address', async () => {

@@ -161,7 +161,7 @@ void dm_call_run(struct dm_call *call)
     dm_buf_reset(&call->reply);
     call->n_units = 0;
     call->gone_gateway = DM_STR("");
-    call->wants_live = false;
+    call->has_hold = call->wants_live = false;
     call->status = dm_problem_status(dm_failure_reason(&call->failure));
     call->reply_type = "application/problem+json";
     dm_problem_write(&call->failure, call->request_id, &call->reply);

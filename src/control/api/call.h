@@ -7,6 +7,7 @@
 #include "control/tenancy/write.h"
 #include "base/arena.h"
 #include "base/jsonw.h"
+#include "model/circuit.h"
 
 struct dm_fleet;
 struct dm_keyring;
@@ -48,6 +49,8 @@ struct dm_call {
     /* what became new on gateways */
     struct dm_unit_row units[DM_UNIT_KINDS];
     size_t n_units;
+    struct dm_circuit_hold hold; /* what is to be told to gateways */
+    bool has_hold;
     struct dm_str gone_gateway; /* that the fleet is to forget; "" = none */
     bool wants_live;            /* ?wait=live */
     struct dm_str live_tenant;  /* whose units to wait for: the one in the path, or that the handler names */

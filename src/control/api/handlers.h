@@ -38,6 +38,9 @@ int dm_handle_changes_list(struct dm_call *call);
 int dm_handle_changes_verify(struct dm_call *call);
 /* status.c: likewise */
 int dm_handle_status_get(struct dm_call *call);
+/* circuit.c */
+int dm_handle_circuit_get(struct dm_call *call);
+int dm_handle_circuit_put(struct dm_call *call);
 /* gateways.c */
 int dm_handle_gateway_delete(struct dm_call *call);
 /* usage.c */

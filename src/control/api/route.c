@@ -3,6 +3,7 @@
 #include "control/release/kind.h"
 #include "base/buf.h"
 #include "model/change.h"
+#include "model/circuit.h"
 #include "model/tenant_file.h"
 #include "model/tenant.h"
 #include "model/token.h"
@@ -100,6 +101,19 @@ const struct dm_route dm_routes[] = {
      BODY_MAX},
 
     RESOURCE_ROUTES(DM_KIND_BACKEND, "Backend", "backends", dm_schema_backend),
+    {{"GET", TENANT "/backends/{name}/circuit", "getCircuit",
+      "The backend's circuit as it is now on each gateway, with its last changes", 0, 200, NULL, NULL},
+     DM_OP_STATUS_READ,
+     dm_handle_circuit_get,
+     0,
+     0},
+    {{"PUT", TENANT "/backends/{name}/circuit", "putCircuit",
+      "Hold the circuit open or closed for a while, or let it go, without a release", 0, 200, &dm_schema_circuit_order,
+      NULL},
+     DM_OP_RESOURCE_WRITE,
+     dm_handle_circuit_put,
+     0,
+     BODY_MAX},
     RESOURCE_ROUTES(DM_KIND_PRODUCT, "Product", "products", dm_schema_product),
     RESOURCE_ROUTES(DM_KIND_DOMAIN, "Domain", "domains", dm_schema_domain),
     RESOURCE_ROUTES(DM_KIND_CERTIFICATE, "Certificate", "certificates", dm_schema_certificate),

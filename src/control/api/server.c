@@ -140,6 +140,8 @@ static void on_run(struct dm_job *job)
 
     dm_metrics_set_jobs(exchange->server->api->metrics, dm_pool_in_flight(exchange->server->pool));
     dm_fleet_publish(call->api->fleet, call->units, call->n_units);
+    if (call->has_hold)
+        dm_fleet_hold(call->api->fleet, &call->hold);
     if (call->gone_gateway.len > 0)
         dm_fleet_forget(call->api->fleet, call->gone_gateway);
     if (exchange->state == ABANDONED) {

@@ -21,6 +21,7 @@ static struct gateway *find_gateway(struct dm_fleet *fleet, struct dm_str id)
     gateway->dirty_tail = &gateway->dirty;
     gateway->retry.on_due = on_retry;
     dm_map_init_random(&gateway->held);
+    dm_map_init_random(&gateway->circuits);
     snprintf(gateway->id, sizeof(gateway->id), "%.*s", DM_STR_ARG(id));
     gateway->next = fleet->gateways;
     fleet->gateways = gateway;
@@ -106,7 +107,9 @@ static void on_hello(void *arg, struct dm_link_peer *peer, const struct dm_link_
     for (size_t i = 0; i < hello->n_held; i++)
         take_held(gateway, &hello->held[i]);
     mark_all_due(gateway);
+    dm_fleet_doubt_circuits(gateway);
     pthread_mutex_unlock(&fleet->mutex);
+    dm_fleet_send_holds(gateway); /* L6 of the link: before SYNCED */
     dm_fleet_raise_next(fleet);
     dm_fleet_pump(gateway);
     dm_fleet_wake(fleet, DM_STR_NULL);
@@ -131,6 +134,8 @@ static void on_room(void *arg, struct dm_link_peer *peer)
     struct gateway *gateway = dm_link_peer_user(peer);
 
     gateway->is_blocked = false;
+    if (gateway->is_hold_due)
+        dm_fleet_send_holds(gateway);
     dm_fleet_pump(gateway);
 }
 
@@ -197,6 +202,7 @@ static void on_ack(void *arg, struct dm_link_peer *peer, const struct dm_link_ac
 const struct dm_link_handler dm_fleet_link_handler = {
     .on_hello = on_hello,
     .on_ack = on_ack,
+    .on_circuit = dm_fleet_on_circuit,
     .on_room = on_room,
     .on_gone = on_gone,
 };

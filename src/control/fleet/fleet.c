@@ -43,6 +43,8 @@ struct target *dm_fleet_set_target(struct dm_fleet *fleet, const struct dm_unit_
         target->mark = unit->mark;
         target->is_removed = unit->is_removed;
         target->published_ns = dm_loop_now_ns(fleet->settings.loop);
+        if (unit->is_removed && unit->kind == DM_UNIT_RELEASE)
+            dm_fleet_drop_circuits(fleet, unit->tenant);
     }
     pthread_mutex_unlock(&fleet->mutex);
     return target;
@@ -98,7 +100,7 @@ int dm_fleet_new(const struct dm_fleet_settings *settings, struct dm_fleet **ret
     fleet->settings = *settings;
     pthread_mutex_init(&fleet->mutex, NULL);
     dm_map_init_random(&fleet->targets);
-    if ((rc = load_targets(fleet, err)) < 0) {
+    if ((rc = load_targets(fleet, err)) < 0 || (rc = dm_fleet_load_holds(fleet, err)) < 0) {
         dm_fleet_free(fleet);
         return rc;
     }
@@ -134,6 +136,7 @@ static void free_gateway(struct gateway *gateway)
         dm_free(slot->value);
     }
     dm_map_done(&gateway->held);
+    dm_fleet_free_circuits(gateway);
     dm_free(gateway);
 }
 
@@ -156,6 +159,7 @@ void dm_fleet_free(struct dm_fleet *fleet)
         dm_free(target);
     }
     dm_map_done(&fleet->targets);
+    dm_fleet_free_holds(fleet);
     pthread_mutex_destroy(&fleet->mutex);
     dm_free(fleet);
 }

@@ -6,13 +6,14 @@
  * F2. A gateway that is known (it said hello since the controller started) counts in "n of n" also while it is away: it
  *     serves on with what it has. It is the master who says that it is gone for good (dm_fleet_forget).
  *
- * Threads: the loop's, but for dm_fleet_find, dm_fleet_write_status and dm_fleet_write_metrics, which any thread may
+ * Threads: the loop's, but for dm_fleet_find and dm_fleet_write_(status, circuit, metrics), which any thread may
  * call. */
 #ifndef DM_CONTROL_FLEET_FLEET_H
 #define DM_CONTROL_FLEET_FLEET_H
 
 #include "control/store/units.h"
 #include "io/loop.h"
+#include "model/circuit.h"
 
 struct dm_fleet;
 struct dm_jsonw;
@@ -62,6 +63,12 @@ void dm_fleet_wait_start(struct dm_fleet *fleet, struct dm_fleet_wait *wait, str
 void dm_fleet_wait_cancel(struct dm_fleet_wait *wait);
 /* How it stands: {"gateways":1,"of":2,"lagging":["b"],"refused":[{gateway, kind, pointer, message}]}. */
 void dm_fleet_write_live(const struct dm_fleet_wait *wait, struct dm_jsonw *w);
+
+/* What people want of a circuit, from now on: to all gateways. Copied. */
+void dm_fleet_hold(struct dm_fleet *fleet, const struct dm_circuit_hold *hold);
+/* {"state": …, "gateways": […]}: the circuit of a tenant's backend on each gateway, as members of an object that is open. */
+void dm_fleet_write_circuit(struct dm_fleet *fleet, uint64_t tenant_id, struct dm_str tenant, struct dm_str backend,
+                            struct dm_jsonw *w);
 
 /* {"units": […], "gateways": […]} of a tenant; with DM_STR_NULL of all. */
 void dm_fleet_write_status(struct dm_fleet *fleet, struct dm_str tenant, struct dm_jsonw *w);

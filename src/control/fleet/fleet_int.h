@@ -10,6 +10,7 @@
 #include "io/pool.h"
 
 #define FLEET_LAG_BUCKETS 10
+#define FLEET_CIRCUIT_CHANGES 16 /* that are kept of a circuit */
 
 /* The last mark of one tenant and kind. */
 struct target {
@@ -44,6 +45,24 @@ static inline bool dm_fleet_has_live(const struct held *held, struct dm_mark mar
     return !held->is_partly && dm_mark_cmp(held->live, mark) >= 0;
 }
 
+/* A backend's circuit on one gateway, as it last told. */
+struct circuit {
+    struct dm_str key;    /* "tenant/backend", owns its memory */
+    struct dm_str tenant; /* into key */
+    uint64_t tenant_id;
+    enum dm_breaker_state state;
+    bool is_held;
+    uint32_t n_changes; /* the number of the last */
+    unsigned n_kept;    /* oldest first */
+    struct dm_circuit_change changes[FLEET_CIRCUIT_CHANGES];
+};
+
+/* What people want of one. */
+struct hold {
+    struct hold *next;
+    struct dm_circuit_hold said; /* strings are the hold's own */
+};
+
 struct gateway {
     struct gateway *next;
     struct dm_fleet *fleet;
@@ -51,7 +70,9 @@ struct gateway {
     struct dm_map held;        /* key -> struct held */
     struct held *dirty, **dirty_tail;
     size_t n_dirty;
-    struct load *load; /* documents being read for it */
+    struct dm_map circuits; /* key -> struct circuit */
+    bool is_hold_due;       /* the link had no room for all holds */
+    struct load *load;      /* documents being read for it */
     struct dm_timer retry;
     bool is_synced, is_blocked; /* blocked: the link has no room */
     uint64_t since_ns;          /* up or away since */
@@ -67,6 +88,7 @@ struct dm_fleet {
     pthread_mutex_t mutex; /* guards everything below against readers of other threads; the loop alone changes it */
     struct dm_map targets;
     struct gateway *gateways;
+    struct hold *holds;          /* the loop's alone */
     struct dm_fleet_wait *waits; /* the loop's alone */
     struct target *raises;       /* raise.c; the loop's alone */
     bool is_raising;
@@ -98,6 +120,17 @@ DM_MUST_USE int dm_fleet_send_gone(struct gateway *gateway, struct dm_str tenant
  * of dm_fleet_raise_next. */
 void dm_fleet_raise(struct dm_fleet *fleet, struct target *target, uint64_t epoch);
 void dm_fleet_raise_next(struct dm_fleet *fleet);
+/* circuits.c */
+DM_MUST_USE int dm_fleet_load_holds(struct dm_fleet *fleet, struct dm_err *err);
+/* To a gateway that has just connected, or has room again. */
+void dm_fleet_send_holds(struct gateway *gateway);
+void dm_fleet_free_holds(struct dm_fleet *fleet);
+void dm_fleet_on_circuit(void *arg, struct dm_link_peer *peer, const struct dm_circuit_report *report);
+/* The gateway tells of all anew. */
+void dm_fleet_doubt_circuits(struct gateway *gateway);
+void dm_fleet_free_circuits(struct gateway *gateway);
+/* The tenant is gone. */
+void dm_fleet_drop_circuits(struct dm_fleet *fleet, struct dm_str tenant);
 /* status.c */
 extern const double dm_fleet_lag_bounds[FLEET_LAG_BUCKETS];
 

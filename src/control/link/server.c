@@ -180,6 +180,7 @@ static void on_message(struct dm_link_peer *peer, const struct dm_link_message *
     case DM_LINK_HELLO: on_hello(peer, &message->hello); break;
     case DM_LINK_ACK: server->handler->on_ack(server->arg, peer, &message->ack); break;
     case DM_LINK_USAGE: dm_link_usage_take(&server->usage, dm_str_of(peer->gateway), &message->usage); break;
+    case DM_LINK_CIRCUIT: server->handler->on_circuit(server->arg, peer, &message->circuit); break;
     case DM_LINK_PING: send_or_close(peer, &pong); break;
     case DM_LINK_PONG: break;
     default: close_peer(peer, "it sent what only a controller sends"); break;

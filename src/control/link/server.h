@@ -29,6 +29,7 @@ struct dm_link_settings {
 struct dm_link_handler {
     void (*on_hello)(void *arg, struct dm_link_peer *peer, const struct dm_link_hello *hello);
     void (*on_ack)(void *arg, struct dm_link_peer *peer, const struct dm_link_ack *ack);
+    void (*on_circuit)(void *arg, struct dm_link_peer *peer, const struct dm_circuit_report *circuit);
     void (*on_room)(void *arg, struct dm_link_peer *peer); /* after a send that was refused */
     void (*on_gone)(void *arg, struct dm_link_peer *peer);
 };

@@ -240,11 +240,27 @@ static size_t count_cell_slots(const struct dm_keeper *k)
     return n;
 }
 
+/* The caller frees both. */
+static struct dm_metrics_circuit *view_circuits(const struct dm_keeper *k, struct dm_circuit_info **ret_infos,
+                                                size_t *ret_count)
+{
+    struct dm_circuit_info *infos = dm_keeper_list_circuits(k, ret_count);
+    struct dm_metrics_circuit *circuits = dm_calloc(*ret_count, sizeof(*circuits));
+
+    for (size_t i = 0; i < *ret_count; i++)
+        circuits[i] =
+            (struct dm_metrics_circuit){infos[i].report.tenant, infos[i].report.backend, (int)infos[i].report.state};
+    *ret_infos = infos;
+    return circuits;
+}
+
 static void write_metrics(const struct dm_keeper *k, struct dm_buf *ret)
 {
+    struct dm_circuit_info *infos;
     struct dm_metrics_tenant *tenants = dm_calloc(k->store.n_tenants, sizeof(*tenants));
     struct dm_metrics_worker *workers = dm_calloc(k->options.n_workers + count_cell_slots(k), sizeof(*workers));
     struct dm_metrics_view view = view_keeper(k);
+    struct dm_metrics_circuit *circuits = view_circuits(k, &infos, &view.n_circuits);
 
     for (const struct dm_held_tenant *tenant = k->store.first; tenant; tenant = tenant->next)
         view_tenant(k, tenant, &tenants[view.n_tenants++]);
@@ -254,10 +270,13 @@ static void write_metrics(const struct dm_keeper *k, struct dm_buf *ret)
         for (unsigned i = 0; i < cell->n_slots; i++)
             view_slot(k, cell->slots[i], &workers[view.n_workers++]);
     view.tenants = tenants;
+    view.circuits = circuits;
     view.workers = workers;
     view.listeners = k->options.listen;
     view.n_listeners = k->options.n_listen;
     dm_metrics_write(&view, ret);
+    dm_free(circuits);
+    dm_free(infos);
     dm_free(workers);
     dm_free(tenants);
 }

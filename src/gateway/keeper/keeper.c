@@ -94,6 +94,7 @@ static void stop_parts(struct dm_keeper *k)
         dm_spool_close(&k->spool);
     dm_keeper_workers_done(k);
     dm_keeper_cells_done(k);
+    dm_keeper_circuits_done(k);
     dm_signals_close(&k->signals);
 }
 
@@ -110,6 +111,7 @@ static int start_parts(struct dm_keeper *k, struct dm_err *err)
         return dm_fail(err, DM_EIO, "", "can't watch signals: %s", strerror(-rc));
     if ((rc = dm_keeper_admin_start(k, err)) < 0 || (rc = open_spool(k, err)) < 0)
         return rc;
+    dm_keeper_circuits_start(k);
     dm_keeper_loader_start(k);
     dm_keeper_units_start(k);
     if ((rc = dm_keeper_workers_start(k, err)) < 0)

@@ -10,6 +10,7 @@
 #include "gateway/link/spool.h"
 #include "gateway/process/loader.h"
 #include "gateway/observe/log_writer.h"
+#include "gateway/circuit/table.h"
 #include "io/channel.h"
 #include "io/listener.h"
 #include "io/lockfile.h"
@@ -112,6 +113,21 @@ struct dm_keeper_cell {
                     [DM_GATEWAY_SLOTS_MAX / 64]; /* a bit per seat: told to leave, and has not left yet */
 };
 
+/* circuits.c: what the controller was told of an entry of the table; 0: nothing. */
+struct dm_keeper_told {
+    uint64_t name, state; /* digests */
+    uint32_t n_changes;
+};
+
+struct dm_keeper_circuits {
+    struct dm_circuit_table table; /* no page: it could not be opened */
+    struct dm_timer timer;
+    uint64_t seen_changes, looked_ns;
+    struct dm_keeper_told *told; /* by entry */
+    struct dm_map holds;         /* that were said on this connection, while it is not synced: "tenant id/backend" */
+    bool has_holds;
+};
+
 #define DM_KEEPER_SLOT_WORDS (DM_GATEWAY_SLOTS_MAX / 64)
 
 struct dm_keeper {
@@ -154,6 +170,8 @@ struct dm_keeper {
     struct dm_process successor;   /* upgrade.c: looks whether the new program can start */
     struct dm_timer check_timer;   /* it should have said so by then */
     uint64_t n_upgrades_refused;
+
+    struct dm_keeper_circuits circuits;
 
     struct dm_controller controller;
     struct dm_spool spool;
@@ -341,6 +359,17 @@ void dm_keeper_upgrade_done(struct dm_keeper *k);
 DM_MUST_USE int dm_keeper_find_id(struct dm_keeper *k, struct dm_err *err);
 /* Can requests come in at these addresses? Those of our own surviving workers do not count as in use. */
 DM_MUST_USE int dm_keeper_check_ports(const struct dm_keeper *k, struct dm_err *err);
+
+/* --- circuits.c --- */
+
+void dm_keeper_circuits_start(struct dm_keeper *k);
+void dm_keeper_circuits_done(struct dm_keeper *k);
+/* The controller is there: it is told of all, and says what people want (L6). */
+void dm_keeper_circuits_up(struct dm_keeper *k);
+void dm_keeper_on_hold(struct dm_keeper *k, const struct dm_circuit_hold *hold);
+void dm_keeper_circuits_synced(struct dm_keeper *k);
+/* Those of whom there is something to tell, one for each backend; the caller frees. */
+struct dm_circuit_info *dm_keeper_list_circuits(const struct dm_keeper *k, size_t *ret_count);
 
 /* --- admin.c --- */
 

@@ -390,6 +390,7 @@ static void on_up(void *arg)
                                   &unit->refusal->err);
     }
     dm_spool_up(&k->spool);
+    dm_keeper_circuits_up(k);
 }
 
 static void on_lost(void *arg)
@@ -397,6 +398,12 @@ static void on_lost(void *arg)
     struct dm_keeper *k = arg;
 
     dm_spool_down(&k->spool);
+}
+
+static void on_synced(struct dm_keeper *k)
+{
+    dm_log(DM_LOG_DEBUG, "link_synced", "the controller has sent all that it knew");
+    dm_keeper_circuits_synced(k);
 }
 
 static void on_message(void *arg, const struct dm_link_message *message)
@@ -413,8 +420,10 @@ static void on_message(void *arg, const struct dm_link_message *message)
         on_tenant_key(k, &message->tenant_key);
     else if (message->type == DM_LINK_USED)
         dm_spool_used(&k->spool, message->number);
+    else if (message->type == DM_LINK_HOLD)
+        dm_keeper_on_hold(k, &message->hold);
     else if (message->type == DM_LINK_SYNCED)
-        dm_log(DM_LOG_DEBUG, "link_synced", "the controller has sent all that it knew");
+        on_synced(k);
 }
 
 static const struct dm_controller_handler handler = {

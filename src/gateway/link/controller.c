@@ -138,6 +138,7 @@ static void dispatch(struct dm_controller *c, const struct dm_link_message *mess
     case DM_LINK_GONE:
     case DM_LINK_SYNCED:
     case DM_LINK_TENANT_KEY:
+    case DM_LINK_HOLD:
     case DM_LINK_USED: c->handler->on_message(c->arg, message); break;
     default: lose(c, "sent what only a gateway sends", dm_link_type_name(message->type));
     }

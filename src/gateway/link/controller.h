@@ -26,7 +26,7 @@ struct dm_controller_handler {
     int (*on_welcome)(void *arg, const struct dm_link_welcome *welcome, struct dm_err *err);
     /* It is up: from here on dm_controller_send sends. */
     void (*on_up)(void *arg);
-    /* UNIT, GONE, SYNCED, TENANT_KEY, USED. Borrowed for the call. May pause. */
+    /* UNIT, GONE, SYNCED, TENANT_KEY, HOLD, USED. Borrowed for the call. May pause. */
     void (*on_message)(void *arg, const struct dm_link_message *message);
     /* It was up and is no more. */
     void (*on_lost)(void *arg);

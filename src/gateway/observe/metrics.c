@@ -356,6 +356,20 @@ static void write_circuit_changes(const struct sums *sums, struct dm_buf *ret)
         }
 }
 
+/* Only of those that have changed: what never failed needs no number. */
+static void write_circuits(const struct dm_metrics_view *view, struct dm_buf *ret)
+{
+    begin(ret, "daemun_circuit_state", "gauge",
+          "State of a backend's circuit once it has changed, for all workers: 0 closed, 1 open, 2 half open.");
+    for (size_t i = 0; i < view->n_circuits; i++) {
+        begin_sample(ret, "daemun_circuit_state", "", "tenant", view->circuits[i].tenant);
+        dm_buf_add_lit(ret, ",backend=\"");
+        dm_metrics_escape(view->circuits[i].backend, ret);
+        dm_buf_add_char(ret, '"');
+        end_sample(ret, (uint64_t)view->circuits[i].state);
+    }
+}
+
 static void write_labelled(const struct sums *sums, const char *name, const char *label, const char *const *labels,
                            size_t n_labels, size_t offset, struct dm_buf *ret)
 {
@@ -548,6 +562,7 @@ static void write_tenants(const struct dm_metrics_view *view, struct dm_buf *ret
     write_upstream_tls(&sums, ret);
     write_refused(&sums, ret);
     write_timeouts(&sums, ret);
+    write_circuits(view, ret);
     write_circuit_changes(&sums, ret);
     write_checks(&sums, ret);
     write_waits(&sums, ret);

@@ -27,10 +27,18 @@ struct dm_metrics_worker {
     uint64_t log_lines, log_dropped; /* of the keeper's writer */
 };
 
+/* The circuit of a backend that is not as it was at first. */
+struct dm_metrics_circuit {
+    struct dm_str tenant, backend;
+    int state; /* enum dm_breaker_state */
+};
+
 struct dm_metrics_view {
     struct dm_str version, gateway;
     const struct dm_metrics_tenant *tenants;
     size_t n_tenants;
+    const struct dm_metrics_circuit *circuits;
+    size_t n_circuits;
     const struct dm_metrics_worker *workers; /* by slot */
     size_t n_workers;
     const struct dm_listener_spec *listeners;

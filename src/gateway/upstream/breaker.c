@@ -283,18 +283,3 @@ void dm_breaker_claim(struct dm_breaker *b)
     b->generation++;
     b->probes_out = 0;
 }
-
-const char *dm_breaker_state_name(enum dm_breaker_state state)
-{
-    static const char *const names[] = {"closed", "open", "half_open"};
-
-    return names[state];
-}
-
-const char *dm_breaker_cause_name(enum dm_breaker_cause cause)
-{
-    static const char *const names[] = {
-        "consecutive_failures", "consecutive_cuts", "failure_percent", "slow_percent", "probe", "time", "mode", "hand"};
-
-    return names[cause];
-}

@@ -26,25 +26,11 @@
 #ifndef DM_GATEWAY_UPSTREAM_BREAKER_H
 #define DM_GATEWAY_UPSTREAM_BREAKER_H
 
-#include "base/defs.h"
+#include "model/circuit.h"
 
 #define DM_BREAKER_SLICES 10 /* the window moves on by a slice at a time */
-#define DM_BREAKER_LEVEL_MAX 30
 
-enum dm_breaker_state { DM_BREAKER_CLOSED, DM_BREAKER_OPEN, DM_BREAKER_HALF_OPEN, DM_BREAKER_STATES };
 enum dm_breaker_outcome { DM_BREAKER_OK, DM_BREAKER_SLOW, DM_BREAKER_FAILED };
-enum dm_breaker_cause {
-    DM_BREAKER_RUN,      /* failures behind one another */
-    DM_BREAKER_CUTS,     /* answers that were cut, behind one another */
-    DM_BREAKER_FAILURES, /* their share */
-    DM_BREAKER_SLOWNESS, /* their share */
-    DM_BREAKER_PROBE,    /* passed, or failed */
-    DM_BREAKER_TIME,     /* a probe is due */
-    DM_BREAKER_MODE,     /* people's word, in the settings */
-    DM_BREAKER_HAND,     /* people's word, meanwhile */
-    DM_BREAKER_CAUSES
-};
-
 struct dm_breaker_settings {
     int mode;                 /* enum dm_breaker_mode (model/backend.h) */
     enum dm_breaker_cause by; /* whose word the mode is: MODE or HAND */
@@ -67,15 +53,6 @@ struct dm_breaker_change {
     uint32_t run;                   /* failures, or cut answers, behind one another */
     uint64_t open_for_ns;           /* of OPEN; UINT64_MAX: until the mode changes */
     uint64_t lasted_ns;             /* the state that ended */
-};
-
-/* What others need to go on from where one stands (B6). Times in milliseconds of the owner's clock. */
-struct dm_breaker_view {
-    enum dm_breaker_state state;
-    bool is_held;      /* by the mode */
-    uint8_t level;     /* openings behind one another (B4); 0: none lately */
-    uint8_t passed;    /* probes, in HALF_OPEN */
-    uint64_t since_ms; /* of HALF_OPEN: probes are out as of then; 0: none is */
 };
 
 struct dm_breaker {
@@ -137,9 +114,6 @@ void dm_breaker_claim(struct dm_breaker *breaker);
 
 /* True once after each change of the state. */
 static inline bool dm_breaker_has_changed(struct dm_breaker *breaker);
-/* Static storage. */
-const char *dm_breaker_state_name(enum dm_breaker_state state);
-const char *dm_breaker_cause_name(enum dm_breaker_cause cause);
 
 /* dm_breaker_take, when it is not closed. */
 bool dm_breaker_take_probe(struct dm_breaker *breaker, struct dm_breaker_ticket *ticket, uint64_t now_ns);

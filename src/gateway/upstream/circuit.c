@@ -1,5 +1,5 @@
 /* An upstream's breaker and retry budget at work: what counts as a failure, what of it is shared with the other workers
- * (circuit_table.h), and who is told of changes.
+ * (gateway/circuit/table.h), and who is told of changes.
  *
  * What other workers made of the circuit is taken over before a call is let through. What this one makes of it counts once it stands in
  * the table; when another was faster, it goes on from what stands there, as if it had decided nothing. While people hold the circuit open
@@ -50,7 +50,7 @@ static void log_change(struct dm_upstream *u)
     const struct dm_log_member members[] = {
         {"tenant", u->share->tenant},
         {"backend", dm_str_of(u->name)},
-        {"cause", dm_str_of(dm_breaker_cause_name(c->cause))},
+        {"cause", dm_str_of(dm_breaker_cause_names[c->cause])},
     };
     bool is_held = c->open_for_ns == UINT64_MAX;
     uint32_t n_untold;
@@ -61,7 +61,7 @@ static void log_change(struct dm_upstream *u)
         c->to == DM_BREAKER_OPEN ? DM_LOG_WARN : DM_LOG_INFO, events[c->to], members, DM_COUNT(members),
         "%s after %llu ms %s: of %u calls in the window %u failed and %u were slow, the last %u failed behind one "
         "another; %u of %u endpoints out of turn; open for %lld ms; %u events before it untold",
-        dm_breaker_state_name(c->to), (unsigned long long)(c->lasted_ns / MS_NS), dm_breaker_state_name(c->from),
+        dm_breaker_state_names[c->to], (unsigned long long)(c->lasted_ns / MS_NS), dm_breaker_state_names[c->from],
         c->window.calls, c->window.failed, c->window.slow, c->run, dm_upstream_count_out(u), u->n_endpoints,
         is_held ? -1LL : (long long)(c->open_for_ns / MS_NS), n_untold);
 }
@@ -75,20 +75,20 @@ static void tell_table(struct dm_upstream *u)
 {
     const struct dm_breaker_change *c = &u->breaker.change;
     struct dm_sys *sys = dm_loop_sys(u->env.loop);
-    struct dm_circuit_event event = {.at_ms = sys->ops->wall_ns(sys) / MS_NS,
-                                     .from = c->from,
-                                     .to = c->to,
-                                     .cause = c->cause,
-                                     .calls = c->window.calls,
-                                     .failed = c->window.failed,
-                                     .slow = c->window.slow,
-                                     .run = (uint16_t)DM_MIN(c->run, (uint32_t)UINT16_MAX),
-                                     .open_for_ms = to_ms(c->open_for_ns),
-                                     .lasted_ms = to_ms(c->lasted_ns),
-                                     .endpoints = (uint8_t)u->n_endpoints,
-                                     .endpoints_out = (uint8_t)dm_upstream_count_out(u)};
+    struct dm_circuit_change change = {.at_ms = sys->ops->wall_ns(sys) / MS_NS,
+                                       .from = c->from,
+                                       .to = c->to,
+                                       .cause = c->cause,
+                                       .calls = c->window.calls,
+                                       .failed = c->window.failed,
+                                       .slow = c->window.slow,
+                                       .run = (uint16_t)DM_MIN(c->run, (uint32_t)UINT16_MAX),
+                                       .open_for_ms = to_ms(c->open_for_ns),
+                                       .lasted_ms = to_ms(c->lasted_ns),
+                                       .endpoints = (uint8_t)u->n_endpoints,
+                                       .endpoints_out = (uint8_t)dm_upstream_count_out(u)};
 
-    dm_circuit_tell(&u->shared, u->env.circuits, &event);
+    dm_circuit_tell(&u->shared, u->env.circuits, &change);
 }
 
 static void tell(struct dm_upstream *u)

@@ -12,7 +12,7 @@
  *     behind the ones in hand. At that bound an idle one of its makes way, whichever
  *     upstream has it, or the wish is answered with TENANT_OVER_CAP; those that wait for room then are told of it; and none is kept
  *     idle that another worker may want the room of.
- * U6. A backend whose calls fail is left alone for a while (breaker.h), by all workers (circuit_table.h). An exchange counts once,
+ * U6. A backend whose calls fail is left alone for a while (breaker.h), by all workers (circuit/table.h). An exchange counts once,
  *     by its last try. Failures are: no connection, no answer in time, one that is malformed or cut, and the statuses that the
  *     backend's settings name, those of gRPC by what they are in HTTP. What callers or the gateway end, and what the team or the
  *     master has to mend (grants, weights, certificates), is none.

@@ -2,7 +2,7 @@
 #ifndef DM_GATEWAY_UPSTREAM_INT_H
 #define DM_GATEWAY_UPSTREAM_INT_H
 
-#include "gateway/upstream/circuit_table.h"
+#include "gateway/circuit/table.h"
 #include "gateway/upstream/upstream.h"
 
 struct dm_checks;

@@ -76,6 +76,14 @@ static void take_key(struct gateway *g, const struct dm_link_tenant_key *key)
     g->seen_at_key = g->n_seen;
 }
 
+static void take_hold(struct gateway *g, const struct dm_circuit_hold *hold)
+{
+    g->hold = *hold;
+    g->hold.tenant = g->hold.backend = DM_STR_NULL;
+    g->n_holds++;
+    g->hold_was_late = g->is_synced;
+}
+
 static void take_message(struct gateway *g, const struct dm_link_message *m)
 {
     switch (m->type) {
@@ -86,6 +94,7 @@ static void take_message(struct gateway *g, const struct dm_link_message *m)
     case DM_LINK_UNIT: take_unit(g, m->unit); break;
     case DM_LINK_GONE: note(g, m->gone.tenant, m->gone.kind, m->gone.mark, true); break;
     case DM_LINK_TENANT_KEY: take_key(g, &m->tenant_key); break;
+    case DM_LINK_HOLD: take_hold(g, &m->hold); break;
     case DM_LINK_SYNCED: g->is_synced = true; break;
     case DM_LINK_USED: g->used = m->number; break;
     default: break;

@@ -32,8 +32,11 @@ struct gateway {
     size_t n_seen;
     uint64_t used;
     uint8_t box_public[DM_BOX_PUBLIC_BYTES], box_secret[DM_BOX_SECRET_BYTES];
-    struct dm_tenant_key key;   /* the last TENANT_KEY, opened */
-    size_t n_keys, seen_at_key; /* seen_at_key: n_seen when it came */
+    struct dm_tenant_key key;    /* the last TENANT_KEY, opened */
+    size_t n_keys, seen_at_key;  /* seen_at_key: n_seen when it came */
+    struct dm_circuit_hold hold; /* the last; its strings are not kept */
+    size_t n_holds;
+    bool hold_was_late; /* one came behind SYNCED */
 };
 
 /* Two teams, "orders" and "catalog", behind a controller that has just started. */

@@ -521,7 +521,7 @@ static void be_innocent(uint64_t seed)
         if (c->ticket.step == DM_BREAKER_TICKET_OUT)
             finish(&b, &backend, c, now);
         else if (!dm_breaker_take(&b, &c->ticket, now))
-            fail_msg("seed %llu: opened for %s", (unsigned long long)seed, dm_breaker_cause_name(b.change.cause));
+            fail_msg("seed %llu: opened for %s", (unsigned long long)seed, dm_breaker_cause_names[b.change.cause]);
     }
     assert_false(dm_breaker_has_changed(&b));
 }

@@ -141,15 +141,15 @@ static void put(struct dm_circuit *c, enum dm_breaker_state state, uint8_t level
     assert_true(dm_circuit_put(c, &(struct dm_breaker_view){state, false, level, passed, since_ms}));
 }
 
-static struct dm_circuit_info info_of(struct stage *s)
+static struct dm_circuit_report report_of(struct stage *s)
 {
     struct dm_circuit_info info;
     size_t at = 0;
 
     assert_true(dm_circuit_table_next(&s->rig.worker.circuits, &at, now_ms(s), &info));
-    assert_string_equal(info.tenant, "orders");
-    assert_string_equal(info.backend, "b");
-    return info;
+    assert_string_equal(info.names[0], "orders");
+    assert_string_equal(info.names[1], "b");
+    return info.report; /* whose names are not looked at */
 }
 
 /* --- what one learned helps the other ----------------------------------------------------------------------------- */
@@ -170,7 +170,7 @@ static void test_opened_by_the_other(void **state)
     put(&other, DM_BREAKER_CLOSED, 1, 0, now_ms(s));
     try_times(s, 20, "hello");
     expect(s, 0, 0, 0, false);
-    assert_int_equal(info_of(s).n_events, 0);
+    assert_int_equal(report_of(s).n_changes, 0);
 }
 
 static void test_opened_for_the_other(void **state)
@@ -178,7 +178,7 @@ static void test_opened_for_the_other(void **state)
     struct stage *s = *state;
     struct dm_circuit other;
     struct dm_breaker_view view;
-    struct dm_circuit_info info;
+    struct dm_circuit_report report;
 
     apply(s, PATIENT);
     other = join(s);
@@ -191,15 +191,15 @@ static void test_opened_for_the_other(void **state)
     view = look(&other);
     assert_true(view.state == DM_BREAKER_OPEN && view.level == 1 && !view.is_held);
     assert_in_range(view.since_ms, now_ms(s) - 10000, now_ms(s));
-    info = info_of(s);
-    assert_int_equal(info.n_listed, 1);
-    assert_int_equal(info.events[0].to, DM_BREAKER_OPEN);
-    assert_int_equal(info.events[0].cause, DM_BREAKER_RUN);
-    assert_int_equal(info.events[0].calls, 10);
-    assert_int_equal(info.events[0].failed, 10);
-    assert_int_equal(info.events[0].run, 10);
-    assert_int_equal(info.events[0].open_for_ms, 60000);
-    assert_int_equal(info.events[0].endpoints, 1);
+    report = report_of(s);
+    assert_int_equal(report.n_listed, 1);
+    assert_int_equal(report.changes[0].to, DM_BREAKER_OPEN);
+    assert_int_equal(report.changes[0].cause, DM_BREAKER_RUN);
+    assert_int_equal(report.changes[0].calls, 10);
+    assert_int_equal(report.changes[0].failed, 10);
+    assert_int_equal(report.changes[0].run, 10);
+    assert_int_equal(report.changes[0].open_for_ms, 60000);
+    assert_int_equal(report.changes[0].endpoints, 1);
     expect(s, 1, 0, 0, true);
 }
 
@@ -243,7 +243,7 @@ static void test_the_other_died_probing(void **state)
 {
     struct stage *s = *state;
     struct dm_circuit other;
-    struct dm_circuit_info info;
+    struct dm_circuit_report report;
 
     apply(s, PATIENT);
     other = join(s);
@@ -252,8 +252,8 @@ static void test_the_other_died_probing(void **state)
     assert_int_equal(look(&other).state, DM_BREAKER_CLOSED);
     try_times(s, 3, "hello");
     expect(s, 0, 0, 1, false);
-    info = info_of(s);
-    assert_int_equal(info.events[0].cause, DM_BREAKER_PROBE);
+    report = report_of(s);
+    assert_int_equal(report.changes[0].cause, DM_BREAKER_PROBE);
 }
 
 /* Only one of both makes it, and renews its lease meanwhile. */
@@ -415,23 +415,23 @@ static void test_the_mode_of_a_release(void **state)
     other = join(s);
     view = look(&other);
     assert_true(view.state == DM_BREAKER_OPEN && view.is_held);
-    assert_int_equal(info_of(s).events[0].cause, DM_BREAKER_MODE);
+    assert_int_equal(report_of(s).changes[0].cause, DM_BREAKER_MODE);
     /* the other has the next release already, and says so */
     put(&other, DM_BREAKER_CLOSED, 0, 0, now_ms(s));
     stage_try(s, GET, OPEN);
     assert_int_equal(look(&other).state, DM_BREAKER_CLOSED);
     apply(s, NULL);
     stage_try(s, GET, "hello");
-    assert_int_equal(info_of(s).n_events, 1); /* it was the other's change */
+    assert_int_equal(report_of(s).n_changes, 1); /* it was the other's change */
     assert_true(dm_circuit_put(&other, &(struct dm_breaker_view){DM_BREAKER_OPEN, true, 0, 0, now_ms(s)}));
     stage_try(s, GET, "\r\nRetry-After: 60\r\n");
     apply(s, ",\"breaker\":{\"mode\":\"open\",\"window_ms\":5000}");
     stage_try(s, GET, OPEN);
-    assert_int_equal(info_of(s).n_events, 1);
+    assert_int_equal(report_of(s).n_changes, 1);
     apply(s, ",\"breaker\":{\"mode\":\"closed\"}");
     view = look(&other);
     assert_true(view.state == DM_BREAKER_CLOSED && view.is_held);
-    assert_int_equal(info_of(s).n_events, 2);
+    assert_int_equal(report_of(s).n_changes, 2);
     s->origin.answer = DM_STR(BUSY);
     try_times(s, 30, "busy");
 }
@@ -440,13 +440,15 @@ static void test_the_mode_of_a_release(void **state)
 
 static void hold(struct stage *s, int mode)
 {
-    assert_true(dm_circuit_table_set_hold(&s->rig.worker.circuits, &name, mode, 1, now_ms(s), 1));
+    struct dm_circuit_hold hold = {name.tenant_id, name.tenant, name.backend, mode, 1};
+
+    assert_true(dm_circuit_table_hold(&s->rig.worker.circuits, &hold, now_ms(s), 1));
 }
 
 static void test_people_hold_it(void **state)
 {
     struct stage *s = *state;
-    struct dm_circuit_info info;
+    struct dm_circuit_report report;
 
     apply(s, NULL);
     stage_try(s, GET, "hello");
@@ -461,11 +463,11 @@ static void test_people_hold_it(void **state)
     hold(s, DM_BREAKER_AUTO);
     try_times(s, 10, "busy");
     stage_try(s, GET, OPEN);
-    info = info_of(s);
-    assert_int_equal(info.n_events, 3);
-    assert_int_equal(info.events[0].cause, DM_BREAKER_HAND);
-    assert_int_equal(info.events[1].cause, DM_BREAKER_HAND);
-    assert_int_equal(info.events[2].cause, DM_BREAKER_RUN);
+    report = report_of(s);
+    assert_int_equal(report.n_changes, 3);
+    assert_int_equal(report.changes[0].cause, DM_BREAKER_HAND);
+    assert_int_equal(report.changes[1].cause, DM_BREAKER_HAND);
+    assert_int_equal(report.changes[2].cause, DM_BREAKER_RUN);
     hold(s, DM_BREAKER_HELD_CLOSED);
     stage_try(s, GET, "busy");
 }

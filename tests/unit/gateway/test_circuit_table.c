@@ -1,5 +1,5 @@
 /* What workers know together of circuits: one word an entry, changed by who saw it last; by several processes, some of which die. */
-#include "gateway/upstream/circuit_table.h"
+#include "gateway/circuit/table.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -171,7 +171,7 @@ static void test_none_is_without_effect(void **state)
 {
     struct dm_circuit c;
     struct dm_breaker_view view;
-    struct dm_circuit_event event = {0};
+    struct dm_circuit_change event = {0};
 
     (void)state;
     dm_circuit_join(NULL, &c, &orders, 1, NOW);
@@ -212,7 +212,7 @@ static void test_the_old_make_way(void **state)
 {
     struct fixture *f = *state;
     struct dm_circuit c, first = join(f, &orders, 1, NOW);
-    struct dm_circuit_event event = {.at_ms = WALL, .from = DM_BREAKER_CLOSED, .to = DM_BREAKER_OPEN};
+    struct dm_circuit_change event = {.at_ms = WALL, .from = DM_BREAKER_CLOSED, .to = DM_BREAKER_OPEN};
     struct dm_circuit_info info;
     uint64_t later = NOW + DM_CIRCUIT_STALE_MS + 1;
     size_t at = 0, n = 0;
@@ -234,10 +234,10 @@ static void test_the_old_make_way(void **state)
     }
     assert_true(dm_circuit_read(&first, &(struct dm_breaker_view){0}));
     while (dm_circuit_table_next(&f->table, &at, later, &info)) {
-        bool is_first = strcmp(info.tenant, "orders") == 0;
+        bool is_first = strcmp(info.names[0], "orders") == 0;
         n += is_first;
-        assert_true(is_first || strcmp(info.tenant, "next") == 0);
-        assert_int_equal(info.n_listed, is_first ? 1 : 0);
+        assert_true(is_first || strcmp(info.names[0], "next") == 0);
+        assert_int_equal(info.report.n_listed, is_first ? 1 : 0);
     }
     assert_int_equal(n, 1);
 }
@@ -249,9 +249,9 @@ static void find_orders(struct fixture *f, struct dm_circuit_info *ret)
     size_t at = 0;
 
     assert_true(dm_circuit_table_next(&f->table, &at, NOW, ret));
-    assert_string_equal(ret->tenant, "orders");
-    assert_string_equal(ret->backend, "service");
-    assert_int_equal(ret->tenant_id, 1);
+    assert_string_equal(ret->names[0], "orders");
+    assert_string_equal(ret->names[1], "service");
+    assert_int_equal(ret->report.tenant_id, 1);
     assert_false(dm_circuit_table_next(&f->table, &at, NOW, &(struct dm_circuit_info){0}));
 }
 
@@ -259,43 +259,50 @@ static void test_the_last_events_are_told(void **state)
 {
     struct fixture *f = *state;
     struct dm_circuit c = join(f, &orders, 1, NOW);
-    struct dm_circuit_event event = {.at_ms = WALL,
-                                     .from = DM_BREAKER_HALF_OPEN,
-                                     .to = DM_BREAKER_OPEN,
-                                     .cause = DM_BREAKER_PROBE,
-                                     .calls = UINT32_MAX,
-                                     .failed = UINT32_MAX - 1,
-                                     .slow = UINT32_MAX - 2,
-                                     .run = UINT16_MAX,
-                                     .open_for_ms = DM_CIRCUIT_FOREVER,
-                                     .lasted_ms = UINT32_MAX - 3,
-                                     .endpoints = 64,
-                                     .endpoints_out = 63};
+    struct dm_circuit_change event = {.at_ms = WALL,
+                                      .from = DM_BREAKER_HALF_OPEN,
+                                      .to = DM_BREAKER_OPEN,
+                                      .cause = DM_BREAKER_PROBE,
+                                      .calls = UINT32_MAX,
+                                      .failed = UINT32_MAX - 1,
+                                      .slow = UINT32_MAX - 2,
+                                      .run = UINT16_MAX,
+                                      .open_for_ms = DM_CIRCUIT_FOREVER,
+                                      .lasted_ms = UINT32_MAX - 3,
+                                      .endpoints = 64,
+                                      .endpoints_out = 63};
     struct dm_circuit_info info;
     uint64_t changes = dm_circuit_table_changes(&f->table);
 
     find_orders(f, &info);
-    assert_int_equal(info.n_events, 0);
-    for (unsigned i = 1; i <= 3 * DM_CIRCUIT_EVENTS; i++) {
+    assert_int_equal(info.report.n_changes, 0);
+    for (unsigned i = 1; i <= 3 * DM_CIRCUIT_CHANGES; i++) {
         dm_circuit_tell(&c, &f->table, &event);
         find_orders(f, &info);
-        assert_int_equal(info.n_events, i);
-        assert_int_equal(info.n_listed, DM_MIN(i, (unsigned)DM_CIRCUIT_EVENTS));
-        assert_int_equal(info.events[info.n_listed - 1].number, i);
+        assert_int_equal(info.report.n_changes, i);
+        assert_int_equal(info.report.n_listed, DM_MIN(i, (unsigned)DM_CIRCUIT_CHANGES));
+        assert_int_equal(info.report.changes[info.report.n_listed - 1].number, i);
         event.at_ms++;
     }
-    for (unsigned i = 0; i < DM_CIRCUIT_EVENTS; i++) {
-        struct dm_circuit_event *got = &info.events[i];
-        assert_int_equal(got->number, 2 * DM_CIRCUIT_EVENTS + 1 + i);
+    for (unsigned i = 0; i < DM_CIRCUIT_CHANGES; i++) {
+        struct dm_circuit_change *got = &info.report.changes[i];
+        assert_int_equal(got->number, 2 * DM_CIRCUIT_CHANGES + 1 + i);
         assert_int_equal(got->at_ms, WALL + got->number - 1);
         event.number = got->number;
         event.at_ms = got->at_ms;
         assert_memory_equal(got, &event, sizeof(event));
     }
-    assert_int_equal(dm_circuit_table_changes(&f->table), changes + 3 * DM_CIRCUIT_EVENTS);
+    assert_int_equal(dm_circuit_table_changes(&f->table), changes + 3 * DM_CIRCUIT_CHANGES);
 }
 
 /* --- people's word ------------------------------------------------------------------------------------------------ */
+
+static bool hold(struct fixture *f, int mode, uint64_t now_ms, uint64_t wall_ms)
+{
+    struct dm_circuit_hold hold = {orders.tenant_id, orders.tenant, orders.backend, mode, WALL + 9};
+
+    return dm_circuit_table_hold(&f->table, &hold, now_ms, wall_ms);
+}
 
 static void test_a_hold(void **state)
 {
@@ -305,25 +312,25 @@ static void test_a_hold(void **state)
 
     (void)read_view(&c);
     assert_int_equal(dm_circuit_hold(&c), DM_BREAKER_AUTO);
-    assert_true(dm_circuit_table_set_hold(&f->table, &orders, DM_BREAKER_HELD_OPEN, WALL + 9, NOW + 5, WALL));
+    assert_true(hold(f, DM_BREAKER_HELD_OPEN, NOW + 5, WALL));
     assert_true(dm_circuit_has_news(&c));
     assert_int_equal(dm_circuit_hold(&c), DM_BREAKER_HELD_OPEN);
     assert_true(read_view(&c).is_held && read_view(&c).state == DM_BREAKER_OPEN);
     assert_false(dm_circuit_has_news(&c));
     find_orders(f, &info);
-    assert_int_equal(info.hold, DM_BREAKER_HELD_OPEN);
-    assert_int_equal(info.hold_until_ms, WALL + 9);
-    assert_true(info.is_held && info.state == DM_BREAKER_OPEN);
-    assert_int_equal(info.n_listed, 1);
-    assert_int_equal(info.events[0].cause, DM_BREAKER_HAND);
-    assert_int_equal(info.events[0].open_for_ms, DM_CIRCUIT_FOREVER);
-    assert_int_equal(info.events[0].lasted_ms, 5);
-    assert_true(dm_circuit_table_set_hold(&f->table, &orders, DM_BREAKER_AUTO, 0, NOW + 6, WALL + 1));
+    assert_int_equal(info.report.hold, DM_BREAKER_HELD_OPEN);
+    assert_int_equal(info.report.hold_until_ms, WALL + 9);
+    assert_true(info.report.is_held && info.report.state == DM_BREAKER_OPEN);
+    assert_int_equal(info.report.n_listed, 1);
+    assert_int_equal(info.report.changes[0].cause, DM_BREAKER_HAND);
+    assert_int_equal(info.report.changes[0].open_for_ms, DM_CIRCUIT_FOREVER);
+    assert_int_equal(info.report.changes[0].lasted_ms, 5);
+    assert_true(hold(f, DM_BREAKER_AUTO, NOW + 6, WALL + 1));
     assert_int_equal(dm_circuit_hold(&c), DM_BREAKER_AUTO);
     assert_false(read_view(&c).is_held);
     assert_int_equal(read_view(&c).state, DM_BREAKER_CLOSED);
     find_orders(f, &info);
-    assert_int_equal(info.n_events, 2);
+    assert_int_equal(info.report.n_changes, 2);
 }
 
 /* Before any worker has such a backend. */
@@ -332,7 +339,7 @@ static void test_a_hold_comes_first(void **state)
     struct fixture *f = *state;
     struct dm_circuit c;
 
-    assert_true(dm_circuit_table_set_hold(&f->table, &orders, DM_BREAKER_HELD_CLOSED, WALL + 9, NOW, WALL));
+    assert_true(hold(f, DM_BREAKER_HELD_CLOSED, NOW, WALL));
     c = join(f, &orders, 1, NOW);
     assert_int_equal(dm_circuit_hold(&c), DM_BREAKER_HELD_CLOSED);
 }
@@ -348,7 +355,7 @@ static void change_often(const char *path)
     struct dm_circuit_table table;
     struct dm_circuit c;
     struct dm_breaker_view view;
-    struct dm_circuit_event event = {.at_ms = WALL, .to = DM_BREAKER_OPEN};
+    struct dm_circuit_change event = {.at_ms = WALL, .to = DM_BREAKER_OPEN};
 
     if (dm_circuit_table_open(&table, path, NULL) < 0)
         _exit(2);
@@ -392,8 +399,8 @@ static void test_no_change_is_lost(void **state)
     }
     assert_int_equal(read_view(&c).since_ms, before + CHILDREN * ROUNDS);
     find_orders(f, &info);
-    assert_int_equal(info.n_events, CHILDREN * ROUNDS / 100);
-    assert_int_equal(info.n_listed, DM_CIRCUIT_EVENTS);
+    assert_int_equal(info.report.n_changes, CHILDREN * ROUNDS / 100);
+    assert_int_equal(info.report.n_listed, DM_CIRCUIT_CHANGES);
 }
 
 /* Killed at whatever instruction: the others go on, and what is read is whole. */
@@ -417,8 +424,8 @@ static void test_killed_processes_leave_nothing_stuck(void **state)
         while (!dm_circuit_put(&c, &opened));
         assert_true(view.state == DM_BREAKER_CLOSED || view.state == DM_BREAKER_OPEN);
         find_orders(f, &info);
-        for (unsigned n = 0; n < info.n_listed; n++)
-            assert_true(info.events[n].at_ms == WALL && info.events[n].to == DM_BREAKER_OPEN);
+        for (unsigned n = 0; n < info.report.n_listed; n++)
+            assert_true(info.report.changes[n].at_ms == WALL && info.report.changes[n].to == DM_BREAKER_OPEN);
         view.since_ms += 20;
         view.state = DM_BREAKER_CLOSED;
         assert_true(dm_circuit_put(&c, &view));

@@ -30,12 +30,18 @@ static int teardown(void **state)
 
 static void write_view(const struct dm_metrics_tenant *tenants, size_t n)
 {
+    static const struct dm_metrics_circuit circuits[] = {
+        {{"orders", 6}, {"a\"b", 3}, 2},
+        {{"catalog", 7}, {"service", 7}, 0},
+    };
     struct dm_metrics_worker workers[2] = {{.pages = {pages[0]}, .is_up = true, .log_lines = 7},
                                            {.pages = {pages[1]}, .number = 1, .n_restarts = 3}};
     struct dm_metrics_view view = {.version = DM_STR("1.2"),
                                    .gateway = DM_STR("gw"),
                                    .tenants = tenants,
                                    .n_tenants = n,
+                                   .circuits = circuits,
+                                   .n_circuits = DM_COUNT(circuits),
                                    .workers = workers,
                                    .n_workers = 2,
                                    .has_link = true,
@@ -127,6 +133,8 @@ static void test_sums_over_workers(void **state)
     assert_has("daemun_worker_restarts_total{worker=\"1\"} 3");
     assert_has("daemun_access_log_written_total{worker=\"0\"} 7");
     assert_has("daemun_worker_loop_busy_seconds_total{worker=\"1\"} 1.5");
+    assert_has("daemun_circuit_state{tenant=\"orders\",backend=\"a\\\"b\"} 2");
+    assert_has("daemun_circuit_state{tenant=\"catalog\",backend=\"service\"} 0");
     assert_has("daemun_link_silent_seconds 1.500");
     assert_has("daemun_build_info{version=\"1.2\",gateway=\"gw\",program=\"daemun-gateway\"} 1");
 }

@@ -42,6 +42,22 @@ static const struct dm_link_message messages[] = {
     {DM_LINK_PING, {.number = 42}},
     {DM_LINK_PONG, {.number = 42}},
     {DM_LINK_TENANT_KEY, {.tenant_key = {DM_STR("orders"), 7, 1, DM_STR("sealed")}}},
+    {DM_LINK_CIRCUIT, {.circuit = {7, DM_STR("orders"), DM_STR("service"), DM_BREAKER_CLOSED}}},
+    {DM_LINK_CIRCUIT,
+     {.circuit = {7,
+                  DM_STR("orders"),
+                  DM_STR("service"),
+                  DM_BREAKER_OPEN,
+                  true,
+                  2,
+                  1764000000000,
+                  UINT32_MAX,
+                  2,
+                  {{UINT32_MAX - 1, 1764000000000, DM_BREAKER_CLOSED, DM_BREAKER_OPEN, DM_BREAKER_RUN, 10, 9, 8, 7,
+                    1000, 60000, 3, 2},
+                   {UINT32_MAX, 1764000000001, DM_BREAKER_HALF_OPEN, DM_BREAKER_OPEN, DM_BREAKER_HAND, 0, 0, 0, 0,
+                    DM_CIRCUIT_FOREVER, 1, 64, 0}}}}},
+    {DM_LINK_HOLD, {.hold = {7, DM_STR("orders"), DM_STR("service"), 1, 1764000000000}}},
 };
 
 static void encode(const struct dm_link_message *message, struct dm_buf *buf)
@@ -142,7 +158,7 @@ static void refuses_what_cannot_be(void **state)
         size_t len;
     } cases[] = {
         {"\0\0\0\0\0", 5},                                               /* type 0 */
-        {"\0\0\0\0\x0C", 5},                                             /* type 12 */
+        {"\0\0\0\0\x0E", 5},                                             /* type 14 */
         {"\0\0\0\x15\x0B\0\1t\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\1\0\0", 26}, /* no key */
         {"\xFF\xFF\xFF\xFF\3", 5},                                       /* longer than a document */
         {"\0\0\x10\0\x09", 5},                                           /* a long ping */
@@ -169,6 +185,36 @@ static void refuses_more_live_than_there_are(void **state)
     encode(&message, &buf);
     assert_int_equal(dm_link_decode(dm_buf_str(&buf), &arena, &message, NULL), DM_EINVAL);
     dm_buf_done(&buf);
+}
+
+/* Each byte that says which of several, above what there is. */
+static void refuses_circuits_of_no_kind(void **state)
+{
+    static const struct {
+        size_t from_end; /* of the frame without changes, or of the last change */
+        char value;
+        size_t message;
+    } cases[] = {
+        {16, 3, 13},  /* state */
+        {15, 2, 13},  /* held */
+        {14, 3, 13},  /* hold */
+        {1, 9, 13},   /* changes */
+        {27, 3, 14},  /* from */
+        {26, 3, 14},  /* to */
+        {25, 15, 14}, /* cause */
+        {9, 3, 15},   /* mode */
+    };
+
+    for (size_t i = 0; i < DM_COUNT(cases); i++) {
+        struct dm_link_message message;
+        struct dm_buf buf;
+
+        encode(&messages[cases[i].message], &buf);
+        buf.ptr[buf.len - cases[i].from_end] = cases[i].value;
+        if (dm_link_decode(dm_buf_str(&buf), &arena, &message, NULL) != DM_EINVAL)
+            fail_msg("case %zu", i);
+        dm_buf_done(&buf);
+    }
 }
 
 static void stops_at_the_arena(void **state)
@@ -223,9 +269,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(carries_each_message),  T(fills_every_member),     T(waits_for_the_whole_frame),
-        T(refuses_wrong_lengths), T(refuses_what_cannot_be), T(refuses_more_live_than_there_are),
-        T(stops_at_the_arena),    T(survives_changes),
+        T(carries_each_message),        T(fills_every_member),     T(waits_for_the_whole_frame),
+        T(refuses_wrong_lengths),       T(refuses_what_cannot_be), T(refuses_more_live_than_there_are),
+        T(refuses_circuits_of_no_kind), T(stops_at_the_arena),     T(survives_changes),
     };
 
     return cmocka_run_group_tests_name("model/link", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* word:  12 bits of the tag, 2 of the state, 5 of the level (31: held), 7 of probes that passed, 38 of the time in ms (of the state's
  *        beginning; of HALF_OPEN when the lease was last renewed, 0: nobody has it).
  * hold:  62 bits of Unix time in ms, 2 of the mode. */
-#include "gateway/upstream/circuit_table.h"
+#include "gateway/circuit/table.h"
 
 #include "base/crypto.h"
 #include "base/mix.h"
@@ -21,7 +21,7 @@
 #define STATE_MASK 3u
 #define TAG_SHIFT (STATE_SHIFT + 2)
 #define HOLD_MODE_MASK 3u
-#define EVENT_WORDS 5
+#define CHANGE_WORDS 5
 
 _Static_assert(TAG_SHIFT + TAG_BITS == 64, "a word is full");
 _Static_assert(DM_BREAKER_LEVEL_MAX < LEVEL_HELD, "a level is told from held");
@@ -31,10 +31,10 @@ struct entry {
     _Atomic uint64_t key; /* 0 = free */
     _Atomic uint64_t touched_ms;
     _Atomic uint64_t tenant_id;
-    _Atomic uint32_t n_events;
+    _Atomic uint32_t n_told;
     uint32_t unused[5];
     char tenant[DM_CIRCUIT_NAME_MAX], backend[DM_CIRCUIT_NAME_MAX];
-    _Atomic uint64_t events[DM_CIRCUIT_EVENTS][EVENT_WORDS];
+    _Atomic uint64_t changes[DM_CIRCUIT_CHANGES][CHANGE_WORDS];
 };
 _Static_assert(sizeof(struct entry) == 512, "whole cache lines, the words that are read for each call in the first");
 
@@ -287,18 +287,18 @@ void dm_circuit_touch(struct dm_circuit *c, uint64_t now_ms)
         atomic_store_explicit(&entry_of(c->entry)->touched_ms, now_ms, memory_order_relaxed);
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------- */
+/* --- changes ------------------------------------------------------------------------------------------------------- */
 
 /* The first word: its number above the lower half of the key (X3). */
-static uint64_t event_head(uint64_t key, uint32_t number)
+static uint64_t change_head(uint64_t key, uint32_t number)
 {
     return (uint64_t)number << 32 | (uint32_t)key;
 }
 
-static void write_event(struct entry *entry, const struct dm_circuit_event *e, uint32_t number)
+static void write_change(struct entry *entry, const struct dm_circuit_change *e, uint32_t number)
 {
-    _Atomic uint64_t *to = entry->events[number % DM_CIRCUIT_EVENTS];
-    uint64_t words[EVENT_WORDS] = {
+    _Atomic uint64_t *to = entry->changes[number % DM_CIRCUIT_CHANGES];
+    uint64_t words[CHANGE_WORDS] = {
         0,
         e->at_ms << 16 | e->run,
         (uint64_t)e->open_for_ms << 32 | (uint64_t)e->from << 30 | (uint64_t)e->to << 28 | (uint64_t)e->cause << 24 |
@@ -308,74 +308,80 @@ static void write_event(struct entry *entry, const struct dm_circuit_event *e, u
     };
 
     atomic_store(&to[0], 0);
-    for (int i = 1; i < EVENT_WORDS; i++)
+    for (int i = 1; i < CHANGE_WORDS; i++)
         atomic_store(&to[i], words[i]);
-    atomic_store(&to[0], event_head(atomic_load(&entry->key), number));
+    atomic_store(&to[0], change_head(atomic_load(&entry->key), number));
 }
 
 /* X6. False: it is not there, or not whole. */
-static bool read_event(const struct entry *entry, uint64_t key, uint32_t number, struct dm_circuit_event *ret)
+static bool read_change(const struct entry *entry, uint64_t key, uint32_t number, struct dm_circuit_change *ret)
 {
-    const _Atomic uint64_t *from = entry->events[number % DM_CIRCUIT_EVENTS];
-    uint64_t words[EVENT_WORDS];
+    const _Atomic uint64_t *from = entry->changes[number % DM_CIRCUIT_CHANGES];
+    uint64_t words[CHANGE_WORDS];
 
-    for (int i = 0; i < EVENT_WORDS; i++)
+    for (int i = 0; i < CHANGE_WORDS; i++)
         words[i] = atomic_load(&from[i]);
-    if (words[0] != event_head(key, number) || atomic_load(&from[0]) != words[0])
+    if (words[0] != change_head(key, number) || atomic_load(&from[0]) != words[0])
         return false;
-    *ret = (struct dm_circuit_event){.number = number,
-                                     .at_ms = words[1] >> 16,
-                                     .run = (uint16_t)words[1],
-                                     .open_for_ms = (uint32_t)(words[2] >> 32),
-                                     .from = (enum dm_breaker_state)(words[2] >> 30 & 3),
-                                     .to = (enum dm_breaker_state)(words[2] >> 28 & 3),
-                                     .cause = (enum dm_breaker_cause)(words[2] >> 24 & 15),
-                                     .endpoints = (uint8_t)(words[2] >> 8),
-                                     .endpoints_out = (uint8_t)words[2],
-                                     .calls = (uint32_t)(words[3] >> 32),
-                                     .failed = (uint32_t)words[3],
-                                     .slow = (uint32_t)(words[4] >> 32),
-                                     .lasted_ms = (uint32_t)words[4]};
+    *ret = (struct dm_circuit_change){.number = number,
+                                      .at_ms = words[1] >> 16,
+                                      .run = (uint16_t)words[1],
+                                      .open_for_ms = (uint32_t)(words[2] >> 32),
+                                      .from = (enum dm_breaker_state)(words[2] >> 30 & 3),
+                                      .to = (enum dm_breaker_state)(words[2] >> 28 & 3),
+                                      .cause = (enum dm_breaker_cause)(words[2] >> 24 & 15),
+                                      .endpoints = (uint8_t)(words[2] >> 8),
+                                      .endpoints_out = (uint8_t)words[2],
+                                      .calls = (uint32_t)(words[3] >> 32),
+                                      .failed = (uint32_t)words[3],
+                                      .slow = (uint32_t)(words[4] >> 32),
+                                      .lasted_ms = (uint32_t)words[4]};
     return ret->from < DM_BREAKER_STATES && ret->to < DM_BREAKER_STATES && ret->cause < DM_BREAKER_CAUSES;
 }
 
-void dm_circuit_tell(struct dm_circuit *c, struct dm_circuit_table *table, const struct dm_circuit_event *event)
+void dm_circuit_tell(struct dm_circuit *c, struct dm_circuit_table *table, const struct dm_circuit_change *change)
 {
     struct entry *entry = c->entry ? entry_of(c->entry) : NULL;
 
     if (!entry)
         return;
-    write_event(entry, event, atomic_fetch_add(&entry->n_events, 1) + 1);
+    write_change(entry, change, atomic_fetch_add(&entry->n_told, 1) + 1);
     atomic_fetch_add(&table->page->n_changes, 1);
 }
 
 /* --- the keeper's ------------------------------------------------------------------------------------------------- */
 
-static void read_events(const struct entry *entry, uint64_t key, struct dm_circuit_info *ret)
+static void read_changes(const struct entry *entry, uint64_t key, struct dm_circuit_report *ret)
 {
-    ret->n_events = atomic_load(&entry->n_events);
-    for (uint32_t i = DM_CIRCUIT_EVENTS; i-- > 0;)
-        if (i < ret->n_events && read_event(entry, key, ret->n_events - i, &ret->events[ret->n_listed]))
+    ret->n_changes = atomic_load(&entry->n_told);
+    for (uint32_t i = DM_CIRCUIT_CHANGES; i-- > 0;)
+        if (i < ret->n_changes && read_change(entry, key, ret->n_changes - i, &ret->changes[ret->n_listed]))
             ret->n_listed++;
+}
+
+static struct dm_str read_name(const char from[DM_CIRCUIT_NAME_MAX], char ret[DM_CIRCUIT_NAME_MAX + 1])
+{
+    memcpy(ret, from, DM_CIRCUIT_NAME_MAX);
+    ret[DM_CIRCUIT_NAME_MAX] = '\0';
+    return dm_str_of(ret);
 }
 
 /* Names that do not belong to the key are those of who had it before, or half written. */
 static bool read_entry(const struct dm_circuit_page *page, const struct entry *entry, struct dm_circuit_info *ret)
 {
-    uint64_t key = atomic_load(&entry->key), word = atomic_load(&entry->head.word),
-             hold = atomic_load(&entry->head.hold);
-    struct dm_breaker_view view = unpack(word);
+    uint64_t key = atomic_load(&entry->key), hold = atomic_load(&entry->head.hold);
+    struct dm_breaker_view view = unpack(atomic_load(&entry->head.word));
+    struct dm_circuit_report *report = &ret->report;
 
-    *ret = (struct dm_circuit_info){.tenant_id = atomic_load_explicit(&entry->tenant_id, memory_order_relaxed),
-                                    .state = view.state,
-                                    .is_held = view.is_held,
-                                    .hold = (int)(hold & HOLD_MODE_MASK) % DM_BREAKER_MODES,
-                                    .hold_until_ms = hold >> 2};
-    memcpy(ret->tenant, entry->tenant, DM_CIRCUIT_NAME_MAX);
-    memcpy(ret->backend, entry->backend, DM_CIRCUIT_NAME_MAX);
-    read_events(entry, key, ret);
-    return key == key_of(page, ret->tenant_id, dm_str_of(ret->tenant), dm_str_of(ret->backend)) &&
-           atomic_load(&entry->key) == key;
+    *report = (struct dm_circuit_report){.tenant_id = atomic_load_explicit(&entry->tenant_id, memory_order_relaxed),
+                                         .tenant = read_name(entry->tenant, ret->names[0]),
+                                         .backend = read_name(entry->backend, ret->names[1]),
+                                         .state = view.state,
+                                         .is_held = view.is_held,
+                                         .hold = (int)(hold & HOLD_MODE_MASK) % DM_BREAKER_MODES,
+                                         .hold_until_ms = hold >> 2};
+    read_changes(entry, key, report);
+    return key == key_of(page, report->tenant_id, report->tenant, report->backend) && atomic_load(&entry->key) == key;
 }
 
 bool dm_circuit_table_next(const struct dm_circuit_table *table, size_t *at, uint64_t now_ms,
@@ -406,29 +412,30 @@ static struct dm_breaker_view held_view(int mode, uint64_t now_ms)
 static void tell_hold(struct dm_circuit_table *table, struct dm_circuit *c, const struct dm_breaker_view *before,
                       const struct dm_breaker_view *after, uint64_t wall_ms)
 {
-    struct dm_circuit_event event = {.at_ms = wall_ms,
-                                     .from = before->state,
-                                     .to = after->state,
-                                     .cause = DM_BREAKER_HAND,
-                                     .open_for_ms = after->state == DM_BREAKER_OPEN ? DM_CIRCUIT_FOREVER : 0};
+    struct dm_circuit_change change = {.at_ms = wall_ms,
+                                       .from = before->state,
+                                       .to = after->state,
+                                       .cause = DM_BREAKER_HAND,
+                                       .open_for_ms = after->state == DM_BREAKER_OPEN ? DM_CIRCUIT_FOREVER : 0};
 
     if (before->state != DM_BREAKER_HALF_OPEN && after->since_ms > before->since_ms)
-        event.lasted_ms = (uint32_t)DM_MIN(after->since_ms - before->since_ms, (uint64_t)UINT32_MAX);
-    dm_circuit_tell(c, table, &event);
+        change.lasted_ms = (uint32_t)DM_MIN(after->since_ms - before->since_ms, (uint64_t)UINT32_MAX);
+    dm_circuit_tell(c, table, &change);
 }
 
-bool dm_circuit_table_set_hold(struct dm_circuit_table *table, const struct dm_circuit_name *name, int mode,
-                               uint64_t until_ms, uint64_t now_ms, uint64_t wall_ms)
+bool dm_circuit_table_hold(struct dm_circuit_table *table, const struct dm_circuit_hold *hold, uint64_t now_ms,
+                           uint64_t wall_ms)
 {
-    struct dm_breaker_view after = held_view(mode, now_ms), before;
+    struct dm_circuit_name name = {hold->tenant_id, hold->tenant, hold->backend};
+    struct dm_breaker_view after = held_view(hold->mode, now_ms), before;
     struct dm_circuit c = {0};
     struct entry *entry;
     uint64_t key;
 
-    if (!(entry = entry_for(table, name, now_ms, &key)))
+    if (!(entry = entry_for(table, &name, now_ms, &key)))
         return false;
     c.entry = &entry->head;
-    atomic_store(&c.entry->hold, mode == DM_BREAKER_AUTO ? 0 : until_ms << 2 | (uint64_t)mode);
+    atomic_store(&c.entry->hold, hold->mode == DM_BREAKER_AUTO ? 0 : hold->until_ms << 2 | (uint64_t)hold->mode);
     do {
         c.seen = atomic_load(&c.entry->word);
         c.tag = tag_in(c.seen);

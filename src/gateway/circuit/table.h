@@ -13,27 +13,26 @@
  *     once one wins and the other goes on from what it finds; a worker that dies has changed it or has not.
  * X2. Nothing waits for a worker: the right to probe is a lease of DM_CIRCUIT_LEASE_MS that is renewed while probes are out.
  * X3. Whose an entry is stands in its key, which is mixed from the platform's own ids under a seed that is drawn when the pages are
- *     made and shown to nobody. The names in it are checked against the key before they are believed, and so is each event.
+ *     made and shown to nobody. The names in it are checked against the key before they are believed, and so is each change that is told.
  * X4. The word's tag is of what the backend is (endpoints, TLS, protocol). Who joins with another tag begins anew with CLOSED; who
  *     finds another tag than its own has lost the entry and goes on alone: its release is being replaced.
  * X5. An entry may be taken for another backend once nobody touched it for DM_CIRCUIT_STALE_MS. Workers touch theirs every
  *     DM_CIRCUIT_TOUCH_MS, and one that slept through all that time finds another tag.
- * X6. Events are a ring of the last DM_CIRCUIT_EVENTS. One that is being written, or whose writer died meanwhile, is not read.
+ * X6. Changes are told in a ring of the last DM_CIRCUIT_CHANGES. One that is being written, or whose writer died meanwhile, is not read.
  *
  * When an entry's place is taken by others (DM_CIRCUIT_PROBES), a worker goes on alone as if it were the only one. Times are of the
  * machine's monotonic clock, in milliseconds; those of another boot are seen to be none of this one. The pages outlive workers and
  * keeper. Threads: none shared; processes through the pages. */
-#ifndef DM_GATEWAY_UPSTREAM_CIRCUIT_TABLE_H
-#define DM_GATEWAY_UPSTREAM_CIRCUIT_TABLE_H
+#ifndef DM_GATEWAY_CIRCUIT_TABLE_H
+#define DM_GATEWAY_CIRCUIT_TABLE_H
 
-#include "gateway/upstream/breaker.h"
 #include "io/shm.h"
+#include "model/circuit.h"
 
 #include <stdatomic.h>
 
 #define DM_CIRCUIT_ENTRIES (1u << 14)
 #define DM_CIRCUIT_PROBES 64
-#define DM_CIRCUIT_EVENTS 8
 #define DM_CIRCUIT_NAME_MAX 64
 #define DM_CIRCUIT_LEASE_MS 3000
 #define DM_CIRCUIT_TOUCH_MS 60000
@@ -90,39 +89,18 @@ static inline bool dm_circuit_has_news(const struct dm_circuit *c)
                         atomic_load_explicit(&c->entry->hold, memory_order_acquire) != c->seen_hold);
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------- */
-
-#define DM_CIRCUIT_FOREVER UINT32_MAX
-
-/* A change of the state, with its evidence. */
-struct dm_circuit_event {
-    uint32_t number; /* counts up from 1 in an entry, and wraps */
-    uint64_t at_ms;  /* Unix time */
-    enum dm_breaker_state from, to;
-    enum dm_breaker_cause cause;
-    uint32_t calls, failed, slow; /* of the window, in the worker that saw it */
-    uint16_t run;                 /* failures behind one another */
-    uint32_t open_for_ms;         /* of OPEN; FOREVER: until people change it */
-    uint32_t lasted_ms;           /* the state before */
-    uint8_t endpoints, endpoints_out;
-};
+/* --- changes ------------------------------------------------------------------------------------------------------- */
 
 /* The number is given here. */
-void dm_circuit_tell(struct dm_circuit *circuit, struct dm_circuit_table *table, const struct dm_circuit_event *event);
+void dm_circuit_tell(struct dm_circuit *circuit, struct dm_circuit_table *table,
+                     const struct dm_circuit_change *change);
 
 /* --- the keeper's ------------------------------------------------------------------------------------------------- */
 
-/* An entry as it stands. */
+/* An entry as it stands; strings of the report lie in names. */
 struct dm_circuit_info {
-    uint64_t tenant_id;
-    char tenant[DM_CIRCUIT_NAME_MAX + 1], backend[DM_CIRCUIT_NAME_MAX + 1];
-    enum dm_breaker_state state;
-    bool is_held;
-    int hold;                                          /* enum dm_breaker_mode; AUTO: none */
-    uint64_t hold_until_ms;                            /* Unix time */
-    uint32_t n_events;                                 /* the number of the last one */
-    struct dm_circuit_event events[DM_CIRCUIT_EVENTS]; /* oldest first */
-    unsigned n_listed;
+    struct dm_circuit_report report;
+    char names[2][DM_CIRCUIT_NAME_MAX + 1];
 };
 
 /* Another value whenever something has changed. */
@@ -131,10 +109,10 @@ uint64_t dm_circuit_table_used(const struct dm_circuit_table *table);
 /* Walks the entries that are somebody's now: begin with *at = 0. False: that was all. */
 bool dm_circuit_table_next(const struct dm_circuit_table *table, size_t *at, uint64_t now_ms,
                            struct dm_circuit_info *ret);
-/* Says what people want of a backend; AUTO: nothing any more. Workers hear it with their next call, and an entry is made when there is
+/* Says what people want of a backend. Workers hear it with their next call, and an entry is made when there is
  * none yet. False: there is no place for one. */
-DM_MUST_USE bool dm_circuit_table_set_hold(struct dm_circuit_table *table, const struct dm_circuit_name *name, int mode,
-                                           uint64_t until_ms, uint64_t now_ms, uint64_t wall_ms);
+DM_MUST_USE bool dm_circuit_table_hold(struct dm_circuit_table *table, const struct dm_circuit_hold *hold,
+                                       uint64_t now_ms, uint64_t wall_ms);
 /* The entry that dm_circuit_table_next gave last (its *at) is touched, as it has a hold. */
 void dm_circuit_table_touch(struct dm_circuit_table *table, size_t at, uint64_t now_ms);
 
