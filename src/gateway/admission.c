@@ -13,6 +13,7 @@ struct dm_admission {
     struct dm_exchange *ex;
     uint64_t since_ns, due_ns; /* of this wait; of all of them (A2) */
     bool is_counted;           /* among those that wait for `what` */
+    bool has_turn;             /* for a place at the backend */
     uint8_t what;              /* enum dm_wait */
     uint8_t turn_try;          /* that had its turn for a connection; 0: none */
     const struct dm_uplan *plan;
@@ -39,6 +40,7 @@ static void count_begun(const struct dm_exchange *ex, enum dm_wait what)
     a->since_ns = dm_loop_now_ns(ex->worker->loop);
     ex->tenant->counters->waiting[what]++;
     ex->tenant->counters->waits[what]++;
+    ex->tenant->share.n_at_backends += what == DM_WAIT_BACKEND;
 }
 
 static void count_ended(const struct dm_exchange *ex)
@@ -51,19 +53,25 @@ static void count_ended(const struct dm_exchange *ex)
         return;
     a->is_counted = false;
     c->waiting[a->what]--;
+    ex->tenant->share.n_at_backends -= a->what == DM_WAIT_BACKEND;
     c->wait[dm_latency_bucket(us)]++;
     c->wait_us_sum += us;
 }
 
-static void expire(struct dm_waiter *waiter, enum dm_wait what, enum dm_cap cap)
+static void expire(struct dm_exchange *ex, enum dm_wait what, enum dm_reason reason)
+{
+    count_ended(ex);
+    ex->tenant->counters->waits_expired[what]++;
+    dm_upstream_drop(ex->upstream, &ex->ticket);
+    dm_answer(ex, reason);
+}
+
+static void expire_at_cap(struct dm_waiter *waiter, enum dm_wait what, enum dm_cap cap)
 {
     struct dm_exchange *ex = exchange_of(waiter);
 
-    count_ended(ex);
-    ex->tenant->counters->waits_expired[what]++;
     ex->tenant->counters->refused[cap]++;
-    dm_upstream_drop(ex->upstream, &ex->ticket);
-    dm_answer(ex, DM_REASON_TENANT_OVER_CAP);
+    expire(ex, what, DM_REASON_TENANT_OVER_CAP);
 }
 
 /* --- to be in flight ---------------------------------------------------------------------------------------------- */
@@ -115,7 +123,7 @@ static void on_turn_in_flight(struct dm_wait_queue *queue, struct dm_waiter *wai
 static void on_expired_in_flight(struct dm_wait_queue *queue, struct dm_waiter *waiter)
 {
     (void)queue;
-    expire(waiter, DM_WAIT_EXCHANGES, DM_CAP_EXCHANGES);
+    expire_at_cap(waiter, DM_WAIT_EXCHANGES, DM_CAP_EXCHANGES);
 }
 
 /* The last of a tenant that is gone may be answered. */
@@ -152,7 +160,7 @@ static void on_turn_for_connection(struct dm_wait_queue *queue, struct dm_waiter
 static void on_expired_for_connection(struct dm_wait_queue *queue, struct dm_waiter *waiter)
 {
     (void)queue;
-    expire(waiter, DM_WAIT_UPSTREAM_CONNECTIONS, DM_CAP_UPSTREAM_CONNECTIONS);
+    expire_at_cap(waiter, DM_WAIT_UPSTREAM_CONNECTIONS, DM_CAP_UPSTREAM_CONNECTIONS);
 }
 
 static void hold_for_connections(struct dm_wait_queue *queue)
@@ -168,12 +176,58 @@ static void release_for_connections(struct dm_wait_queue *queue)
 static const struct dm_wait_handler for_connections = {hold_for_connections, release_for_connections, has_connection,
                                                        on_turn_for_connection, on_expired_for_connection};
 
+/* --- for a place at a backend ------------------------------------------------------------------------------------- */
+
+static bool has_place(struct dm_wait_queue *queue, const struct dm_waiter *first)
+{
+    (void)queue;
+    return dm_upstream_has_place(exchange_of(first)->upstream);
+}
+
+static void on_turn_at_backend(struct dm_wait_queue *queue, struct dm_waiter *waiter)
+{
+    struct dm_exchange *ex = exchange_of(waiter);
+
+    (void)queue;
+    count_ended(ex);
+    ex->admission->has_turn = true;
+    dm_exchange_begin(ex);
+}
+
+static void on_expired_at_backend(struct dm_wait_queue *queue, struct dm_waiter *waiter)
+{
+    (void)queue;
+    expire(exchange_of(waiter), DM_WAIT_BACKEND, DM_REASON_BACKEND_BUSY);
+}
+
+/* The last that waits may be the last of its backend, and of a tenant that is gone. */
+static void hold_at_backend(struct dm_wait_queue *queue)
+{
+    struct dm_upstream *upstream = dm_upstream_of_waiting(queue);
+
+    dm_live_tenant_ref(DM_CONTAINER_OF(dm_upstream_share_of(upstream), struct dm_live_tenant, share));
+    dm_upstream_ref(upstream);
+}
+
+static void release_at_backend(struct dm_wait_queue *queue)
+{
+    struct dm_upstream *upstream = dm_upstream_of_waiting(queue);
+    struct dm_live_tenant *tenant = DM_CONTAINER_OF(dm_upstream_share_of(upstream), struct dm_live_tenant, share);
+
+    dm_upstream_unref(upstream);
+    dm_live_tenant_unref(tenant);
+}
+
+static const struct dm_wait_handler at_backends = {hold_at_backend, release_at_backend, has_place, on_turn_at_backend,
+                                                   on_expired_at_backend};
+
 /* --- queues ------------------------------------------------------------------------------------------------------- */
 
 void dm_admission_init(struct dm_live_tenant *tenant)
 {
     dm_wait_queue_init(&tenant->waiting, tenant->env->loop, &in_flight, &tenant->flow);
     dm_wait_queue_init(&tenant->share.waiting, tenant->env->loop, &for_connections, &tenant->flow);
+    tenant->share.at_backends = &at_backends;
 }
 
 void dm_admission_done(struct dm_live_tenant *tenant)
@@ -201,7 +255,7 @@ static uint64_t waiting_elsewhere(const struct dm_exchange *ex)
 bool dm_admission_has_place(const struct dm_exchange *ex)
 {
     const struct dm_live_tenant *tenant = ex->tenant;
-    uint64_t own = tenant->waiting.n + tenant->share.waiting.n;
+    uint64_t own = tenant->waiting.n + tenant->share.waiting.n + tenant->share.n_at_backends;
 
     return tenant->caps->queue_ms > 0 && own < tenant->caps->queue && own + waiting_elsewhere(ex) < tenant->caps->queue;
 }
@@ -253,6 +307,24 @@ static uint32_t left_ms(const struct dm_exchange *ex)
     uint64_t now_ns = dm_loop_now_ns(ex->worker->loop), due_ns = ex->admission->due_ns;
 
     return due_ns > now_ns ? (uint32_t)((due_ns - now_ns + 999999) / 1000000) : 0;
+}
+
+/* A3: nobody passes those that wait. */
+bool dm_admission_enter_backend(struct dm_exchange *ex)
+{
+    struct dm_wait_queue *queue = dm_upstream_waiting(ex->upstream);
+
+    if (ex->admission && ex->admission->has_turn)
+        return true;
+    if (!queue->first && dm_upstream_has_place(ex->upstream))
+        return true;
+    if (!dm_admission_has_place(ex) || (!ex->admission && !admission_new(ex, 0)) || left_ms(ex) == 0) {
+        dm_answer(ex, DM_REASON_BACKEND_BUSY);
+        return false;
+    }
+    dm_wait_queue_add(queue, &ex->admission->waiter, left_ms(ex));
+    count_begun(ex, DM_WAIT_BACKEND);
+    return false;
 }
 
 static bool wait_anew(struct dm_exchange *ex)

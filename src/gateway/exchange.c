@@ -37,6 +37,7 @@
 #include "gateway/tunnel.h"
 #include "gateway/turn.h"
 #include "gateway/worker.h"
+#include "model/backend.h"
 
 #define ARENA_BYTES (96u << 10)
 #define REPLAY_MAX (16u << 10)
@@ -215,6 +216,8 @@ static void keep_trailers(struct dm_exchange *ex, const struct dm_http_head *tra
 
 void dm_exchange_begin(struct dm_exchange *ex)
 {
+    if (DM_UNLIKELY(ex->backend->concurrency.limit != DM_CONCURRENCY_NONE) && !dm_admission_enter_backend(ex))
+        return;
     if (DM_UNLIKELY(!dm_exchange_admit(ex))) {
         dm_answer(ex, ex->verdict.reason);
         return;

@@ -345,10 +345,14 @@ int dm_worker_init(struct dm_worker *worker, struct dm_sys *sys, const struct dm
     worker->acceptor = dm_tls_acceptor_new(dm_connection_select, worker);
     init_listeners(worker);
     worker->client = client_new(worker, &dm_upstream_peer_handler, &dm_exchange_call_handler);
-    worker->upstream_env = (struct dm_upstream_env){worker->loop,           dm_dns_new(worker->loop, &dns_defaults),
-                                                    worker->client,         &worker->system_trust,
-                                                    &worker->pages,         worker->held_max,
-                                                    .vault = &worker->vault};
+    worker->upstream_env = (struct dm_upstream_env){worker->loop,
+                                                    dm_dns_new(worker->loop, &dns_defaults),
+                                                    worker->client,
+                                                    &worker->system_trust,
+                                                    &worker->pages,
+                                                    worker->held_max,
+                                                    .vault = &worker->vault,
+                                                    .n_workers = options->n_workers};
     dm_access_log_init(&worker->log, worker->loop);
     return 0;
 }

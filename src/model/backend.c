@@ -218,6 +218,37 @@ const struct dm_schema dm_schema_backend_outlier = {
     .validate = check_outlier,
 };
 
+static const char *const concurrency_limits[] = {"none", "adaptive", NULL};
+
+static const struct dm_field concurrency_fields[] = {
+    {"limit", DM_FIELD_ENUM, 0, DM_AT(struct dm_backend_concurrency, limit), .names = concurrency_limits,
+     .doc =
+         "`adaptive`: as many calls as the backend can do without a queue of its own, found out from how long they take."},
+    {"min", DM_FIELD_INT, 0, DM_AT(struct dm_backend_concurrency, min), .min = 1, .max = 10000, .def_int = 2,
+     .doc = "The limit of a worker process is never lower."},
+    {"max", DM_FIELD_INT, 0, DM_AT(struct dm_backend_concurrency, max), .min = 1, .max = 10000, .def_int = 1000,
+     .doc = "And never higher."},
+};
+
+static void check_concurrency(const void *object, struct dm_check *check)
+{
+    const struct dm_backend_concurrency *concurrency = object;
+
+    if (concurrency->max < concurrency->min)
+        dm_check_fail(check, "/max", "must be at least min, which is %lld, found %lld", (long long)concurrency->min,
+                      (long long)concurrency->max);
+}
+
+const struct dm_schema dm_schema_backend_concurrency = {
+    .name = "BackendConcurrency",
+    .doc =
+        "How many calls a backend is given at a time, until the heads of their answers. Above that requests wait in the tenant's queue "
+        "(its caps `queue` and `queue_ms`), and are refused with 503 `backend_busy` beyond it. Each worker process finds a limit of its own.",
+    DM_FIELDS(concurrency_fields),
+    .struct_bytes = sizeof(struct dm_backend_concurrency),
+    .validate = check_concurrency,
+};
+
 /* --- health ------------------------------------------------------------------------------------------------------- */
 
 const char *const dm_health_type_names[] = {"http", "grpc", NULL};
@@ -404,6 +435,8 @@ static const struct dm_field fields[] = {
      .doc = "How often requests are sent again."},
     {"breaker", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, breaker), .sub = &dm_schema_backend_breaker,
      .doc = "When calls fail, no more are made for a while."},
+    {"concurrency", DM_FIELD_EMBED, 0, DM_AT(struct dm_backend, concurrency), .sub = &dm_schema_backend_concurrency,
+     .doc = "How many calls are made at a time."},
     {"health", DM_FIELD_OBJECT, 0, DM_AT(struct dm_backend, health), .sub = &dm_schema_backend_health,
      .doc = "Endpoints are asked whether they are well, `{}` with its defaults. Left out: they are not."},
     {"fallback", DM_FIELD_OBJECT, 0, DM_AT(struct dm_backend, fallback), .sub = &dm_schema_backend_fallback,

@@ -73,6 +73,14 @@ struct dm_backend_balance {
     struct dm_str header; /* BY_HEADER: its name */
 };
 
+enum dm_concurrency_limit { DM_CONCURRENCY_NONE, DM_CONCURRENCY_ADAPTIVE, DM_CONCURRENCY_LIMITS };
+
+/* How many calls the backend is given at a time (gateway/upstream/limiter.h). */
+struct dm_backend_concurrency {
+    int limit;        /* enum dm_concurrency_limit */
+    int64_t min, max; /* of each worker */
+};
+
 enum dm_health_type { DM_HEALTH_HTTP, DM_HEALTH_GRPC, DM_HEALTH_TYPES };
 extern const char *const dm_health_type_names[];
 enum dm_health_method { DM_HEALTH_GET, DM_HEALTH_HEAD, DM_HEALTH_OPTIONS, DM_HEALTH_METHODS };
@@ -119,6 +127,7 @@ struct dm_backend {
     struct dm_backend_outlier outlier;
     struct dm_backend_retry retry;
     struct dm_backend_breaker breaker;
+    struct dm_backend_concurrency concurrency;
     struct dm_backend_health *health;     /* NULL = no checks */
     struct dm_backend_fallback *fallback; /* NULL = the gateway's own answer */
 };
@@ -134,6 +143,7 @@ extern const struct dm_schema dm_schema_backend_breaker;
 extern const struct dm_schema dm_schema_backend_balance;
 extern const struct dm_schema dm_schema_backend_outlier;
 extern const struct dm_schema dm_schema_backend_retry;
+extern const struct dm_schema dm_schema_backend_concurrency;
 extern const struct dm_schema dm_schema_backend_health;
 extern const struct dm_schema dm_schema_backend_fallback;
 extern const struct dm_schema dm_schema_backend;

@@ -62,6 +62,13 @@ struct dm_circuit_report {
     struct dm_circuit_change changes[DM_CIRCUIT_CHANGES];
 };
 
+/* What workers found out of how many calls a backend can do at a time (gateway/upstream/limiter.h). */
+struct dm_circuit_limit {
+    float base;  /* the latency without a queue, log2 of nanoseconds; 0: nothing is known */
+    float limit; /* of the worker that found it out */
+    bool is_proven;
+};
+
 /* What people say through the API. */
 struct dm_circuit_order {
     int state;       /* enum dm_breaker_mode */

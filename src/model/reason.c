@@ -142,6 +142,13 @@ static const struct dm_reason_info infos[DM_REASON_COUNT] = {
          "of the backend, by which it can be closed by hand.",
          WORDED},
 
+    [DM_REASON_BACKEND_BUSY] =
+        {"backend_busy", 503, "Backend busy",
+         "The backend has as many calls as it can do at a time, and the request could not wait for its turn.",
+         DM_WHO_TENANT,
+         "What the backend can do; `concurrency` of the backend; the tenant's caps `queue` and `queue_ms`, which are the master's.",
+         WORDED},
+
     [DM_REASON_INTERNAL_ERROR] = {"internal_error", 500, "Internal error", "The gateway failed on this request.",
                                   DM_WHO_OPERATOR, "The gateway's log, by the request id.", FIXED},
 
@@ -186,24 +193,14 @@ const char *dm_reason_who_name(enum dm_reason_who who)
     return names[who];
 }
 
-const char *const dm_reason_worded[] = {"body_too_large",
-                                        "no_mapping_rule",
-                                        "no_backend",
-                                        "upgrade_not_allowed",
-                                        "ip_denied",
-                                        "auth_missing",
-                                        "auth_invalid",
-                                        "application_suspended",
-                                        "not_subscribed",
-                                        "limit_exceeded",
-                                        "rate_limited",
-                                        "no_endpoint",
-                                        "backend_unresolved",
-                                        "egress_not_approved",
-                                        "backend_unreachable",
-                                        "backend_tls",
-                                        "backend_timeout",
-                                        "backend_bad_response",
-                                        "backend_not_grpc",
-                                        "circuit_open",
-                                        NULL};
+const char *const dm_reason_worded[] = {"body_too_large",      "no_mapping_rule",
+                                        "no_backend",          "upgrade_not_allowed",
+                                        "ip_denied",           "auth_missing",
+                                        "auth_invalid",        "application_suspended",
+                                        "not_subscribed",      "limit_exceeded",
+                                        "rate_limited",        "no_endpoint",
+                                        "backend_unresolved",  "egress_not_approved",
+                                        "backend_unreachable", "backend_tls",
+                                        "backend_timeout",     "backend_bad_response",
+                                        "backend_not_grpc",    "circuit_open",
+                                        "backend_busy",        NULL};

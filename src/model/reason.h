@@ -51,6 +51,7 @@ enum dm_reason {
     DM_REASON_BACKEND_BAD_RESPONSE,
     DM_REASON_BACKEND_NOT_GRPC,
     DM_REASON_CIRCUIT_OPEN,
+    DM_REASON_BACKEND_BUSY,
     /* ourselves */
     DM_REASON_INTERNAL_ERROR,
     /* not answers: how an exchange ended after its answer had begun, or without anyone to answer */

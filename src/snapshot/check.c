@@ -73,6 +73,11 @@ static bool balance_ok(const struct check *c, const struct dm_ubalance *b)
     return b->method < DM_BALANCE_METHODS && b->hash_by < DM_BALANCE_HASHES && str_ok(c, b->header);
 }
 
+static bool concurrency_ok(const struct dm_uconcurrency *u)
+{
+    return u->limit < DM_CONCURRENCY_LIMITS && u->min >= 1 && u->max >= u->min;
+}
+
 static bool health_ok(const struct check *c, dm_off at)
 {
     const struct dm_uhealth *h = ITEMS(c, at, struct dm_uhealth);
@@ -95,8 +100,8 @@ static bool backend_ok(const struct check *c, const struct dm_ubackend *b)
 {
     if (!str_ok(c, b->name) || !str_ok(c, b->base_path) || !backend_tls_ok(c, b->tls) ||
         !FITS(c, b->endpoints, b->n_endpoints, struct dm_uendpoint) || !breaker_ok(&b->breaker) ||
-        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance) || !health_ok(c, b->health) ||
-        !fallback_ok(c, b->fallback))
+        b->retry.budget_percent > 100 || !balance_ok(c, &b->balance) || !concurrency_ok(&b->concurrency) ||
+        !health_ok(c, b->health) || !fallback_ok(c, b->fallback))
         return false;
     for (uint32_t i = 0; i < b->n_endpoints; i++)
         if (!endpoint_ok(c, &ITEMS(c, b->endpoints, struct dm_uendpoint)[i]))

@@ -157,6 +157,9 @@ static dm_off add_backends(struct dm_builder *b, const struct dm_release_body *b
                                               .eject_max_ms = (uint32_t)backend->outlier.eject_max_ms,
                                               .max_percent = (uint32_t)backend->outlier.max_percent,
                                               .slow_start_ms = (uint32_t)backend->outlier.slow_start_ms};
+        out[i].concurrency = (struct dm_uconcurrency){.limit = (uint8_t)backend->concurrency.limit,
+                                                      .min = (uint32_t)backend->concurrency.min,
+                                                      .max = (uint32_t)backend->concurrency.max};
         out[i].retry.total_timeout_ms = (uint32_t)backend->total_timeout_ms;
         out[i].retry.tries = (uint8_t)backend->retry.tries;
         out[i].retry.budget_percent = (uint8_t)backend->retry.budget_percent;

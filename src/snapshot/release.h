@@ -58,6 +58,12 @@ struct dm_ubalance {
     uint8_t unused[6];
 };
 
+struct dm_uconcurrency {
+    uint32_t min, max;
+    uint8_t limit; /* enum dm_concurrency_limit */
+    uint8_t unused[7];
+};
+
 struct dm_uhealth {
     struct dm_ustr path;    /* of HTTP */
     struct dm_ustr service; /* of gRPC */
@@ -101,6 +107,7 @@ struct dm_ubackend {
     struct dm_uretry retry;
     struct dm_uoutlier outlier;
     struct dm_ubalance balance;
+    struct dm_uconcurrency concurrency;
     dm_off health;   /* struct dm_uhealth; 0 = none */
     dm_off fallback; /* struct dm_ufallback; 0 = none */
 };

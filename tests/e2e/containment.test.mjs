@@ -100,6 +100,42 @@ suite('containment', () => {
     assert.deepEqual(await callTimes(20, 'by-hand'), { undefined: 20 });
   });
 
+  test('a backend is given so many calls at a time; the others wait, and are refused beyond the queue', async () => {
+    const held = [];
+    const service = await startUpstream({ respond: (request, response) => held.push(response) });
+    const concurrency = { limit: 'adaptive', min: 1, max: 1 }; // of each worker
+    await world.api.apply(teamFile('narrow', service.port, { backend: { concurrency } }));
+    const answer = await world.api.patch(`/tenants/narrow${LIVE}`, { caps: { queue: 2, queue_ms: 60000 } });
+    assert.ok(answer.status < 300, answer.text);
+    const calls = [];
+    const ends = { busy: 0, said: 0 };
+    // one in flight in each worker, two that wait: what comes then is refused
+    while (ends.busy === 0) {
+      assert.ok(calls.length < 200, 'somebody is refused');
+      calls.push(
+        call('narrow').then((one) => {
+          if (one.status === 200) ends.said++;
+          else if (one.reason === 'backend_busy' && one.headers['retry-after'] === '1') ends.busy++;
+          else assert.fail(`${one.status} ${one.text}`);
+        })
+      );
+      await new Promise(setImmediate);
+    }
+    assert.ok(held.length <= WORKERS, 'at a time');
+    assert.equal(await metric('daemun_tenant_waiting', 'narrow', { cap: 'backend' }), 2);
+    assert.equal(await metric('daemun_backend_calls_in_flight', 'narrow'), held.length);
+    service.respond = undefined;
+    let done = false;
+    const all = Promise.all(calls).then(() => (done = true));
+    await until('all are answered', () => {
+      for (const response of held.splice(0)) response.end('said');
+      return done;
+    });
+    await all;
+    assert.equal(await metric('daemun_backend_calls_in_flight', 'narrow'), 0);
+    assert.ok((await metric('daemun_refusals_total', 'narrow', { reason: 'backend_busy' })) >= 1);
+  });
+
   test('settings that contradict one another are refused, with the pointer', async () => {
     const service = await startUpstream();
     await world.api.apply(teamFile('contrary', service.port));
@@ -107,6 +143,7 @@ suite('containment', () => {
       [{ breaker: { open_ms: 2000, open_max_ms: 1000 } }, '/breaker/open_max_ms'],
       [{ breaker: { slow_ms: 1000 }, response_timeout_ms: 1000 }, '/breaker/slow_ms'],
       [{ outlier: { eject_ms: 2000, eject_max_ms: 1000 } }, '/outlier/eject_max_ms'],
+      [{ concurrency: { min: 10, max: 9 } }, '/concurrency/max'],
       [{ balance: { method: 'hash', hash_by: 'header' } }, '/balance'],
       [{ health: { interval_ms: 1000, timeout_ms: 2000 } }, '/health/timeout_ms'],
       [{ health: { type: 'grpc' } }, '/health/type'],

@@ -1,4 +1,5 @@
-/* word:  12 bits of the tag, 2 of the state, 5 of the level (31: held), 7 of probes that passed, 38 of the time in ms (of the state's
+/* limit: 32 bits of the base as a float, 31 of the limit in sixteenths, 1 of whether it is proven.
+ * word:  12 bits of the tag, 2 of the state, 5 of the level (31: held), 7 of probes that passed, 38 of the time in ms (of the state's
  *        beginning; of HALF_OPEN when the lease was last renewed, 0: nobody has it).
  * hold:  62 bits of Unix time in ms, 2 of the mode. */
 #include "gateway/circuit/table.h"
@@ -22,6 +23,7 @@
 #define TAG_SHIFT (STATE_SHIFT + 2)
 #define HOLD_MODE_MASK 3u
 #define CHANGE_WORDS 5
+#define LIMIT_UNIT 16.0f
 
 _Static_assert(TAG_SHIFT + TAG_BITS == 64, "a word is full");
 _Static_assert(DM_BREAKER_LEVEL_MAX < LEVEL_HELD, "a level is told from held");
@@ -31,8 +33,9 @@ struct entry {
     _Atomic uint64_t key; /* 0 = free */
     _Atomic uint64_t touched_ms;
     _Atomic uint64_t tenant_id;
+    _Atomic uint64_t limit;
     _Atomic uint32_t n_told;
-    uint32_t unused[5];
+    uint32_t unused[3];
     char tenant[DM_CIRCUIT_NAME_MAX], backend[DM_CIRCUIT_NAME_MAX];
     _Atomic uint64_t changes[DM_CIRCUIT_CHANGES][CHANGE_WORDS];
 };
@@ -216,8 +219,10 @@ static void begin_anew(struct dm_circuit *c, uint64_t now_ms)
     uint64_t word = atomic_load(&c->entry->word);
 
     while (tag_in(word) != c->tag)
-        if (atomic_compare_exchange_weak(&c->entry->word, &word, pack(c->tag, &closed)))
+        if (atomic_compare_exchange_weak(&c->entry->word, &word, pack(c->tag, &closed))) {
+            atomic_store(&entry_of(c->entry)->limit, 0);
             return;
+        }
 }
 
 void dm_circuit_join(struct dm_circuit_table *table, struct dm_circuit *c, const struct dm_circuit_name *name,
@@ -285,6 +290,39 @@ void dm_circuit_touch(struct dm_circuit *c, uint64_t now_ms)
     c->touched_ms = now_ms;
     if (tag_in(atomic_load(&c->entry->word)) == c->tag)
         atomic_store_explicit(&entry_of(c->entry)->touched_ms, now_ms, memory_order_relaxed);
+}
+
+/* --- limits ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t pack_limit(const struct dm_circuit_limit *limit)
+{
+    uint64_t units = (uint64_t)DM_MIN(DM_MAX(limit->limit, 0.0f) * LIMIT_UNIT, 2e9f);
+    uint32_t base;
+
+    memcpy(&base, &limit->base, sizeof(base));
+    return (uint64_t)base << 32 | units << 1 | limit->is_proven;
+}
+
+static struct dm_circuit_limit unpack_limit(uint64_t packed)
+{
+    struct dm_circuit_limit limit = {.limit = (float)((uint32_t)packed >> 1) / LIMIT_UNIT, .is_proven = packed & 1};
+    uint32_t base = (uint32_t)(packed >> 32);
+
+    memcpy(&limit.base, &base, sizeof(base));
+    return limit;
+}
+
+struct dm_circuit_limit dm_circuit_limit(const struct dm_circuit *c)
+{
+    if (!c->entry || tag_in(atomic_load(&c->entry->word)) != c->tag)
+        return (struct dm_circuit_limit){0};
+    return unpack_limit(atomic_load(&entry_of(c->entry)->limit));
+}
+
+void dm_circuit_set_limit(struct dm_circuit *c, struct dm_circuit_limit limit)
+{
+    if (c->entry && tag_in(atomic_load(&c->entry->word)) == c->tag)
+        atomic_store(&entry_of(c->entry)->limit, pack_limit(&limit));
 }
 
 /* --- changes ------------------------------------------------------------------------------------------------------- */
@@ -380,6 +418,7 @@ static bool read_entry(const struct dm_circuit_page *page, const struct entry *e
                                          .is_held = view.is_held,
                                          .hold = (int)(hold & HOLD_MODE_MASK) % DM_BREAKER_MODES,
                                          .hold_until_ms = hold >> 2};
+    ret->limit = unpack_limit(atomic_load_explicit(&entry->limit, memory_order_relaxed));
     read_changes(entry, key, report);
     return key == key_of(page, report->tenant_id, report->tenant, report->backend) && atomic_load(&entry->key) == key;
 }

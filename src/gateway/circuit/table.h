@@ -89,6 +89,10 @@ static inline bool dm_circuit_has_news(const struct dm_circuit *c)
                         atomic_load_explicit(&c->entry->hold, memory_order_acquire) != c->seen_hold);
 }
 
+/* What workers found out last of how many calls the backend can do at a time; all 0: nothing. */
+struct dm_circuit_limit dm_circuit_limit(const struct dm_circuit *circuit);
+void dm_circuit_set_limit(struct dm_circuit *circuit, struct dm_circuit_limit limit);
+
 /* --- changes ------------------------------------------------------------------------------------------------------- */
 
 /* The number is given here. */
@@ -100,6 +104,7 @@ void dm_circuit_tell(struct dm_circuit *circuit, struct dm_circuit_table *table,
 /* An entry as it stands; strings of the report lie in names. */
 struct dm_circuit_info {
     struct dm_circuit_report report;
+    struct dm_circuit_limit limit;
     char names[2][DM_CIRCUIT_NAME_MAX + 1];
 };
 

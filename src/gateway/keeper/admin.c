@@ -248,8 +248,8 @@ static struct dm_metrics_circuit *view_circuits(const struct dm_keeper *k, struc
     struct dm_metrics_circuit *circuits = dm_calloc(*ret_count, sizeof(*circuits));
 
     for (size_t i = 0; i < *ret_count; i++)
-        circuits[i] =
-            (struct dm_metrics_circuit){infos[i].report.tenant, infos[i].report.backend, (int)infos[i].report.state};
+        circuits[i] = (struct dm_metrics_circuit){infos[i].report.tenant, infos[i].report.backend,
+                                                  (int)infos[i].report.state, (double)infos[i].limit.limit};
     *ret_infos = infos;
     return circuits;
 }

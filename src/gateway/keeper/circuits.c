@@ -235,7 +235,7 @@ struct dm_circuit_info *dm_keeper_list_circuits(const struct dm_keeper *k, size_
     size_t at = 0;
 
     while (k->circuits.table.page && dm_circuit_table_next(&k->circuits.table, &at, now_ms(k), &info))
-        if (is_worth_telling(&info.report) && dm_store_find(&k->store, info.report.tenant))
+        if ((is_worth_telling(&info.report) || info.limit.limit > 0) && dm_store_find(&k->store, info.report.tenant))
             *dm_vec_push(&list) = info;
     if (list.count > 0)
         qsort(list.items, list.count, sizeof(list.items[0]), by_backend);

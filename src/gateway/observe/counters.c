@@ -22,6 +22,8 @@ static void end_tenant(struct dm_tenant_counters *counters)
         counters->circuits_open = 0;
     if (counters->endpoints_unhealthy != 0)
         counters->endpoints_unhealthy = 0;
+    if (counters->limited_calls != 0)
+        counters->limited_calls = 0;
     for (size_t i = 0; i < DM_WAIT_COUNT; i++)
         if (counters->waiting[i] != 0)
             counters->waiting[i] = 0;

@@ -39,10 +39,11 @@ enum dm_cap {
 /* The member's name. */
 const char *dm_cap_name(enum dm_cap cap);
 
-/* X(id, member): caps that a request waits at for room */
+/* X(id, member): caps that a request waits at for room; backend: no cap of the tenant's, but what a backend can do at a time */
 #define DM_WAITS(X)                                                                                                    \
     X(EXCHANGES, exchanges)                                                                                            \
-    X(UPSTREAM_CONNECTIONS, upstream_connections)
+    X(UPSTREAM_CONNECTIONS, upstream_connections)                                                                      \
+    X(BACKEND, backend)
 
 enum dm_wait {
 #define DM_WAIT_ENUM(id, member) DM_WAIT_##id,
@@ -92,6 +93,7 @@ struct dm_tenant_counters {
     uint64_t fallback_answers;
     uint64_t timers; /* that came due */
     uint64_t handed_over, relayed; /* connections and exchanges that went to its cell */
+    uint64_t limited_calls; /* now, to backends with a limit of calls at a time */
 };
 
 struct dm_worker_counters {

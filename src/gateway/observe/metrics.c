@@ -51,6 +51,8 @@ static const struct family tenant_families[] = {
      "Requests not tried again because the backend's budget was spent.", TENANT(upstream_retries_denied), 0},
     {"daemun_endpoints_out_total", "counter", "Times that an endpoint of a backend was put out of turn.",
      TENANT(endpoints_out), 0},
+    {"daemun_backend_calls_in_flight", "gauge", "Calls now to backends that have a limit of calls at a time.",
+     TENANT(limited_calls), 0},
     {"daemun_circuits_open", "gauge", "Backends whose circuit is not closed, counted in each worker.",
      TENANT(circuits_open), 0},
     {"daemun_endpoints_unhealthy", "gauge", "Endpoints that health checks found unwell, counted in each worker.",
@@ -356,17 +358,30 @@ static void write_circuit_changes(const struct sums *sums, struct dm_buf *ret)
         }
 }
 
-/* Only of those that have changed: what never failed needs no number. */
+static void begin_backend_sample(struct dm_buf *ret, const char *name, const struct dm_metrics_circuit *circuit)
+{
+    begin_sample(ret, name, "", "tenant", circuit->tenant);
+    dm_buf_add_lit(ret, ",backend=\"");
+    dm_metrics_escape(circuit->backend, ret);
+    dm_buf_add_char(ret, '"');
+}
+
+/* Only of those that have changed, or have a limit: what never failed needs no number. */
 static void write_circuits(const struct dm_metrics_view *view, struct dm_buf *ret)
 {
     begin(ret, "daemun_circuit_state", "gauge",
           "State of a backend's circuit once it has changed, for all workers: 0 closed, 1 open, 2 half open.");
     for (size_t i = 0; i < view->n_circuits; i++) {
-        begin_sample(ret, "daemun_circuit_state", "", "tenant", view->circuits[i].tenant);
-        dm_buf_add_lit(ret, ",backend=\"");
-        dm_metrics_escape(view->circuits[i].backend, ret);
-        dm_buf_add_char(ret, '"');
+        begin_backend_sample(ret, "daemun_circuit_state", &view->circuits[i]);
         end_sample(ret, (uint64_t)view->circuits[i].state);
+    }
+    begin(ret, "daemun_backend_limit", "gauge",
+          "Calls at a time that a worker gives a backend, as one of them found out last.");
+    for (size_t i = 0; i < view->n_circuits; i++) {
+        if (view->circuits[i].limit <= 0)
+            continue;
+        begin_backend_sample(ret, "daemun_backend_limit", &view->circuits[i]);
+        end_sample_real(ret, view->circuits[i].limit);
     }
 }
 
@@ -478,7 +493,7 @@ static void write_waits(const struct sums *sums, struct dm_buf *ret)
     begin(ret, "daemun_tenant_wait_seconds", "histogram", "How long requests waited for room below a cap.");
     for (size_t i = 0; i < sums->count; i++) {
         const struct dm_tenant_counters *c = &sums->items[i].counters;
-        if (c->waits[DM_WAIT_EXCHANGES] + c->waits[DM_WAIT_UPSTREAM_CONNECTIONS] > 0)
+        if (c->waits[DM_WAIT_EXCHANGES] + c->waits[DM_WAIT_UPSTREAM_CONNECTIONS] + c->waits[DM_WAIT_BACKEND] > 0)
             write_histogram(sums->items[i].tenant, "daemun_tenant_wait_seconds", c->wait, c->wait_us_sum, ret);
     }
 }

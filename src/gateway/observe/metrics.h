@@ -30,7 +30,8 @@ struct dm_metrics_worker {
 /* The circuit of a backend that is not as it was at first. */
 struct dm_metrics_circuit {
     struct dm_str tenant, backend;
-    int state; /* enum dm_breaker_state */
+    int state;    /* enum dm_breaker_state */
+    double limit; /* of calls at a time; 0: none */
 };
 
 struct dm_metrics_view {

@@ -76,7 +76,8 @@ struct dm_breaker {
 /* A call that was let through; zero it before the first use. */
 struct dm_breaker_ticket {
     uint32_t generation;
-    uint8_t step; /* enum below */
+    uint8_t step;   /* enum below */
+    bool has_place; /* of the backend's limit of calls at a time (limiter.h); not the breaker's */
 };
 enum { DM_BREAKER_TICKET_NONE, DM_BREAKER_TICKET_OUT, DM_BREAKER_TICKET_ANSWERED };
 

@@ -268,6 +268,7 @@ void dm_upstream_set(struct dm_upstream *u, const struct dm_unit *release, const
     u->out =
         (struct dm_outlier_settings){backend->outlier.run_max, backend->outlier.eject_ms * MS_NS,
                                      backend->outlier.eject_max_ms * MS_NS, backend->outlier.slow_start_ms * MS_NS};
+    dm_upstream_set_concurrency(u, &backend->concurrency);
     u->out_percent = backend->outlier.max_percent;
     u->method = backend->balance.method;
     u->retry = (struct dm_retry_settings){backend->retry.budget_percent, backend->retry.budget_min};
@@ -302,11 +303,14 @@ bool dm_upstream_admit(struct dm_upstream *u, struct dm_breaker_ticket *ticket, 
 {
     bool may = take(u, ticket);
 
-    if (DM_UNLIKELY(!may))
+    if (DM_UNLIKELY(!may)) {
         *ret_retry_s = retry_s(u);
-    else
-        dm_retry_budget_request(&u->retry_budget, now_ns(u));
-    return may;
+        return false;
+    }
+    dm_retry_budget_request(&u->retry_budget, now_ns(u));
+    if (DM_UNLIKELY(u->is_limited))
+        dm_upstream_take_place(u, ticket);
+    return true;
 }
 
 bool dm_upstream_take_retry(struct dm_upstream *u)
@@ -335,6 +339,8 @@ void dm_upstream_answered(struct dm_upstream *u, struct dm_breaker_ticket *ticke
         outcome = DM_BREAKER_FAILED;
         dm_upstream_endpoint_failed(u, endpoint, DM_OUTLIER_SOFT);
     }
+    if (DM_UNLIKELY(ticket->has_place))
+        dm_upstream_leave_place(u, ticket, outcome == DM_BREAKER_OK ? took_ns : 0);
     if (u->slow_ns > 0 && outcome == DM_BREAKER_OK && took_ns > u->slow_ns)
         outcome = DM_BREAKER_SLOW;
     dm_breaker_answer(&u->breaker, ticket, outcome, now_ns(u));
@@ -345,6 +351,8 @@ void dm_upstream_answered(struct dm_upstream *u, struct dm_breaker_ticket *ticke
 void dm_upstream_broken(struct dm_upstream *u, struct dm_breaker_ticket *ticket, uint32_t endpoint,
                         uint64_t answered_ns)
 {
+    if (DM_UNLIKELY(ticket->has_place))
+        dm_upstream_leave_place(u, ticket, 0);
     if (answered_ns == 0 || now_ns(u) - answered_ns < u->breaker.settings.window_ns)
         dm_upstream_endpoint_failed(u, endpoint, DM_OUTLIER_SOFT);
     if (answered_ns > 0)
@@ -370,6 +378,8 @@ void dm_upstream_whole(struct dm_upstream *u, struct dm_breaker_ticket *ticket, 
 
 void dm_upstream_drop(struct dm_upstream *u, struct dm_breaker_ticket *ticket)
 {
+    if (DM_UNLIKELY(ticket->has_place))
+        dm_upstream_leave_place(u, ticket, 0);
     dm_breaker_drop(&u->breaker, ticket);
     (void)settle(u); /* a probe that says nothing leaves room for another worker's */
 }

@@ -97,6 +97,7 @@ struct dm_upstream *dm_upstream_new(const struct dm_upstream_env *env, const str
         set_numeric(e, &from[i]);
     }
     u->what = digest(u, release, backend);
+    dm_wait_queue_init(&u->waiting, env->loop, share->at_backends, share->flow);
     dm_upstream_set(u, release, backend);
     return u;
 }
@@ -149,10 +150,26 @@ void dm_upstream_unref(struct dm_upstream *u)
     for (uint32_t i = 0; i < u->n_endpoints; i++)
         free_endpoint(&u->endpoints[i]);
     dm_upstream_circuit_done(u);
+    dm_wait_queue_done(&u->waiting);
     leave(u);
     dm_upstream_tls_free(u->tls);
     dm_free(u->name);
     dm_free(u);
+}
+
+struct dm_wait_queue *dm_upstream_waiting(struct dm_upstream *u)
+{
+    return &u->waiting;
+}
+
+struct dm_upstream *dm_upstream_of_waiting(struct dm_wait_queue *queue)
+{
+    return DM_CONTAINER_OF(queue, struct dm_upstream, waiting);
+}
+
+struct dm_upstream_share *dm_upstream_share_of(const struct dm_upstream *u)
+{
+    return u->share;
 }
 
 size_t dm_upstream_targets(const struct dm_upstream *u)

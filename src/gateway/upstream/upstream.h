@@ -35,6 +35,7 @@
 #include "snapshot/release.h"
 
 struct dm_circuit_table;
+struct dm_uconcurrency;
 struct dm_upstream;
 struct dm_upstream_request;
 struct dm_upstream_share;
@@ -55,6 +56,7 @@ struct dm_upstream_env {
     struct dm_http_client *check_client; /* with the handlers below */
     struct dm_vault *const *vault;       /* the worker's, which opens keys of certificates that backends are shown */
     struct dm_circuit_table *circuits;   /* what all workers know of circuits; NULL: this one is alone */
+    unsigned n_workers;                  /* of the gateway; 0: one */
 };
 
 /* What the upstreams of one tenant share; outlives them. */
@@ -69,12 +71,14 @@ struct dm_upstream_share {
     uint64_t told_until_ns; /* lines of the log about its backends, in this second */
     uint32_t n_told, n_untold;
     struct dm_tenant_counters *counters;
-    struct dm_flow *flow;         /* whose work its connections are; NULL: of whoever runs */
-    uint32_t connections_max;     /* of the tenant, in all workers together; 0: there is no such cap */
-    uint32_t connections_usual;   /* and then it has so many in this worker */
-    struct dm_upstream *first;    /* those that there are */
-    uint32_t n_kept;              /* connections that got free and were waited for */
-    struct dm_wait_queue waiting; /* the tenant's requests that wait for a connection (admission.h) */
+    struct dm_flow *flow;                      /* whose work its connections are; NULL: of whoever runs */
+    uint32_t connections_max;                  /* of the tenant, in all workers together; 0: there is no such cap */
+    uint32_t connections_usual;                /* and then it has so many in this worker */
+    struct dm_upstream *first;                 /* those that there are */
+    uint32_t n_kept;                           /* connections that got free and were waited for */
+    struct dm_wait_queue waiting;              /* the tenant's requests that wait for a connection (admission.h) */
+    const struct dm_wait_handler *at_backends; /* of those that wait for a place at a backend; NULL: none does */
+    size_t n_at_backends;
 };
 
 /* Has one reference. The unit may go; what is needed is copied (with dm_upstream_set). */
@@ -107,6 +111,14 @@ void dm_upstream_ended(struct dm_upstream *upstream, struct dm_breaker_ticket *t
 void dm_upstream_whole(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint32_t endpoint);
 /* It says nothing of the backend: its caller, or the gateway, ended it. */
 void dm_upstream_drop(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+
+/* Is there a place for one more call at a time (limiter.h)? dm_upstream_admit() takes it, and it is left with the head of the answer,
+ * or without one. */
+bool dm_upstream_has_place(struct dm_upstream *upstream);
+/* Those that wait for one, in this worker. */
+struct dm_wait_queue *dm_upstream_waiting(struct dm_upstream *upstream);
+struct dm_upstream *dm_upstream_of_waiting(struct dm_wait_queue *queue);
+struct dm_upstream_share *dm_upstream_share_of(const struct dm_upstream *upstream);
 
 /* What is to be done every second: tells the other workers that this one is still at it. */
 void dm_upstream_share_tend(struct dm_upstream_share *share);

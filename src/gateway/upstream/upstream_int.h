@@ -3,6 +3,7 @@
 #define DM_GATEWAY_UPSTREAM_INT_H
 
 #include "gateway/circuit/table.h"
+#include "gateway/upstream/limiter.h"
 #include "gateway/upstream/upstream.h"
 
 struct dm_checks;
@@ -66,6 +67,10 @@ struct dm_upstream {
     uint64_t what;            /* a digest of what the backend is (X4) */
     uint8_t mode;             /* enum dm_breaker_mode, as the release has it */
     bool is_counted_open;
+    bool is_limited; /* concurrency.c */
+    struct dm_limiter limiter;
+    struct dm_circuit_limit heard; /* of the others, last */
+    struct dm_wait_queue waiting;  /* for a place */
     struct dm_outlier_settings out;
     uint32_t out_percent; /* of endpoints that may be out for failures that are not hard */
     struct dm_retry_settings retry;
@@ -117,6 +122,13 @@ uint32_t dm_upstream_known_calls_max(struct dm_upstream_endpoint *endpoint);
 bool dm_upstream_may_tell(struct dm_upstream *upstream, uint32_t *ret_untold);
 
 void dm_upstream_circuit_done(struct dm_upstream *upstream);
+
+/* concurrency.c */
+
+void dm_upstream_set_concurrency(struct dm_upstream *upstream, const struct dm_uconcurrency *from);
+void dm_upstream_take_place(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket);
+/* took_ns: what the answer took; 0: it says nothing. */
+void dm_upstream_leave_place(struct dm_upstream *upstream, struct dm_breaker_ticket *ticket, uint64_t took_ns);
 
 /* balance.c: those that are out of turn now. */
 uint32_t dm_upstream_count_out(const struct dm_upstream *upstream);

@@ -61,7 +61,8 @@ static void writes_in_the_order_of_the_table(void **state)
         "\"retry\":{\"tries\":3,\"budget_percent\":20,\"budget_min\":30},"
         "\"breaker\":{\"mode\":\"auto\",\"consecutive_failures\":10,\"failure_percent\":50,"
         "\"failure_statuses\":\"unavailable\",\"slow_ms\":0,\"slow_percent\":80,\"window_ms\":10000,"
-        "\"min_requests\":50,\"open_ms\":1000,\"open_max_ms\":30000,\"probes\":1}}");
+        "\"min_requests\":50,\"open_ms\":1000,\"open_max_ms\":30000,\"probes\":1},"
+        "\"concurrency\":{\"limit\":\"none\",\"min\":2,\"max\":1000}}");
 }
 
 static void orders_maps_by_key(void **state)

@@ -74,6 +74,7 @@ static void keeps_its_codes(void **state)
         {"backend_bad_response", 502},
         {"backend_not_grpc", 501},
         {"circuit_open", 503},
+        {"backend_busy", 503},
         {"internal_error", 500},
         {"client_closed", 0},
         {"backend_closed", 0},
