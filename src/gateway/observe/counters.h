@@ -10,7 +10,7 @@
 #include "model/listener.h"
 #include "model/reason.h"
 
-#define DM_COUNTERS_VERSION 13
+#define DM_COUNTERS_VERSION 14
 #define DM_COUNTERS_TENANTS 16384 /* as DM_WORKER_TENANTS_MAX; pages are touched when used */
 #define DM_LATENCY_BUCKETS 20
 
@@ -91,9 +91,9 @@ struct dm_tenant_counters {
     uint64_t health_changes[2];              /* of verdicts: to well, to unwell */
     uint64_t endpoints_unhealthy;            /* that this worker has put out of turn for it, now */
     uint64_t fallback_answers;
-    uint64_t timers; /* that came due */
+    uint64_t timers;               /* that came due */
     uint64_t handed_over, relayed; /* connections and exchanges that went to its cell */
-    uint64_t limited_calls; /* now, to backends with a limit of calls at a time */
+    uint64_t limited_calls;        /* now, to backends with a limit of calls at a time */
 };
 
 struct dm_worker_counters {

@@ -37,7 +37,9 @@ static int connect_to_keeper(const struct controller *c)
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/" DM_GATEWAY_KEEPER_SOCKET, c->f->options.data_dir);
+    if ((size_t)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/" DM_GATEWAY_KEEPER_SOCKET,
+                         c->f->options.data_dir) >= sizeof(addr.sun_path))
+        _exit(5);
     while (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
         poll(NULL, 0, 10); /* W1: it tries again until there is a keeper */
     return fd;
