@@ -113,6 +113,8 @@ static void on_listener(int listen_fd)
     while ((fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
 
+        if (big_body_len > 0)
+            setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){DM_WIRE_BIG_BUFFER}, sizeof(int));
         if (fd >= FDS_MAX || (conns[fd] = malloc(sizeof(*conns[fd]))) == NULL)
             exit(1);
         memset(conns[fd], 0, offsetof(struct conn, buf));

@@ -76,7 +76,7 @@ static int watch(struct conn *conn, int how, uint32_t what)
 
 static void open_conn(struct conn *conn)
 {
-    int least = 1;
+    int least = 1, big = DM_WIRE_BIG_BUFFER;
 
     *conn = (struct conn){.fd = dm_wire_connect(options.port), .state = STATE_CONNECTING};
     if (conn->fd < 0 || watch(conn, EPOLL_CTL_ADD, EPOLLOUT) < 0) {
@@ -85,6 +85,10 @@ static void open_conn(struct conn *conn)
     }
     if (options.kind == KIND_READER)
         setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
+    if (options.kind == KIND_UPLOAD)
+        setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
+    if (options.kind == KIND_DOWNLOAD)
+        setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &big, sizeof(big));
 }
 
 static void close_conn(struct conn *conn)

@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Socket buffers of those that move big bodies. What lies in them is worked off by the kernel in one go, on the core that clocks the victim
+ * too: with the system's, of megabytes, that takes milliseconds (net.core.netdev_budget_usecs). */
+#define DM_WIRE_BIG_BUFFER 65536
+
 /* The head of a complete message or of its beginning, as found by dm_wire_head(). */
 struct dm_wire_head {
     size_t head_len;   /* with the empty line */
