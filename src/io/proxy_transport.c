@@ -55,26 +55,11 @@ static ssize_t recv_header(struct dm_stream *stream, void *ret, size_t len)
     return stream->transport->recv(stream, ret, len);
 }
 
-static ssize_t pass_send(struct dm_stream *stream, const void *ptr, size_t len)
-{
-    return dm_transport_plain.send(stream, ptr, len);
-}
-
-static ssize_t pass_sendv(struct dm_stream *stream, const struct iovec *iov, int n)
-{
-    return dm_transport_plain.sendv(stream, iov, n);
-}
-
-static int pass_shutdown_write(struct dm_stream *stream)
-{
-    return dm_transport_plain.shutdown_write(stream);
-}
-
 static const struct dm_transport transport = {
     .recv = recv_header,
-    .send = pass_send,
-    .sendv = pass_sendv,
-    .shutdown_write = pass_shutdown_write,
+    .send = dm_transport_plain_send,
+    .sendv = dm_transport_plain_sendv,
+    .shutdown_write = dm_transport_plain_shutdown_write,
     .short_read_is_empty = true,
 };
 

@@ -564,21 +564,21 @@ static ssize_t plain_recv(struct dm_stream *stream, void *ret, size_t len)
     return count_in(stream, sys->ops->recv(sys, stream->watch.fd, ret, len));
 }
 
-static ssize_t plain_send(struct dm_stream *stream, const void *ptr, size_t len)
+ssize_t dm_transport_plain_send(struct dm_stream *stream, const void *ptr, size_t len)
 {
     struct dm_sys *sys = stream->loop->sys;
 
     return count_out(stream, sys->ops->send(sys, stream->watch.fd, ptr, len));
 }
 
-static ssize_t plain_sendv(struct dm_stream *stream, const struct iovec *iov, int n)
+ssize_t dm_transport_plain_sendv(struct dm_stream *stream, const struct iovec *iov, int n)
 {
     struct dm_sys *sys = stream->loop->sys;
 
     return count_out(stream, sys->ops->sendv(sys, stream->watch.fd, iov, n));
 }
 
-static int plain_shutdown_write(struct dm_stream *stream)
+int dm_transport_plain_shutdown_write(struct dm_stream *stream)
 {
     struct dm_sys *sys = stream->loop->sys;
 
@@ -587,8 +587,8 @@ static int plain_shutdown_write(struct dm_stream *stream)
 
 const struct dm_transport dm_transport_plain = {
     .recv = plain_recv,
-    .send = plain_send,
-    .sendv = plain_sendv,
-    .shutdown_write = plain_shutdown_write,
+    .send = dm_transport_plain_send,
+    .sendv = dm_transport_plain_sendv,
+    .shutdown_write = dm_transport_plain_shutdown_write,
     .short_read_is_empty = true,
 };

@@ -30,5 +30,9 @@ struct dm_transport {
 };
 
 extern const struct dm_transport dm_transport_plain;
+/* Its sending, for what stands in for it until the first bytes were looked at. */
+ssize_t dm_transport_plain_send(struct dm_stream *stream, const void *ptr, size_t len);
+ssize_t dm_transport_plain_sendv(struct dm_stream *stream, const struct iovec *iov, int n);
+int dm_transport_plain_shutdown_write(struct dm_stream *stream);
 
 #endif
